@@ -1,0 +1,2 @@
+//! Simulator and load generator: one scenario, any rig, the same checks.
+pub mod scenario;

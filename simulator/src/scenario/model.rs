@@ -1,0 +1,530 @@
+//! What a scenario file says, as types. The doc comments become the descriptions in `scenarios/schema.json`.
+//!
+//! Enums are externally tagged (`constant: 20ms`) so that every error keeps its line and column.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{DataType, Length, Rate, Share, SignedLength};
+
+/// A scenario: a world, what is done in it, what goes wrong, and what must hold all the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Short name, unique in its folder: lower-case letters, digits and `-`.
+    pub name: String,
+    /// One or two sentences: what this scenario shows.
+    pub about: String,
+    /// How long the workload and the faults last, in simulated time.
+    pub duration: Length,
+    /// After `duration` every fault is healed; the system must have come to rest within this time.
+    #[serde(default = "default_settle")]
+    pub settle: Length,
+    /// Who takes part.
+    pub topology: Topology,
+    /// Settings of every host.
+    #[serde(default)]
+    pub hosts: HostSettings,
+    /// Settings of the main server.
+    #[serde(default)]
+    pub main_server: MainServerSettings,
+    /// The links between hosts and main server.
+    #[serde(default)]
+    pub network: Network,
+    /// The main server's database.
+    #[serde(default = "default_database")]
+    pub database: Service,
+    /// The main server's cache.
+    #[serde(default = "default_cache")]
+    pub cache: Service,
+    /// The hosts' clocks.
+    #[serde(default)]
+    pub clocks: Clocks,
+    /// What the hosts' applications ask for: open-loop, so arrivals never wait for earlier results.
+    #[serde(default)]
+    pub workload: Vec<Workload>,
+    /// What goes wrong, and when.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
+    /// What must hold.
+    pub expect: Expect,
+    /// How much of the history is kept.
+    #[serde(default)]
+    pub history: HistoryMode,
+}
+
+/// Who takes part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Topology {
+    /// Number of P2P hosts, 1 to 100,000. Host `n` has the account `n + 1`.
+    pub hosts: u32,
+    /// Number of maps; host `n` plays on map `n mod maps`. 1 to 100,000.
+    #[serde(default = "default_maps")]
+    pub maps: u32,
+}
+
+/// Settings of every host, named as in `p2p_data_sync.conf`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostSettings {
+    /// From the asking to the result of a critical operation.
+    pub critical_timeout: Length,
+    /// Types that are critical however they were asked for.
+    pub critical_data_types: Vec<DataType>,
+    /// Operations that may wait at one host.
+    pub max_queue_size: u32,
+    /// Operations under way at one host that are not critical.
+    pub worker_threads: u32,
+    /// Slots that only critical operations use.
+    pub critical_slots: u32,
+}
+
+/// Settings of the main server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MainServerSettings {
+    /// How far the time on a request may lie from the server's clock.
+    pub freshness_window: Length,
+    /// Lifetime of a cached state; `0s` never expires.
+    pub cache_expiry: Length,
+    /// Operations in one database transaction.
+    pub batch_max: u32,
+    /// Database transactions under way at once.
+    pub batches_in_flight_max: u32,
+}
+
+/// The links between hosts and main server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// From a host to the main server.
+    pub to_server: Link,
+    /// From the main server to a host.
+    pub to_host: Link,
+    /// How a frame travels: `sealed` with the real cipher, `modelled` with the same size and no cipher.
+    pub frames: Frames,
+}
+
+/// How a frame travels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Frames {
+    /// Encrypted and authenticated by the core, as in production.
+    #[default]
+    Sealed,
+    /// Same JSON size and delays, no cipher: for runs of millions of operations.
+    Modelled,
+}
+
+/// One direction of a link.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Link {
+    /// Delay of one message.
+    pub latency: Distribution,
+    /// Share of messages that vanish.
+    pub loss: Share,
+    /// Share of messages that arrive twice, the second after a delay of its own.
+    pub duplicate: Share,
+    /// Share of messages held back by `reorder_delay`, so that later ones overtake them.
+    pub reorder: Share,
+    /// How long a reordered message is held back.
+    pub reorder_delay: Length,
+    /// Share of messages in which one bit is flipped.
+    pub tamper: Share,
+}
+
+/// A distribution of delays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Distribution {
+    /// Always the same.
+    Constant(Length),
+    /// Evenly between two bounds.
+    Uniform(Uniform),
+    /// Exponential.
+    Exponential(Exponential),
+    /// Log-normal, the usual shape of network and database latency.
+    Lognormal(Lognormal),
+}
+
+/// Evenly between two bounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Uniform {
+    /// Shortest delay.
+    pub min: Length,
+    /// Longest delay.
+    pub max: Length,
+}
+
+/// Exponential.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Exponential {
+    /// Mean delay.
+    pub mean: Length,
+}
+
+/// Log-normal by two of its percentiles.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Lognormal {
+    /// Half of the delays are shorter.
+    pub median: Length,
+    /// 99 of 100 delays are shorter; at least `median`.
+    pub p99: Length,
+}
+
+/// A database or a cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// From the request to its commit.
+    pub latency: Distribution,
+    /// From the commit to the answer's arrival.
+    #[serde(default = "default_answer")]
+    pub answer: Length,
+    /// Share of requests answered with an error and without effect.
+    #[serde(default)]
+    pub failures: Share,
+}
+
+/// The hosts' clocks; the main server's is the world's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Clocks {
+    /// Each host's wall clock is off by up to this much, either way.
+    pub skew: Length,
+    /// Each host's clock runs fast or slow by up to this many parts in a million.
+    pub drift_ppm: u32,
+}
+
+/// One stream of operations at each of a set of hosts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Short name, unique in the file.
+    pub name: String,
+    /// The hosts concerned: `all`, or the first so many.
+    #[serde(default)]
+    pub hosts: HostSet,
+    /// When operations arrive at each host.
+    pub arrivals: Arrivals,
+    /// What they are, drawn by weight.
+    pub mix: Vec<MixEntry>,
+    /// First moment at which one may arrive.
+    #[serde(default)]
+    pub from: Length,
+    /// Moment after which none arrives; the scenario's `duration` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Length>,
+}
+
+/// A set of hosts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HostSet {
+    /// Every host.
+    #[default]
+    All,
+    /// The first so many hosts.
+    First(u32),
+    /// These hosts, counted from 0.
+    Only(Vec<u32>),
+}
+
+/// When operations arrive at one host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// At equal distances, each host with a phase of its own.
+    Constant(Rate),
+    /// A Poisson process: independent arrivals with this mean rate.
+    Poisson(Rate),
+}
+
+/// One kind of operation in a mix.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MixEntry {
+    /// What it synchronises.
+    #[serde(rename = "type")]
+    pub data_type: DataType,
+    /// `sync_to` writes, `sync_from` reads.
+    #[serde(default)]
+    pub kind: MixKind,
+    /// Asked through `sync_critical_data`.
+    #[serde(default)]
+    pub critical: bool,
+    /// Asked with priority.
+    #[serde(default)]
+    pub priority: bool,
+    /// Relative frequency.
+    #[serde(default = "default_weight")]
+    pub weight: u32,
+    /// Bytes of the data text, 32 to 1,000,000.
+    #[serde(default = "default_bytes")]
+    pub bytes: u32,
+}
+
+/// Direction of an operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MixKind {
+    /// Host to main server.
+    #[default]
+    SyncTo,
+    /// Main server to host.
+    SyncFrom,
+}
+
+/// Something goes wrong at a moment, for a while or for good.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// When it begins.
+    pub at: Length,
+    /// How long it lasts; until the end of `duration` when absent.
+    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<Length>,
+    /// What it is.
+    pub inject: Injection,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Injection {
+    /// Messages between these hosts and the main server vanish.
+    Partition(Partition),
+    /// The links of these hosts behave otherwise.
+    Degrade(Degrade),
+    /// The database behaves otherwise.
+    Database(Disturbance),
+    /// The cache behaves otherwise.
+    Cache(Disturbance),
+    /// A process dies at once and starts again when the fault ends, with exactly what was durable.
+    Crash(Crash),
+    /// The wall clock of these hosts jumps once.
+    ClockStep(ClockStep),
+}
+
+/// Messages vanish.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    /// The hosts cut off.
+    #[serde(default)]
+    pub hosts: HostSet,
+    /// Which way.
+    #[serde(default)]
+    pub direction: Direction,
+}
+
+/// Which way messages vanish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Both ways.
+    #[default]
+    Both,
+    /// Requests only.
+    ToServer,
+    /// Replies only: the work is done and nobody learns of it.
+    ToHost,
+}
+
+/// The links of these hosts behave otherwise; what is absent stays as it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Degrade {
+    /// The hosts concerned.
+    #[serde(default)]
+    pub hosts: HostSet,
+    /// Delay of one message, each way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Distribution>,
+    /// Share of messages that vanish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Share>,
+    /// Share of messages that arrive twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicate: Option<Share>,
+    /// Share of messages held back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reorder: Option<Share>,
+    /// Share of messages in which one bit is flipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tamper: Option<Share>,
+}
+
+/// A service behaves otherwise; what is absent stays as it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Disturbance {
+    /// From the request to its commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Distribution>,
+    /// Share of requests answered with an error and without effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<Share>,
+}
+
+/// Which process dies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Crash {
+    /// The main server: requests under way are forgotten.
+    MainServer,
+    /// The database: what was committed stays, answers under way are lost.
+    Database,
+    /// The cache: everything in it is lost.
+    Cache,
+    /// These hosts: their queues are lost, and they come back with a new incarnation.
+    Hosts(HostSet),
+}
+
+/// The wall clock of these hosts jumps once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClockStep {
+    /// The hosts concerned.
+    #[serde(default)]
+    pub hosts: HostSet,
+    /// How far; a minus sign steps back.
+    pub by: SignedLength,
+}
+
+/// What must hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// The properties demanded, by id; `p2psim list --properties` explains each.
+    pub properties: Vec<String>,
+    /// Share of critical operations that may miss their deadline (property P19).
+    #[serde(default)]
+    pub critical_miss_ratio_max: Share,
+    /// Figures with an upper bound.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub at_most: BTreeMap<Figure, Length>,
+}
+
+/// A figure of the summary that a scenario can bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Figure {
+    /// Median latency of critical operations, from the intended moment.
+    CriticalP50,
+    /// 95th percentile of critical operations.
+    CriticalP95,
+    /// 99th percentile of critical operations.
+    CriticalP99,
+    /// 99.9th percentile of critical operations.
+    CriticalP999,
+    /// Median latency of all other operations.
+    NormalP50,
+    /// 95th percentile of all other operations.
+    NormalP95,
+    /// 99th percentile of all other operations.
+    NormalP99,
+    /// 99.9th percentile of all other operations.
+    NormalP999,
+}
+
+/// How much of the history is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryMode {
+    /// Every event.
+    #[default]
+    Full,
+    /// Only events of what a check found fault with.
+    FailingKeys,
+    /// None.
+    None,
+}
+
+impl Default for HostSettings {
+    fn default() -> Self {
+        Self {
+            critical_timeout: Length::from_ms(500),
+            critical_data_types: Vec::new(),
+            max_queue_size: 10_000,
+            worker_threads: 4,
+            critical_slots: 4,
+        }
+    }
+}
+
+impl Default for MainServerSettings {
+    fn default() -> Self {
+        Self {
+            freshness_window: Length::from_ms(30_000),
+            cache_expiry: Length::from_ms(3_600_000),
+            batch_max: 256,
+            batches_in_flight_max: 16,
+        }
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { to_server: Link::default(), to_host: Link::default(), frames: Frames::Sealed }
+    }
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            latency: Distribution::Lognormal(Lognormal {
+                median: Length::from_ms(15),
+                p99: Length::from_ms(60),
+            }),
+            loss: Share::ZERO,
+            duplicate: Share::ZERO,
+            reorder: Share::ZERO,
+            reorder_delay: Length::from_ms(100),
+            tamper: Share::ZERO,
+        }
+    }
+}
+
+fn default_settle() -> Length {
+    Length::from_ms(30_000)
+}
+
+fn default_maps() -> u32 {
+    1
+}
+
+fn default_database() -> Service {
+    Service {
+        latency: Distribution::Lognormal(Lognormal { median: Length::from_ms(3), p99: Length::from_ms(15) }),
+        answer: default_answer(),
+        failures: Share::ZERO,
+    }
+}
+
+fn default_cache() -> Service {
+    Service {
+        latency: Distribution::Constant(Length::from_us(300)),
+        answer: default_answer(),
+        failures: Share::ZERO,
+    }
+}
+
+fn default_answer() -> Length {
+    Length::from_us(200)
+}
+
+fn default_weight() -> u32 {
+    1
+}
+
+fn default_bytes() -> u32 {
+    96
+}

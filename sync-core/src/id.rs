@@ -1,0 +1,151 @@
+//! Identifiers as types of their own, each with one text form.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::limits;
+
+/// An account of the game; a host acts for exactly one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(pub u32);
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One life of a session, drawn at its start; tells a restarted host from its former self.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation(pub u64);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Names one operation for ever, retries included: `<account>-<incarnation, 16 hex>-<counter>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OperationId {
+    /// Whose operation it is.
+    pub account: AccountId,
+    /// The session's life in which it was asked for.
+    pub incarnation: Incarnation,
+    /// Counts the operations of that life, from 1.
+    pub counter: u64,
+}
+
+impl fmt::Display for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.account, self.incarnation, self.counter)
+    }
+}
+
+/// The text is not an operation id in its one canonical form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("not an operation id: `<account>-<incarnation, 16 hex digits>-<counter>` is expected")]
+pub struct InvalidOperationId;
+
+impl FromStr for OperationId {
+    type Err = InvalidOperationId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.splitn(3, '-');
+        let mut next = || parts.next().ok_or(InvalidOperationId);
+        let (account, incarnation, counter) = (next()?, next()?, next()?);
+        if incarnation.len() != 16 || !incarnation.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(InvalidOperationId);
+        }
+        let counter =
+            decimal(counter).filter(|c| *c <= limits::JSON_INTEGER_MAX).ok_or(InvalidOperationId)?;
+        Ok(Self {
+            account: AccountId(
+                decimal(account).and_then(|a| u32::try_from(a).ok()).ok_or(InvalidOperationId)?,
+            ),
+            incarnation: Incarnation(u64::from_str_radix(incarnation, 16).map_err(|_| InvalidOperationId)?),
+            counter,
+        })
+    }
+}
+
+/// A decimal number in its one canonical form: no sign, no leading zero.
+fn decimal(text: &str) -> Option<u64> {
+    let canonical = !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && (text.len() == 1 || !text.starts_with('0'));
+    if canonical { text.parse().ok() } else { None }
+}
+
+/// The name of a map; empty for what belongs to no map. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MapName(Arc<str>);
+
+/// The text cannot name a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a map's name has at most {} characters out of `A-Z a-z 0-9 _ - . @ #`", limits::MAP_NAME_BYTES_MAX)]
+pub struct InvalidMapName;
+
+impl MapName {
+    /// Checks the name's length and characters.
+    pub fn new(name: &str) -> Result<Self, InvalidMapName> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'@' | b'#');
+        if name.len() > limits::MAP_NAME_BYTES_MAX || !name.bytes().all(allowed) {
+            return Err(InvalidMapName);
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MapName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Ties an effect to the input that completes it. Unique within one life of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operation_ids_have_one_text_form() {
+        let id = OperationId { account: AccountId(7), incarnation: Incarnation(0xab), counter: 3 };
+        assert_eq!(id.to_string(), "7-00000000000000ab-3");
+        assert_eq!("7-00000000000000ab-3".parse(), Ok(id));
+        for wrong in [
+            "",
+            "7",
+            "7-00000000000000ab",
+            "7-00000000000000AB-3",
+            "07-00000000000000ab-3",
+            "7-ab-3",
+            "7-00000000000000ab-03",
+            "7-00000000000000ab-3-1",
+            "4294967296-00000000000000ab-3",
+            "7-00000000000000ab-9007199254740992",
+            "+7-00000000000000ab-3",
+        ] {
+            assert_eq!(wrong.parse::<OperationId>(), Err(InvalidOperationId), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn map_names_are_bounded() {
+        assert!(MapName::new("").is_ok());
+        assert!(MapName::new("prontera.gat").is_ok());
+        assert!(MapName::new("a b").is_err());
+        assert!(MapName::new(&"m".repeat(65)).is_err());
+    }
+}

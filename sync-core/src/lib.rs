@@ -1,0 +1,25 @@
+//! Reference core for peer-to-peer data synchronisation.
+//!
+//! Everything here is a deterministic state machine or plain data: no I/O, no clock, no
+//! randomness of its own. An [`engine::Engine`] receives inputs together with the present
+//! moment and answers with effects that a driver performs. The simulator drives the same
+//! engines in a virtual world; a runtime drives them against real servers.
+//!
+//! Start at [`host_sync`] for the synchronisation of a P2P host with the main server, at
+//! [`envelope`] for what travels between them, and at [`config`] for `p2p_data_sync.conf`.
+
+pub mod cache;
+pub mod config;
+pub mod data_type;
+pub mod diagnostic;
+pub mod engine;
+pub mod entropy;
+pub mod envelope;
+pub mod host_sync;
+pub mod id;
+pub mod limits;
+pub mod range_set;
+pub mod secret;
+pub mod store;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,79 @@
+//! Every bound of the core in one place. A bound that a configuration may move states its range here.
+
+use crate::time::Span;
+
+/// Bytes of one HTTP body, in either direction.
+pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of the `data` text of one operation.
+pub const DATA_BYTES_MAX: usize = 1024 * 1024;
+/// Operations in one batched request.
+pub const BATCH_OPERATIONS_MAX: usize = 256;
+/// Operations in one `ApplyBatch` that the server's engine forms.
+pub const APPLY_BATCH_MAX: usize = 256;
+/// `ApplyBatch` requests a server keeps under way at once.
+pub const APPLY_BATCHES_IN_FLIGHT_MAX: usize = 16;
+/// Exchanges a server keeps open; further requests are answered 429.
+pub const SERVER_EXCHANGES_MAX: usize = 100_000;
+/// Bytes of a map's name.
+pub const MAP_NAME_BYTES_MAX: usize = 64;
+/// Bytes of a key id.
+pub const KEY_ID_BYTES_MAX: usize = 32;
+/// Keys that open beside the one that seals.
+pub const KEYS_ACCEPTED_MAX: usize = 8;
+/// Bytes of a sealed frame. Leaves `data` of the greatest size room for its JSON escapes; text that
+/// is mostly escapes is refused as too large although it is shorter.
+pub const FRAME_BYTES_MAX: usize = 3 * 1024 * 1024 - 4096;
+/// Largest integer in JSON (RFC 8259, section 6: interoperable range).
+pub const JSON_INTEGER_MAX: u64 = (1 << 53) - 1;
+
+/// `max_queue_size`.
+pub const QUEUE_MIN: u64 = 1;
+/// `max_queue_size`.
+pub const QUEUE_MAX: u64 = 1_000_000;
+/// `worker_threads`.
+pub const WORKERS_MIN: u64 = 1;
+/// `worker_threads`.
+pub const WORKERS_MAX: u64 = 256;
+/// `critical_slots`.
+pub const CRITICAL_SLOTS_MAX: u64 = 256;
+/// `critical_timeout_ms`.
+pub const CRITICAL_TIMEOUT_MS_MIN: u64 = 1;
+/// `critical_timeout_ms`.
+pub const CRITICAL_TIMEOUT_MS_MAX: u64 = 60_000;
+/// `freshness_window_ms`.
+pub const FRESHNESS_WINDOW_MS_MIN: u64 = 1_000;
+/// `freshness_window_ms`.
+pub const FRESHNESS_WINDOW_MS_MAX: u64 = 3_600_000;
+/// `sync_interval_ms`.
+pub const SYNC_INTERVAL_MS_MIN: u64 = 1;
+/// `sync_interval_ms`.
+pub const SYNC_INTERVAL_MS_MAX: u64 = 3_600_000;
+/// `cache_expiry_seconds`; 0 never expires.
+pub const CACHE_EXPIRY_SECONDS_MAX: u64 = 31_536_000;
+/// Bytes of a configuration file.
+pub const CONFIG_BYTES_MAX: usize = 256 * 1024;
+
+/// Results that a session remembers after they ended.
+pub const RESULTS_KEPT: usize = 1_024;
+/// How long a session remembers a result.
+pub const RESULT_RETENTION: Span = Span::from_secs(3_600);
+/// Entries of a lane that dispatch looks past when their key is under way.
+pub const DISPATCH_SCAN_MAX: usize = 64;
+/// Attempts at one operation that is not critical (a critical one is bounded by its deadline).
+pub const ATTEMPTS_MAX: u32 = 8;
+/// One attempt at an operation that is not critical.
+pub const REQUEST_TIMEOUT: Span = Span::from_secs(10);
+/// First back-off; doubles with each attempt.
+pub const BACKOFF_MIN: Span = Span::from_ms(50);
+/// Longest back-off.
+pub const BACKOFF_MAX: Span = Span::from_secs(5);
+/// How far ahead of the server's clock a retention of de-duplication reaches, in freshness windows:
+/// one for a clock that runs behind, one for a clock that runs ahead.
+pub const DEDUPLICATION_WINDOWS: u64 = 2;
+/// Entries that one purge removes at most, so that it never blocks for long.
+pub const PURGE_MAX: usize = 10_000;
+
+const _: () = assert!(DATA_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_MAX / 3 * 4 + 1024 <= BODY_BYTES_MAX);
+const _: () = assert!(BACKOFF_MIN.as_us() <= BACKOFF_MAX.as_us());
+const _: () = assert!(APPLY_BATCH_MAX >= 1 && APPLY_BATCHES_IN_FLIGHT_MAX >= 1);
