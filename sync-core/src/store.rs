@@ -1,1 +1,146 @@
-//! (to come)
+//! What the engines ask of a database, as data, and the in-memory database.
+//!
+//! The set of requests is closed and each is a whole decision: whatever executes one decides
+//! atomically and alone, so any number of servers may share a database. `memory` executes them in
+//! memory; a runtime executes the same requests as SQL, and a differential test holds both together.
+
+mod memory;
+
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::data_type::{Nature, Scope, SyncDataType};
+use crate::id::{AccountId, MapName, OperationId};
+use crate::time::Timestamp;
+
+pub use memory::{Content, MemoryStore, SessionContent};
+
+/// Names one state.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StateKey {
+    /// What kind of state.
+    pub data_type: SyncDataType,
+    /// Whose it is; account 0 for a state that belongs to the map.
+    pub owner: AccountId,
+    /// The map.
+    pub map: MapName,
+}
+
+impl StateKey {
+    /// The state that an operation of `account` on `map` concerns.
+    pub fn new(data_type: SyncDataType, account: AccountId, map: MapName) -> Self {
+        let owner = match data_type.scope() {
+            Scope::Map => AccountId(0),
+            Scope::Account => account,
+        };
+        Self { data_type, owner, map }
+    }
+}
+
+impl fmt::Display for StateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.data_type, self.owner, self.map)
+    }
+}
+
+/// One operation to be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Apply {
+    /// Its name; the same name takes effect once.
+    pub operation: OperationId,
+    /// What it synchronises.
+    pub data_type: SyncDataType,
+    /// The map.
+    pub map: MapName,
+    /// Counts the operations of the session for this map and type.
+    pub sequence: u64,
+    /// Whether it is critical.
+    pub critical: bool,
+    /// JSON text.
+    pub data: Arc<str>,
+    /// When the server took it, by the server's clock.
+    pub received: Timestamp,
+}
+
+impl Apply {
+    /// The state it replaces, when it is of a kind that replaces.
+    pub fn state_key(&self) -> Option<StateKey> {
+        (self.data_type.nature() == Nature::State)
+            .then(|| StateKey::new(self.data_type, self.operation.account, self.map.clone()))
+    }
+}
+
+/// What became of one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It took effect. For a state, `version` is the state's new version (from 1); for an event it
+    /// is the event's place among the session's operations on that map and type, its sequence.
+    Applied {
+        /// See above.
+        version: u64,
+    },
+    /// A later operation of the same session on the same map and type had taken effect before.
+    OutOfOrder {
+        /// The greatest sequence that took effect.
+        last: u64,
+    },
+}
+
+/// Answer to one operation of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// What became of it, now or when it was first seen.
+    pub verdict: Verdict,
+    /// Whether it had been seen before: this time it had no effect.
+    pub duplicate: bool,
+}
+
+/// A state as the database holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateRow {
+    /// Grows by one with each write.
+    pub version: u64,
+    /// JSON text.
+    pub data: Arc<str>,
+    /// The operation that wrote it.
+    pub operation: OperationId,
+    /// When the server took that operation.
+    pub updated: Timestamp,
+}
+
+/// Everything that is asked of the main server's database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreRequest {
+    /// Applies the operations in order, in one transaction. For each: a name that was seen before
+    /// is answered as it was then; a sequence at or below the greatest applied one of the same
+    /// (account, incarnation, map, type) is out of order; else it takes effect.
+    ApplyBatch(Arc<Vec<Apply>>),
+    /// Reads one state.
+    Load(StateKey),
+    /// Forgets the names of operations taken before this moment, a bounded number at a time.
+    Purge {
+        /// Operations received earlier are forgotten.
+        before: Timestamp,
+    },
+}
+
+/// Answers, in the order of [`StoreRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreReply {
+    /// One for each operation, in order.
+    Applied(Vec<Applied>),
+    /// The state, if there is one.
+    Loaded(Option<StateRow>),
+    /// How many names were forgotten.
+    Purged(u64),
+}
+
+/// The database did not do as asked, or did and the answer was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum StoreError {
+    /// It cannot be reached or refused: whether the request took effect is not known.
+    #[error("the database is unavailable")]
+    Unavailable,
+}

@@ -3,4 +3,12 @@
 //! [`session::Session`] is a host's side, [`server::Server`] the main server's. Both are
 //! [engines](crate::engine::Engine) and leave sealing to a [`codec`].
 
+pub mod codec;
+pub mod operation;
+pub mod policy;
+pub mod queue;
+pub mod results;
+pub mod server;
+pub mod session;
 pub mod settings;
+pub mod validate;

@@ -1,0 +1,90 @@
+//! What the server checks of an authentic request before anything follows from it.
+
+use serde::de::IgnoredAny;
+
+use super::settings::ServerSettings;
+use crate::data_type::Nature;
+use crate::time::Timestamp;
+use crate::wire::{ErrorCode, Kind, Rejection, Request};
+
+/// Freshness, size, form and type. That the account in the body is the one whose key sealed it is
+/// part of opening.
+pub fn request(settings: &ServerSettings, now: Timestamp, request: &Request) -> Result<(), Rejection> {
+    let off = request.timestamp.distance(now);
+    if off > settings.freshness_window {
+        return reject(
+            ErrorCode::StaleTimestamp,
+            format!(
+                "the request's time is {} ms from the server's, at most {} ms is taken: set the host's clock",
+                off.as_ms(),
+                settings.freshness_window.as_ms()
+            ),
+        );
+    }
+    if request.data.len() > settings.data_bytes_max {
+        return reject(
+            ErrorCode::TooLarge,
+            format!("{} bytes of data, at most {} are taken", request.data.len(), settings.data_bytes_max),
+        );
+    }
+    match (request.kind, request.data_type) {
+        (Kind::SyncFrom, data_type) if data_type.nature() == Nature::Event => {
+            reject(ErrorCode::Unsupported, format!("{data_type} has no current state to read"))
+        }
+        _ if serde_json::from_str::<IgnoredAny>(&request.data).is_err() => {
+            reject(ErrorCode::MalformedData, "data is not JSON text".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn reject(code: ErrorCode, message: String) -> Result<(), Rejection> {
+    Err(Rejection { code, message: message.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data_type::SyncDataType;
+    use crate::id::{AccountId, Incarnation, MapName, OperationId};
+    use crate::time::Span;
+
+    fn check(change: impl FnOnce(&mut Request), expected: Result<(), ErrorCode>) {
+        let settings = ServerSettings { data_bytes_max: 20, ..ServerSettings::default() };
+        let now = Timestamp::from_ms(1_000_000);
+        let mut good = Request {
+            kind: Kind::SyncTo,
+            data_type: SyncDataType::MapState,
+            map: MapName::new("m").unwrap(),
+            data: "{}".into(),
+            timestamp: now,
+            operation: OperationId { account: AccountId(1), incarnation: Incarnation(1), counter: 1 },
+            critical: false,
+            sequence: 1,
+        };
+        change(&mut good);
+        assert_eq!(request(&settings, now, &good).map_err(|rejection| rejection.code), expected);
+    }
+
+    #[test]
+    fn each_rule_lets_pass_up_to_its_bound_and_rejects_past_it() {
+        check(|_| {}, Ok(()));
+        check(|r| r.timestamp = r.timestamp + Span::from_secs(30), Ok(()));
+        check(|r| r.timestamp = r.timestamp.saturating_sub(Span::from_secs(30)), Ok(()));
+        check(|r| r.timestamp = r.timestamp + Span::from_ms(30_001), Err(ErrorCode::StaleTimestamp));
+        check(
+            |r| r.timestamp = r.timestamp.saturating_sub(Span::from_ms(30_001)),
+            Err(ErrorCode::StaleTimestamp),
+        );
+        check(|r| r.data = format!("\"{}\"", "x".repeat(18)).into(), Ok(()));
+        check(|r| r.data = format!("\"{}\"", "x".repeat(19)).into(), Err(ErrorCode::TooLarge));
+        check(|r| r.data = "{".into(), Err(ErrorCode::MalformedData));
+        check(|r| r.data = "".into(), Err(ErrorCode::MalformedData));
+        check(|r| r.data_type = SyncDataType::ChatMessage, Ok(()));
+        check(
+            |r| (r.kind, r.data_type) = (Kind::SyncFrom, SyncDataType::ChatMessage),
+            Err(ErrorCode::Unsupported),
+        );
+        check(|r| r.kind = Kind::SyncFrom, Ok(()));
+    }
+}
