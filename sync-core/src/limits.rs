@@ -77,3 +77,12 @@ const _: () = assert!(DATA_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX / 3 * 4 + 1024 <= BODY_BYTES_MAX);
 const _: () = assert!(BACKOFF_MIN.as_us() <= BACKOFF_MAX.as_us());
 const _: () = assert!(APPLY_BATCH_MAX >= 1 && APPLY_BATCHES_IN_FLIGHT_MAX >= 1);
+
+/// Derived host keys that a main server keeps; past it the cache starts anew.
+pub const HOST_KEYS_CACHED_MAX: usize = 200_000;
+/// Bytes of a key in its text form. The longest form takes 32 of key id, 10 of account, 44 of base64
+/// and 11 of role and colons.
+pub const KEY_TEXT_BYTES_MAX: usize = 128;
+
+const _: () = assert!(KEY_ID_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(KEY_ID_BYTES_MAX + 10 + 44 + 11 <= KEY_TEXT_BYTES_MAX);

@@ -1,0 +1,355 @@
+//! The keys that one side uses together: one that seals, others that only open.
+//!
+//! Replacing a key is: accept the new one everywhere, then seal with it, then drop the old one. In
+//! between both open, and only the new one seals, replies to requests under the old one included.
+//!
+//! A frame that has the form of version 2 is never tried as a legacy one, so that an attacker cannot
+//! have the tag ignored by spoiling it. A legacy frame is a multiple of 16 bytes long and one of version
+//! 2 is that only when its key id has 14 or 30 characters: that random bytes look like one happens
+//! once in 10^16 frames.
+
+use rustc_hash::FxHashMap;
+use thiserror::Error;
+
+use super::frame::{IV_BYTES, Parts};
+use super::keys::{HostKey, KeyId, MasterKey};
+use super::legacy::LegacyKey;
+use super::{EnvelopeError, Header};
+use crate::id::AccountId;
+use crate::limits;
+
+/// Which envelope a frame had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Form {
+    /// Encrypted and tagged: content and header are authentic.
+    Version2,
+    /// Encrypted only: neither content nor header is authentic. Its sender understands only the same.
+    Legacy,
+}
+
+/// The keys cannot be used together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InvalidRing {
+    /// More keys that open than allowed.
+    #[error("at most {} keys may be accepted beside the one that seals", limits::KEYS_ACCEPTED_MAX)]
+    TooManyKeys,
+    /// Two keys have the same id.
+    #[error("two keys have the id `{0}`; give every key an id of its own")]
+    DuplicateKeyId(KeyId),
+    /// A key is another account's.
+    #[error("a key of account {found} is among those of account {expected}; a host has keys of one account")]
+    OtherAccount {
+        /// The account of the key that seals.
+        expected: AccountId,
+        /// The account of the key in question.
+        found: AccountId,
+    },
+}
+
+/// A host's keys, all of one account.
+#[derive(Clone, Debug)]
+pub struct HostRing {
+    sealing: HostKey,
+    accepted: Box<[HostKey]>,
+    legacy: Option<LegacyKey>,
+}
+
+impl HostRing {
+    /// One key that seals and opens, and further ones that only open (at most
+    /// [`limits::KEYS_ACCEPTED_MAX`]).
+    ///
+    /// # Errors
+    /// When there are too many keys, two of one id, or keys of several accounts.
+    pub fn new(sealing: HostKey, accepted: Vec<HostKey>) -> Result<Self, InvalidRing> {
+        check_ids(std::iter::once(&sealing).chain(&accepted).map(HostKey::id))?;
+        if let Some(other) = accepted.iter().find(|key| key.account() != sealing.account()) {
+            return Err(InvalidRing::OtherAccount { expected: sealing.account(), found: other.account() });
+        }
+        Ok(Self { sealing, accepted: accepted.into(), legacy: None })
+    }
+
+    /// Opens legacy frames too (`allow_legacy_envelope = 1`).
+    #[must_use]
+    pub fn with_legacy(self, key: LegacyKey) -> Self {
+        Self { legacy: Some(key), ..self }
+    }
+
+    /// Whose keys they are.
+    pub const fn account(&self) -> AccountId {
+        self.sealing.account()
+    }
+
+    /// The key that seals.
+    pub const fn sealing_key(&self) -> &HostKey {
+        &self.sealing
+    }
+
+    /// Seals with the sealing key, see [`HostKey::seal`].
+    pub fn seal(&self, header: &Header, iv: [u8; IV_BYTES], plaintext: &[u8], frame: &mut Vec<u8>) {
+        self.sealing.seal(header, iv, plaintext, frame);
+    }
+
+    /// Opens with whichever key the frame names, see [`HostKey::open`].
+    ///
+    /// # Errors
+    /// When no key opens the frame under this header, or it is a legacy one and those are not allowed.
+    pub fn open(
+        &self,
+        header: &Header,
+        frame: &[u8],
+        plaintext: &mut Vec<u8>,
+    ) -> Result<Form, EnvelopeError> {
+        plaintext.clear();
+        let Some(parts) = Parts::split(frame) else {
+            return open_legacy(self.legacy.as_ref(), frame, plaintext);
+        };
+        let key = std::iter::once(&self.sealing)
+            .chain(&self.accepted)
+            .find(|key| key.id().as_bytes() == parts.key_id)
+            .ok_or(EnvelopeError)?;
+        key.open_parts(header, &parts, plaintext).map(|()| Form::Version2)
+    }
+
+    /// Seals a legacy frame, which no header protects, see [`LegacyKey::seal`].
+    ///
+    /// # Errors
+    /// When legacy frames are not allowed; `frame` is then empty.
+    pub fn seal_legacy(
+        &self,
+        iv: [u8; IV_BYTES],
+        plaintext: &[u8],
+        frame: &mut Vec<u8>,
+    ) -> Result<(), EnvelopeError> {
+        seal_legacy(self.legacy.as_ref(), iv, plaintext, frame)
+    }
+}
+
+/// The main server's keys. Hosts' keys are derived when needed and kept, at most
+/// [`limits::HOST_KEYS_CACHED_MAX`]; past it the cache starts anew.
+#[derive(Clone, Debug)]
+pub struct MasterRing {
+    /// The first one seals.
+    masters: Box<[MasterKey]>,
+    legacy: Option<LegacyKey>,
+    // By the key's place in `masters`. Never iterated.
+    cache: FxHashMap<(u8, AccountId), HostKey>,
+    cached_max: usize,
+}
+
+/// The place of the key that seals.
+const SEALING: u8 = 0;
+
+impl MasterRing {
+    /// One key that seals and opens, and further ones that only open (at most
+    /// [`limits::KEYS_ACCEPTED_MAX`]).
+    ///
+    /// # Errors
+    /// When there are too many keys, or two of one id.
+    pub fn new(sealing: MasterKey, accepted: Vec<MasterKey>) -> Result<Self, InvalidRing> {
+        let masters: Box<[_]> = std::iter::once(sealing).chain(accepted).collect();
+        check_ids(masters.iter().map(MasterKey::id))?;
+        Ok(Self {
+            masters,
+            legacy: None,
+            cache: FxHashMap::default(),
+            cached_max: limits::HOST_KEYS_CACHED_MAX,
+        })
+    }
+
+    /// Opens legacy frames too (`allow_legacy_envelope = 1`).
+    #[must_use]
+    pub fn with_legacy(self, key: LegacyKey) -> Self {
+        Self { legacy: Some(key), ..self }
+    }
+
+    /// The key that seals, from which hosts' keys are issued.
+    pub fn sealing_key(&self) -> &MasterKey {
+        &self.masters[usize::from(SEALING)]
+    }
+
+    /// Seals with the key of the header's account under the sealing key, see [`HostKey::seal`].
+    ///
+    /// Meant for the answer to a request that has been opened: each account sealed for is kept in the
+    /// cache.
+    pub fn seal(&mut self, header: &Header, iv: [u8; IV_BYTES], plaintext: &[u8], frame: &mut Vec<u8>) {
+        match self.cache.get(&(SEALING, header.account)) {
+            Some(key) => key.seal(header, iv, plaintext, frame),
+            None => {
+                let key = self.sealing_key().host_key(header.account);
+                key.seal(header, iv, plaintext, frame);
+                self.keep(SEALING, key);
+            }
+        }
+    }
+
+    /// Opens with the key of the header's account under whichever master key the frame names, see
+    /// [`HostKey::open`].
+    ///
+    /// # Errors
+    /// When no key opens the frame under this header, or it is a legacy one and those are not allowed.
+    pub fn open(
+        &mut self,
+        header: &Header,
+        frame: &[u8],
+        plaintext: &mut Vec<u8>,
+    ) -> Result<Form, EnvelopeError> {
+        plaintext.clear();
+        let Some(parts) = Parts::split(frame) else {
+            return open_legacy(self.legacy.as_ref(), frame, plaintext);
+        };
+        let (place, master) = (SEALING..)
+            .zip(&self.masters)
+            .find(|(_, master)| master.id().as_bytes() == parts.key_id)
+            .ok_or(EnvelopeError)?;
+        match self.cache.get(&(place, header.account)) {
+            Some(key) => key.open_parts(header, &parts, plaintext)?,
+            None => {
+                let key = master.host_key(header.account);
+                key.open_parts(header, &parts, plaintext)?;
+                // Only now: forged requests for random accounts must not fill the cache.
+                self.keep(place, key);
+            }
+        }
+        Ok(Form::Version2)
+    }
+
+    /// Seals a legacy frame, which no header protects, see [`LegacyKey::seal`].
+    ///
+    /// # Errors
+    /// When legacy frames are not allowed; `frame` is then empty.
+    pub fn seal_legacy(
+        &self,
+        iv: [u8; IV_BYTES],
+        plaintext: &[u8],
+        frame: &mut Vec<u8>,
+    ) -> Result<(), EnvelopeError> {
+        seal_legacy(self.legacy.as_ref(), iv, plaintext, frame)
+    }
+
+    fn keep(&mut self, place: u8, key: HostKey) {
+        if self.cache.len() >= self.cached_max {
+            self.cache.clear();
+        }
+        self.cache.insert((place, key.account()), key);
+    }
+}
+
+/// The first id is that of the key that seals.
+fn check_ids(ids: impl Iterator<Item = KeyId>) -> Result<(), InvalidRing> {
+    let mut seen = Vec::with_capacity(1 + limits::KEYS_ACCEPTED_MAX);
+    for id in ids {
+        if seen.len() > limits::KEYS_ACCEPTED_MAX {
+            return Err(InvalidRing::TooManyKeys);
+        }
+        if seen.contains(&id) {
+            return Err(InvalidRing::DuplicateKeyId(id));
+        }
+        seen.push(id);
+    }
+    Ok(())
+}
+
+fn open_legacy(
+    key: Option<&LegacyKey>,
+    frame: &[u8],
+    plaintext: &mut Vec<u8>,
+) -> Result<Form, EnvelopeError> {
+    key.ok_or(EnvelopeError)?.open(frame, plaintext).map(|()| Form::Legacy)
+}
+
+fn seal_legacy(
+    key: Option<&LegacyKey>,
+    iv: [u8; IV_BYTES],
+    plaintext: &[u8],
+    frame: &mut Vec<u8>,
+) -> Result<(), EnvelopeError> {
+    frame.clear();
+    key.ok_or(EnvelopeError)?.seal(iv, plaintext, frame);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Direction, KEY_BYTES};
+    use super::*;
+    use crate::id::{Incarnation, OperationId};
+    use crate::secret::Secret;
+
+    fn master(id: &str, fill: u8) -> MasterKey {
+        MasterKey::new(id.parse().unwrap(), Secret::new([fill; KEY_BYTES]))
+    }
+
+    fn header(direction: Direction, account: u32) -> Header {
+        let account = AccountId(account);
+        let operation = OperationId { account, incarnation: Incarnation(5), counter: 1 };
+        Header { direction, account, operation, is_critical: false }
+    }
+
+    fn sealed(key: &HostKey, header: &Header) -> Vec<u8> {
+        let mut frame = Vec::new();
+        key.seal(header, [3; IV_BYTES], b"{}", &mut frame);
+        frame
+    }
+
+    #[test]
+    fn the_cache_is_bounded_and_forged_frames_do_not_enter_it() {
+        let (old, new) = (master("old", 1), master("new", 2));
+        let mut ring = MasterRing::new(new.clone(), vec![old.clone()]).unwrap();
+        ring.cached_max = 3;
+        let mut out = Vec::new();
+        for account in 0..100 {
+            let header = header(Direction::Request, account);
+            let forged = sealed(&master("new", 9).host_key(header.account), &header);
+            assert_eq!(ring.open(&header, &forged, &mut out), Err(EnvelopeError));
+        }
+        assert_eq!(ring.cache.len(), 0);
+        for account in 0..10 {
+            for key in [&old, &new] {
+                let header = header(Direction::Request, account);
+                for _ in 0..2 {
+                    let frame = sealed(&key.host_key(header.account), &header);
+                    assert_eq!(ring.open(&header, &frame, &mut out), Ok(Form::Version2));
+                    assert!(ring.cache.len() <= 3);
+                }
+            }
+            let header = header(Direction::Reply, account);
+            for _ in 0..2 {
+                ring.seal(&header, [3; IV_BYTES], b"{}", &mut out);
+                assert_eq!(out, sealed(&new.host_key(header.account), &header));
+                assert!(ring.cache.len() <= 3);
+            }
+        }
+    }
+
+    #[test]
+    fn a_cached_key_refuses_like_a_fresh_one() {
+        let key = master("k", 1);
+        let mut ring = MasterRing::new(key.clone(), vec![]).unwrap();
+        let header = header(Direction::Request, 7);
+        let frame = sealed(&key.host_key(header.account), &header);
+        let mut altered = frame.clone();
+        altered[20] ^= 1;
+        let mut out = Vec::new();
+        assert_eq!(ring.open(&header, &altered, &mut out), Err(EnvelopeError));
+        assert_eq!(ring.open(&header, &frame, &mut out), Ok(Form::Version2));
+        assert_eq!(ring.open(&header, &altered, &mut out), Err(EnvelopeError));
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn keys_that_do_not_go_together_are_refused() {
+        let host = |id, account| master(id, 1).host_key(AccountId(account));
+        let check = |accepted, expected| assert_eq!(HostRing::new(host("k0", 7), accepted).err(), expected);
+        check(vec![host("k1", 7)], None);
+        let duplicate = InvalidRing::DuplicateKeyId("k0".parse().unwrap());
+        check(vec![host("k0", 7)], Some(duplicate));
+        let other = InvalidRing::OtherAccount { expected: AccountId(7), found: AccountId(8) };
+        check(vec![host("k1", 8)], Some(other));
+        let many = |count: usize| (1..=count).map(|n| master(&format!("k{n}"), 1)).collect::<Vec<_>>();
+        let check =
+            |accepted, expected| assert_eq!(MasterRing::new(master("k0", 1), accepted).err(), expected);
+        check(many(limits::KEYS_ACCEPTED_MAX), None);
+        check(many(limits::KEYS_ACCEPTED_MAX + 1), Some(InvalidRing::TooManyKeys));
+        check(vec![master("k0", 2)], Some(duplicate));
+    }
+}
