@@ -1,1 +1,72 @@
-//! (to come)
+//! Scenario files: what they say (`model`), how they are read, and what is said about a mistake in one.
+//!
+//! [`Scenario::parse`] takes any bytes and gives a scenario that holds every rule of the format, or
+//! diagnostics with line, column and remedy; it never panics. The text is parsed into a tree that knows its
+//! places (`tree`), `--set` arguments are put into the tree (`overrides`), serde turns it into the types
+//! (`decode`), and `validate` checks what types cannot say.
+
+mod decode;
+pub mod model;
+mod overrides;
+mod syntax;
+mod tree;
+pub mod units;
+mod validate;
+
+pub use model::*;
+pub use validate::known_properties;
+
+use sync_core::diagnostic::{Diagnostic, Severity};
+
+use tree::Sources;
+
+impl Scenario {
+    /// Reads a scenario file; `file_name` appears in the diagnostics.
+    pub fn parse(file_name: &str, bytes: &[u8]) -> Result<Self, Vec<Diagnostic>> {
+        Self::parse_with(file_name, bytes, &[])
+    }
+
+    /// Reads a scenario file and puts `path=value` settings into it, as `--set` gives them:
+    /// `network.to_server.loss=5%`, `faults[0].at=3s`. Maps that a path needs are created; diagnostics
+    /// about a setting point into it, with the file name `--set`.
+    pub fn parse_with(file_name: &str, bytes: &[u8], sets: &[String]) -> Result<Self, Vec<Diagnostic>> {
+        let text = text_of(file_name, bytes).map_err(|diagnostic| vec![diagnostic])?;
+        let sources = Sources { file_name, text, sets };
+        let one = |fault| vec![sources.diagnostic(fault)];
+        let mut root = tree::parse(text).map_err(one)?;
+        overrides::apply(&mut root, sets).map_err(one)?;
+        let scenario: Self = decode::decode(&root).map_err(one)?;
+        let faults = validate::validate(&scenario, &root);
+        if faults.is_empty() {
+            Ok(scenario)
+        } else {
+            Err(faults.into_iter().map(|fault| sources.diagnostic(fault)).collect())
+        }
+    }
+
+    /// The canonical text: every field with its value, and [`Scenario::parse`] gives the same scenario.
+    pub fn to_yaml(&self) -> String {
+        let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+        // Writing to memory fails only for types that YAML cannot hold, and the model has none.
+        serde_saphyr::to_string_with_options(self, options).unwrap_or_default()
+    }
+}
+
+/// The bytes as text, when they can be a scenario at all.
+fn text_of<'a>(file_name: &str, bytes: &'a [u8]) -> Result<&'a str, Diagnostic> {
+    if bytes.len() > FILE_BYTES_MAX {
+        let message = format!("the file has {} bytes; a scenario has at most {FILE_BYTES_MAX}", bytes.len());
+        return Err(Diagnostic::file_error(file_name, message, "is this the right file?"));
+    }
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        let message = format!("byte 0x{:02x} is not UTF-8 text", bytes[error.valid_up_to()]);
+        Diagnostic::at(Severity::Error, file_name, &String::from_utf8_lossy(bytes), line, column, 1, message)
+            .with_help("save the file with the encoding UTF-8")
+    })
+}
+
+/// Largest scenario file.
+const FILE_BYTES_MAX: usize = 1024 * 1024;
