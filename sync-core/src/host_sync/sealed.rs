@@ -1,0 +1,227 @@
+//! The codec of production: JSON bodies sealed in the envelope of version 2 (`wire.md`).
+//!
+//! A request travels as `{"account_id", "operation_id", "is_critical", "encrypted_data"}`, a reply as
+//! `{"encrypted_data"}`. What stands outside the frame is bound to it by the tag, and once more by
+//! comparison with the body.
+
+use super::codec::{HostCodec, OpenError, Opened, ServerCodec, Untrusted};
+use crate::envelope::{self, Direction, Form, Header, HostRing, MasterRing};
+use crate::id::{AccountId, OperationId};
+use crate::limits;
+use crate::wire::{self, OuterReply, OuterRequest, Reply, Request};
+
+/// The body of an HTTP request or response.
+pub type Body = Vec<u8>;
+
+/// A host's end.
+#[derive(Clone, Debug)]
+pub struct SealedHost {
+    ring: HostRing,
+}
+
+/// The main server's end.
+#[derive(Clone, Debug)]
+pub struct SealedServer {
+    ring: MasterRing,
+    work: Buffers,
+}
+
+/// Memory used again from one message to the next.
+#[derive(Clone, Debug, Default)]
+struct Buffers {
+    plaintext: Vec<u8>,
+    frame: Vec<u8>,
+    text: String,
+}
+
+impl SealedHost {
+    /// Seals and opens with these keys.
+    pub fn new(ring: HostRing) -> Self {
+        Self { ring }
+    }
+}
+
+impl SealedServer {
+    /// Seals and opens with the keys derived from these.
+    pub fn new(ring: MasterRing) -> Self {
+        Self { ring, work: Buffers::default() }
+    }
+}
+
+impl HostCodec for SealedHost {
+    type Request = Body;
+    type Reply = Body;
+
+    fn seal(&mut self, request: &Request, iv: [u8; 16]) -> Body {
+        // A host may have thousands of sessions, so none keeps buffers of its own.
+        let mut work = Buffers::default();
+        work.plaintext.reserve(request.data.len() + BODY_BYTES_TYPICAL);
+        request.write(&mut work.plaintext);
+        let header = header(Direction::Request, request.operation, request.critical);
+        self.ring.seal(&header, iv, &work.plaintext, &mut work.frame);
+        envelope::encode_base64(&work.frame, &mut work.text);
+        let mut body = Vec::with_capacity(work.text.len() + OUTER_BYTES_TYPICAL);
+        let outer = OuterRequest {
+            account_id: request.operation.account.0,
+            operation_id: request.operation.to_string().into(),
+            is_critical: request.critical,
+            encrypted_data: work.text.as_str().into(),
+        };
+        wire::write(&outer, &mut body);
+        body
+    }
+
+    fn open(&mut self, operation: OperationId, critical: bool, reply: &Body) -> Result<Reply, Untrusted> {
+        let outer: OuterReply<'_> = wire::read(bounded(reply).ok_or(Untrusted)?).map_err(|_| Untrusted)?;
+        let mut work = Buffers::default();
+        envelope::decode_base64(outer.encrypted_data.as_bytes(), &mut work.frame).map_err(|_| Untrusted)?;
+        let header = header(Direction::Reply, operation, critical);
+        let form = self.ring.open(&header, &work.frame, &mut work.plaintext).map_err(|_| Untrusted)?;
+        let reply = Reply::read(&work.plaintext).map_err(|_| Untrusted)?;
+        if form == Form::Version2 && reply.operation == operation { Ok(reply) } else { Err(Untrusted) }
+    }
+}
+
+impl ServerCodec for SealedServer {
+    type Request = Body;
+    type Reply = Body;
+
+    fn open(&mut self, request: &Body) -> Result<Opened, OpenError> {
+        let json = bounded(request).ok_or(OpenError::TooLarge)?;
+        let outer: OuterRequest<'_> = wire::read(json).map_err(|_| OpenError::Refused)?;
+        let operation = outer.operation().map_err(|_| OpenError::Refused)?;
+        let Buffers { frame, plaintext, .. } = &mut self.work;
+        envelope::decode_base64(outer.encrypted_data.as_bytes(), frame).map_err(|_| OpenError::Refused)?;
+        let header = header(Direction::Request, operation, outer.is_critical);
+        let form = self.ring.open(&header, frame, plaintext).map_err(|_| OpenError::Refused)?;
+        let request = Request::read(plaintext).map_err(|_| OpenError::Refused)?;
+        let bound = request.operation == operation && request.critical == outer.is_critical;
+        if form == Form::Version2 && bound {
+            Ok(Opened { request, nonce: nonce(frame) })
+        } else {
+            Err(OpenError::Refused)
+        }
+    }
+
+    fn seal(&mut self, critical: bool, reply: &Reply, iv: [u8; 16]) -> Body {
+        let Buffers { frame, plaintext, text } = &mut self.work;
+        plaintext.clear();
+        reply.write(plaintext);
+        let header = header(Direction::Reply, reply.operation, critical);
+        self.ring.seal(&header, iv, plaintext, frame);
+        envelope::encode_base64(frame, text);
+        let mut body = Vec::with_capacity(text.len() + OUTER_BYTES_TYPICAL);
+        wire::write(&OuterReply { encrypted_data: text.as_str().into() }, &mut body);
+        body
+    }
+}
+
+fn header(direction: Direction, operation: OperationId, is_critical: bool) -> Header {
+    Header { direction, account: AccountId(operation.account.0), operation, is_critical }
+}
+
+fn bounded(body: &[u8]) -> Option<&[u8]> {
+    (body.len() <= limits::BODY_BYTES_MAX).then_some(body)
+}
+
+/// Eight bytes of the tag: no two authentic frames share them but by chance.
+fn nonce(frame: &[u8]) -> u64 {
+    frame.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+const BODY_BYTES_TYPICAL: usize = 256;
+const OUTER_BYTES_TYPICAL: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::data_type::SyncDataType;
+    use crate::envelope::MasterKey;
+    use crate::id::{Incarnation, MapName};
+    use crate::time::Timestamp;
+    use crate::wire::Kind;
+
+    fn ends() -> (SealedHost, SealedServer) {
+        let master: MasterKey = "p2p-master:k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".parse().unwrap();
+        let host = master.host_key(AccountId(7));
+        (
+            SealedHost::new(HostRing::new(host, Vec::new()).unwrap()),
+            SealedServer::new(MasterRing::new(master, Vec::new()).unwrap()),
+        )
+    }
+
+    fn request() -> Request {
+        Request {
+            kind: Kind::SyncTo,
+            data_type: SyncDataType::PlayerPosition,
+            map: MapName::new("prontera").unwrap(),
+            data: r#"{"x":1,"y":2}"#.into(),
+            timestamp: Timestamp::from_ms(1_700_000_000_000),
+            operation: OperationId { account: AccountId(7), incarnation: Incarnation(9), counter: 1 },
+            critical: true,
+            sequence: 1,
+        }
+    }
+
+    #[test]
+    fn a_request_and_its_reply_make_the_round() {
+        let (mut host, mut server) = ends();
+        let body = host.seal(&request(), [1; 16]);
+        let opened = server.open(&body).unwrap();
+        assert_eq!(opened.request, request());
+        let reply = Reply {
+            operation: request().operation,
+            server_time: Timestamp::from_ms(5),
+            result: Ok(Some(r#"{"version":1,"data":"{}"}"#.into())),
+        };
+        let body = server.seal(true, &reply, [2; 16]);
+        assert_eq!(host.open(request().operation, true, &body), Ok(reply.clone()));
+        let other = OperationId { counter: 2, ..request().operation };
+        assert_eq!(host.open(other, true, &body), Err(Untrusted));
+        assert_eq!(host.open(request().operation, false, &body), Err(Untrusted));
+    }
+
+    #[test]
+    fn a_request_is_no_reply_and_plain_text_is_neither() {
+        let (mut host, mut server) = ends();
+        let body = host.seal(&request(), [1; 16]);
+        assert_eq!(host.open(request().operation, true, &body), Err(Untrusted));
+        let plain = br#"{"success":true,"error_message":null}"#.to_vec();
+        assert_eq!(host.open(request().operation, true, &plain), Err(Untrusted));
+        assert_eq!(server.open(&plain), Err(OpenError::Refused));
+        assert_eq!(server.open(&vec![b' '; limits::BODY_BYTES_MAX + 1]), Err(OpenError::TooLarge));
+    }
+
+    /// Not only in the frame: wherever in the whole HTTP body a bit flips, the body is refused.
+    #[test]
+    fn every_bit_flip_of_a_body_is_refused() {
+        let (mut host, mut server) = ends();
+        let sealed = host.seal(&request(), [1; 16]);
+        let reply =
+            Reply { operation: request().operation, server_time: Timestamp::from_ms(5), result: Ok(None) };
+        let answer = server.seal(true, &reply, [2; 16]);
+        for bit in 0..sealed.len() * 8 {
+            let mut body = sealed.clone();
+            body[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(server.open(&body), Err(OpenError::Refused), "bit {bit}");
+        }
+        for bit in 0..answer.len() * 8 {
+            let mut body = answer.clone();
+            body[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(host.open(reply.operation, true, &body), Err(Untrusted), "bit {bit}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn any_bytes_are_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let (mut host, mut server) = ends();
+            prop_assert_eq!(server.open(&bytes), Err(OpenError::Refused));
+            prop_assert_eq!(host.open(request().operation, true, &bytes), Err(Untrusted));
+        }
+    }
+}
