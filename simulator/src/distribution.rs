@@ -39,7 +39,8 @@ impl Sampler {
         let p99 = (lognormal.p99.span().as_us() as f64).max(median);
         let mu = libm::log(median);
         let sigma = (libm::log(p99) - mu) / NORMAL_P99;
-        let table = (0..=TABLE).map(|i| exp_us(mu + sigma * normal_quantile(i as f64 / TABLE as f64))).collect();
+        let table =
+            (0..=TABLE).map(|i| exp_us(mu + sigma * normal_quantile(i as f64 / TABLE as f64))).collect();
         Shape::Lognormal { mu, sigma, table }
     }
 
@@ -104,8 +105,7 @@ fn normal_quantile(p: f64) -> f64 {
         4.374664141464968,
         2.938163982698783,
     ];
-    const D: [f64; 4] =
-        [7.784695709041462e-3, 3.224671290700398e-1, 2.445134137142996, 3.754408661907416];
+    const D: [f64; 4] = [7.784695709041462e-3, 3.224671290700398e-1, 2.445134137142996, 3.754408661907416];
     let p = p.clamp(1e-16, 1.0 - 1e-16);
     let tail = |q: f64| {
         (((((C[0] * q + C[1]) * q + C[2]) * q + C[3]) * q + C[4]) * q + C[5])

@@ -103,7 +103,7 @@ impl fmt::Display for Diagnostic {
                 .take(EXCERPT_CHARS_MAX)
                 .collect();
             writeln!(f, "{number} | {shown}")?;
-            let left = " ".repeat(self.column - 1);
+            let left = " ".repeat((self.column - 1).min(EXCERPT_CHARS_MAX));
             write!(f, "{gutter} | {left}{}", "^".repeat(self.width.min(EXCERPT_CHARS_MAX)))?;
         }
         if let Some(help) = &self.help {

@@ -33,7 +33,8 @@ impl NodeClock {
             return instant.as_us();
         }
         let rate = rate(self.drift_ppm);
-        u64::try_from((u128::from(instant.as_us()) * 1_000_000).div_ceil(u128::from(rate))).unwrap_or(u64::MAX)
+        u64::try_from((u128::from(instant.as_us()) * 1_000_000).div_ceil(u128::from(rate)))
+            .unwrap_or(u64::MAX)
     }
 
     /// Lets the wall clock jump.

@@ -27,13 +27,7 @@ const PLAN_RANKS: u64 = 1 << 39;
 
 impl<E> Default for EventQueue<E> {
     fn default() -> Self {
-        Self {
-            heap: BinaryHeap::new(),
-            events: Slab::new(),
-            now_us: 0,
-            next_rank: PLAN_RANKS,
-            processed: 0,
-        }
+        Self { heap: BinaryHeap::new(), events: Slab::new(), now_us: 0, next_rank: PLAN_RANKS, processed: 0 }
     }
 }
 

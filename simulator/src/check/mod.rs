@@ -1,0 +1,161 @@
+//! Checks: one property a file, each an online fold over events.
+//!
+//! A check sees events and nothing else: no engine, no rig, no clock. Its memory is bounded by the
+//! number of hosts, keys and operations under way, never by the length of the run. It names the
+//! kinds of event without which it can say nothing; in a rig that cannot observe one of them its
+//! verdict is unknown, never pass.
+
+mod p05_acknowledged;
+mod p14_exactly_once;
+mod p19_critical_deadline;
+mod p26_envelope;
+mod p30_honesty;
+#[cfg(test)]
+mod testing;
+
+use crate::history::{Event, Kind, OpRef};
+use crate::verdict::{Finding, Judgement, Verdict};
+
+/// A property that is judged from events.
+pub trait Check {
+    /// Which property.
+    fn property(&self) -> Property;
+
+    /// Takes one event; they come in the order of their happening.
+    fn observe(&mut self, event: &Event, findings: &mut Findings);
+
+    /// Called once after the last event. Says how much was looked at.
+    fn finish(&mut self, findings: &mut Findings) -> String;
+}
+
+/// A property: its id, its name, and what a check of it needs to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Property {
+    /// `P5` and so on.
+    pub id: &'static str,
+    /// A few words.
+    pub name: &'static str,
+    /// One sentence.
+    pub statement: &'static str,
+    /// Without these it is unknown.
+    pub needs: &'static [Kind],
+}
+
+/// Violations, the first of them in full and all of them counted.
+#[derive(Debug, Default)]
+pub struct Findings {
+    kept: Vec<Finding>,
+    count: u64,
+}
+
+impl Findings {
+    /// Records a violation; the message is only made for those that are kept.
+    pub fn add(&mut self, at_us: u64, op: Option<OpRef>, message: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.kept.len() < FINDINGS_KEPT {
+            self.kept.push(Finding { at_us, op, message: message() });
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+/// What checks need to know of the scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// From the asking to the result of a critical operation, in microseconds.
+    pub critical_timeout_us: u64,
+    /// Misses allowed, in parts per million of critical operations.
+    pub critical_miss_ppm_max: u32,
+    /// How much a host's clock may run slow, in parts per million: its timeout is that much longer.
+    pub drift_ppm: u32,
+}
+
+/// Every check there is.
+pub fn all(terms: &Terms) -> Vec<Box<dyn Check>> {
+    vec![
+        Box::new(p05_acknowledged::Acknowledged::default()),
+        Box::new(p14_exactly_once::ExactlyOnce::default()),
+        Box::new(p19_critical_deadline::CriticalDeadline::new(terms)),
+        Box::new(p26_envelope::EnvelopeIntegrity::default()),
+        Box::new(p30_honesty::Honesty::default()),
+    ]
+}
+
+/// The properties in the order of their numbers.
+pub fn properties() -> Vec<Property> {
+    let terms = Terms { critical_timeout_us: 0, critical_miss_ppm_max: 0, drift_ppm: 0 };
+    all(&terms).iter().map(|check| check.property()).collect()
+}
+
+/// Runs every check over one run.
+pub struct Jury {
+    seats: Vec<Seat>,
+}
+
+struct Seat {
+    check: Box<dyn Check>,
+    property: Property,
+    findings: Findings,
+    needs: u32,
+}
+
+impl Jury {
+    /// A jury of every check.
+    pub fn new(terms: &Terms) -> Self {
+        let seats = all(terms).into_iter().map(|check| {
+            let property = check.property();
+            let needs = property.needs.iter().fold(0, |bits, kind| bits | 1 << *kind as u32);
+            Seat { check, property, findings: Findings::default(), needs }
+        });
+        Self { seats: seats.collect() }
+    }
+
+    /// Shows one event to every check that needs its kind.
+    pub fn observe(&mut self, event: &Event) {
+        let bit = 1 << event.what.kind() as u32;
+        for seat in &mut self.seats {
+            if seat.needs & bit != 0 {
+                seat.check.observe(event, &mut seat.findings);
+            }
+        }
+    }
+
+    /// Violations so far.
+    pub fn violations(&self) -> u64 {
+        self.seats.iter().map(|seat| seat.findings.count).sum()
+    }
+
+    /// The verdicts, given what the rig can observe and which properties the scenario demands.
+    pub fn finish(self, observable: &[Kind], demanded: &[String]) -> Vec<Judgement> {
+        self.seats.into_iter().map(|seat| seat.finish(observable, demanded)).collect()
+    }
+}
+
+impl Seat {
+    fn finish(mut self, observable: &[Kind], demanded: &[String]) -> Judgement {
+        let blind: Vec<_> = self.property.needs.iter().filter(|kind| !observable.contains(kind)).collect();
+        let mut basis = self.check.finish(&mut self.findings);
+        let verdict = match (self.findings.count, blind.is_empty()) {
+            (0, true) => Verdict::Pass,
+            (0, false) => {
+                basis = format!("this rig cannot observe {blind:?}");
+                Verdict::Unknown
+            }
+            _ => Verdict::Fail,
+        };
+        Judgement {
+            property: self.property.id.to_owned(),
+            verdict,
+            demanded: demanded.iter().any(|id| id == self.property.id),
+            basis,
+            violations: self.findings.count,
+            findings: self.findings.kept,
+        }
+    }
+}
+
+const FINDINGS_KEPT: usize = 5;

@@ -1,0 +1,133 @@
+//! P5: no acknowledged write is lost.
+//!
+//! Each acknowledged write is in the database at the end, and each state at the end is the one with
+//! the greatest version that was ever seen to take effect: a write may be beaten by a later one, but
+//! not forgotten.
+
+use std::collections::BTreeMap;
+
+use sync_core::range_set::RangeSet;
+
+use super::{Check, Findings, Property};
+use crate::history::{End, Event, Kind, OpRef, What, WireId};
+
+#[derive(Default)]
+pub(super) struct Acknowledged {
+    /// Counters of acknowledged writes, for each life of each session.
+    acknowledged: BTreeMap<(u32, u64), RangeSet>,
+    /// The greatest version seen to take effect, for each state.
+    greatest: BTreeMap<String, (u64, WireId, OpRef)>,
+    kept: BTreeMap<(u32, u64), RangeSet>,
+    writes: u64,
+    last_us: u64,
+}
+
+impl Check for Acknowledged {
+    fn property(&self) -> Property {
+        Property {
+            id: "P5",
+            name: "no acknowledged write is lost",
+            statement: "Each acknowledged write is in the database at the end, or beaten there by a recorded later one.",
+            needs: &[Kind::Finished, Kind::Applied, Kind::FinalState, Kind::FinalSession],
+        }
+    }
+
+    fn observe(&mut self, event: &Event, findings: &mut Findings) {
+        self.last_us = event.at_us;
+        match &event.what {
+            What::Finished { id, writes: true, end: End::Done, .. } => {
+                self.writes += 1;
+                self.acknowledged.entry((id.account, id.incarnation)).or_default().insert(id.counter);
+            }
+            What::Applied { key: Some(key), version, id, op } => match self.greatest.get_mut(key) {
+                Some(greatest) if greatest.0 < *version => *greatest = (*version, *id, *op),
+                Some(_) => {}
+                None => {
+                    self.greatest.insert(key.clone(), (*version, *id, *op));
+                }
+            },
+            What::FinalSession { account, incarnation, applied } => {
+                let kept = self.kept.entry((*account, *incarnation)).or_default();
+                applied.iter().flat_map(|(first, last)| *first..=*last).for_each(|counter| {
+                    kept.insert(counter);
+                });
+            }
+            What::FinalState { key, version, op, id } => {
+                if let Some((greatest, seen_id, seen_op)) = self.greatest.remove(key) {
+                    if (*version, *id) != (greatest, seen_id) {
+                        findings.add(event.at_us, Some(seen_op), || {
+                            format!(
+                                "{key} ends at version {version} by operation {op}, but version {greatest} by \
+                                 operation {seen_op} had taken effect"
+                            )
+                        });
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, findings: &mut Findings) -> String {
+        for ((account, incarnation), acknowledged) in &self.acknowledged {
+            let nothing = RangeSet::default();
+            let kept = self.kept.get(&(*account, *incarnation)).unwrap_or(&nothing);
+            for counter in acknowledged.difference(kept) {
+                findings.add(self.last_us, None, || {
+                    format!(
+                        "operation {account}-{incarnation:016x}-{counter} was acknowledged and is not in the database"
+                    )
+                });
+            }
+        }
+        for (key, (version, _, op)) in &self.greatest {
+            findings.add(self.last_us, Some(*op), || {
+                format!("{key} had version {version} by operation {op} and is not in the database at the end")
+            });
+        }
+        format!("{} acknowledged writes looked for at the end", self.writes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    fn history(kept: Vec<(u64, u64)>, last: u64) -> Vec<What> {
+        vec![
+            applied(1, Some("MAP_STATE/0/m"), 1),
+            finished(1, End::Done),
+            applied(2, Some("MAP_STATE/0/m"), 2),
+            finished(2, End::DeadlineExceeded),
+            What::FinalState { key: "MAP_STATE/0/m".into(), version: last, op: op(last), id: id(last) },
+            What::FinalSession { account: 1, incarnation: 1, applied: kept },
+        ]
+    }
+
+    #[test]
+    fn a_write_that_is_there_or_beaten_passes() {
+        passes(Acknowledged::default(), history(vec![(1, 2)], 2));
+    }
+
+    #[test]
+    fn a_write_that_is_gone_fails() {
+        fails(
+            Acknowledged::default(),
+            history(vec![(2, 2)], 2),
+            "was acknowledged and is not in the database",
+        );
+    }
+
+    #[test]
+    fn a_state_that_fell_back_fails() {
+        fails(Acknowledged::default(), history(vec![(1, 2)], 1), "ends at version 1");
+    }
+
+    #[test]
+    fn a_state_that_vanished_fails() {
+        let mut history = history(vec![(1, 2)], 2);
+        history.remove(4);
+        fails(Acknowledged::default(), history, "is not in the database at the end");
+    }
+}

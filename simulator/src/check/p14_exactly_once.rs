@@ -1,0 +1,93 @@
+//! P14: an operation takes effect at most once, retried after a lost reply or delivered again.
+//!
+//! Operations are told apart by what the application asked (host and ticket, which the written value
+//! carries), not by ids on the wire: a retry under a new id is the same operation.
+
+use std::collections::BTreeMap;
+
+use sync_core::range_set::RangeSet;
+
+use super::{Check, Findings, Property};
+use crate::history::{Event, Kind, What};
+
+#[derive(Default)]
+pub(super) struct ExactlyOnce {
+    /// Tickets whose write took effect, by host and stream.
+    effects: BTreeMap<(u32, u64), RangeSet>,
+    /// Tickets that have ended.
+    ended: BTreeMap<(u32, u64), RangeSet>,
+    applied: u64,
+}
+
+/// Tickets of one stream are consecutive, those of two streams far apart: splitting them keeps runs few.
+fn split(ticket: u64) -> (u64, u64) {
+    (ticket >> 40, ticket & ((1 << 40) - 1))
+}
+
+impl Check for ExactlyOnce {
+    fn property(&self) -> Property {
+        Property {
+            id: "P14",
+            name: "exactly-once effect",
+            statement: "An operation takes effect at most once and has one result, however often it is retried or delivered.",
+            needs: &[Kind::Applied, Kind::Finished],
+        }
+    }
+
+    fn observe(&mut self, event: &Event, findings: &mut Findings) {
+        match &event.what {
+            What::Applied { op, id, .. } => {
+                self.applied += 1;
+                let (stream, ordinal) = split(op.ticket);
+                if !self.effects.entry((op.host, stream)).or_default().insert(ordinal) {
+                    findings.add(event.at_us, Some(*op), || {
+                        format!("operation {op} took effect again, now as {id}")
+                    });
+                }
+            }
+            What::Finished { op, end, .. } => {
+                let (stream, ordinal) = split(op.ticket);
+                if !self.ended.entry((op.host, stream)).or_default().insert(ordinal) {
+                    findings.add(event.at_us, Some(*op), || {
+                        format!("operation {op} ended twice, now as {end:?}")
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, _: &mut Findings) -> String {
+        format!("{} effects told apart", self.applied)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::history::End;
+
+    #[test]
+    fn different_operations_pass() {
+        let history = vec![
+            applied(1, None, 1),
+            finished(1, End::Done),
+            applied(2, None, 2),
+            applied(1 << 40 | 1, None, 1),
+        ];
+        passes(ExactlyOnce::default(), history);
+    }
+
+    #[test]
+    fn the_same_operation_under_a_new_id_fails() {
+        let again = What::Applied { op: op(1), id: id(9), key: None, version: 2 };
+        fails(ExactlyOnce::default(), vec![applied(1, None, 1), again], "took effect again");
+    }
+
+    #[test]
+    fn two_results_fail() {
+        let history = vec![finished(1, End::DeadlineExceeded), finished(1, End::Done)];
+        fails(ExactlyOnce::default(), history, "ended twice");
+    }
+}

@@ -1,0 +1,61 @@
+//! Small histories for the tests of checks.
+
+use super::{Check, Findings};
+use crate::history::{End, Event, OpRef, What, WireId};
+
+pub(super) fn op(ticket: u64) -> OpRef {
+    OpRef { host: 0, ticket }
+}
+
+pub(super) fn id(counter: u64) -> WireId {
+    WireId { account: 1, incarnation: 1, counter }
+}
+
+pub(super) fn applied(ticket: u64, key: Option<&str>, version: u64) -> What {
+    What::Applied { op: op(ticket), id: id(ticket), key: key.map(str::to_owned), version }
+}
+
+pub(super) fn finished(ticket: u64, end: End) -> What {
+    What::Finished {
+        op: op(ticket),
+        id: id(ticket),
+        critical: false,
+        writes: true,
+        end,
+        intended_us: 0,
+        asked_us: 0,
+        sent_us: None,
+    }
+}
+
+fn judge(mut check: impl Check, history: Vec<Event>) -> Findings {
+    let mut findings = Findings::default();
+    for event in &history {
+        assert!(
+            check.property().needs.contains(&event.what.kind()),
+            "the check does not name {:?} among what it needs",
+            event.what.kind()
+        );
+        check.observe(event, &mut findings);
+    }
+    check.finish(&mut findings);
+    findings
+}
+
+pub(super) fn passes_at(check: impl Check, history: Vec<Event>) {
+    let findings = judge(check, history);
+    assert!(findings.count == 0, "{findings:?}");
+}
+
+pub(super) fn fails_at(check: impl Check, history: Vec<Event>, expected: &str) {
+    let findings = judge(check, history);
+    assert!(findings.kept.iter().any(|finding| finding.message.contains(expected)), "{findings:?}");
+}
+
+pub(super) fn passes(check: impl Check, history: Vec<What>) {
+    passes_at(check, history.into_iter().map(|what| Event { at_us: 0, what }).collect());
+}
+
+pub(super) fn fails(check: impl Check, history: Vec<What>, expected: &str) {
+    fails_at(check, history.into_iter().map(|what| Event { at_us: 0, what }).collect(), expected);
+}

@@ -1,0 +1,399 @@
+//! What happened, as events: the only thing that checks see.
+//!
+//! An event carries the world's time in microseconds since the start of the run. Its JSON form, one
+//! object a line, is the format of `history.jsonl`; a history from anywhere in this form can be judged.
+
+use serde::{Deserialize, Serialize};
+use sync_core::host_sync::operation::{AskError, Outcome, TransportError};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// Microseconds since the start of the run.
+    pub at_us: u64,
+    /// What happened.
+    pub what: What,
+}
+
+/// One operation as its application knows it: the same in every rig, whatever ids it travels under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OpRef {
+    /// The host, from 0.
+    pub host: u32,
+    /// The host's own name for the operation.
+    pub ticket: u64,
+}
+
+/// The id of an operation on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WireId {
+    /// The account.
+    pub account: u32,
+    /// The session's life.
+    pub incarnation: u64,
+    /// Counts the operations of that life.
+    pub counter: u64,
+}
+
+/// Which way a message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Host to main server.
+    ToServer,
+    /// Main server to host.
+    ToHost,
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Acknowledged.
+    Done,
+    /// Refused by the server, without effect.
+    Rejected,
+    /// No result at the deadline: indefinite.
+    DeadlineExceeded,
+    /// Every attempt failed: indefinite.
+    Failed,
+    /// A newer value took its place before it took effect.
+    Superseded,
+    /// A more urgent operation took its place in the queue.
+    Displaced,
+    /// The session ended first: indefinite.
+    ShutDown,
+}
+
+/// What happened. The names are those of the JSON form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum What {
+    /// An application asked, at the moment the workload intended.
+    Asked {
+        /// Which operation.
+        op: OpRef,
+        /// When the workload intended it.
+        intended_us: u64,
+        /// Whether it is critical.
+        critical: bool,
+        /// Whether it writes.
+        writes: bool,
+    },
+    /// The generator could not hand it over: the host was down.
+    Unsent {
+        /// Which operation.
+        op: OpRef,
+        /// When the workload intended it.
+        intended_us: u64,
+        /// Whether it is critical.
+        critical: bool,
+    },
+    /// The session took it.
+    Accepted {
+        /// Which operation.
+        op: OpRef,
+        /// Its id.
+        id: WireId,
+    },
+    /// The session refused it at once.
+    Refused {
+        /// Which operation.
+        op: OpRef,
+        /// Whether it would have been critical.
+        critical: bool,
+        /// Why.
+        why: Refusal,
+    },
+    /// An attempt left the host.
+    Sent {
+        /// Which operation.
+        op: OpRef,
+        /// Its id in this attempt.
+        id: WireId,
+        /// Counts the attempts.
+        attempt: u32,
+        /// Size of the body.
+        bytes: u64,
+    },
+    /// A write took effect in the database.
+    Applied {
+        /// Which operation, as the written value says.
+        op: OpRef,
+        /// The id under which it took effect.
+        id: WireId,
+        /// The state, for one that replaces.
+        key: Option<String>,
+        /// The state's new version, or the event's sequence.
+        version: u64,
+    },
+    /// A message that was altered on its way, or that was refused, reached its receiver.
+    Judged {
+        /// Which way it went.
+        way: Way,
+        /// The operation it belongs to.
+        op: OpRef,
+        /// Whether it had been altered.
+        altered: bool,
+        /// What the receiver made of it.
+        judgement: Judgement,
+    },
+    /// The one result.
+    Finished {
+        /// Which operation.
+        op: OpRef,
+        /// Its id.
+        id: WireId,
+        /// Whether it is critical.
+        critical: bool,
+        /// Whether it writes.
+        writes: bool,
+        /// How it ended.
+        end: End,
+        /// When the workload intended it.
+        intended_us: u64,
+        /// When the session was asked.
+        asked_us: u64,
+        /// When its first attempt left, if one did.
+        sent_us: Option<u64>,
+    },
+    /// A reply to an operation that had ended without one.
+    Late {
+        /// Which operation.
+        op: OpRef,
+        /// Whether it is critical.
+        critical: bool,
+        /// Whether the server had done it.
+        success: bool,
+        /// When the workload intended it.
+        intended_us: u64,
+    },
+    /// A process died.
+    Crashed {
+        /// Which.
+        node: String,
+    },
+    /// A process came back.
+    Restarted {
+        /// Which.
+        node: String,
+    },
+    /// A fault began.
+    FaultBegan {
+        /// The plan's name for it.
+        action: String,
+    },
+    /// A fault ended.
+    FaultEnded {
+        /// The plan's name for it.
+        action: String,
+    },
+    /// Every fault is over; the system must come to rest.
+    Healed,
+    /// The run came to rest, or did not within its bound.
+    Settled {
+        /// Operations accepted and not ended.
+        open: u64,
+    },
+    /// How many arrivals the plan holds for a host, counted apart from the run.
+    Planned {
+        /// The host.
+        host: u32,
+        /// Arrivals.
+        arrivals: u64,
+        /// Hash of their intended moments.
+        moments: u64,
+    },
+    /// A state as the database holds it at the end.
+    FinalState {
+        /// The state.
+        key: String,
+        /// Its version.
+        version: u64,
+        /// The operation whose value it holds.
+        op: OpRef,
+        /// The id under which that took effect.
+        id: WireId,
+    },
+    /// The operations of one life of a session that the database holds at the end.
+    FinalSession {
+        /// The account.
+        account: u32,
+        /// The session's life.
+        incarnation: u64,
+        /// Counters, as inclusive runs.
+        applied: Vec<(u64, u64)>,
+    },
+}
+
+/// Why a session refused an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// Its queue is full.
+    QueueFull,
+    /// The data is too large.
+    TooLarge,
+    /// It is shutting down.
+    ShuttingDown,
+}
+
+/// What a receiver made of a message.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judgement {
+    /// It believed it.
+    Accepted,
+    /// It refused it, and this is all that its sender could learn.
+    Refused(String),
+    /// It took no notice: nobody waited for it.
+    Ignored,
+}
+
+/// Kinds of event; a check names those it needs, a rig those it can observe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Asked,
+    Unsent,
+    Accepted,
+    Refused,
+    Sent,
+    Applied,
+    Judged,
+    Finished,
+    Late,
+    Node,
+    Fault,
+    Settled,
+    Planned,
+    FinalState,
+    FinalSession,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 15] = [
+        Self::Asked,
+        Self::Unsent,
+        Self::Accepted,
+        Self::Refused,
+        Self::Sent,
+        Self::Applied,
+        Self::Judged,
+        Self::Finished,
+        Self::Late,
+        Self::Node,
+        Self::Fault,
+        Self::Settled,
+        Self::Planned,
+        Self::FinalState,
+        Self::FinalSession,
+    ];
+}
+
+impl What {
+    /// Its kind.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Asked { .. } => Kind::Asked,
+            Self::Unsent { .. } => Kind::Unsent,
+            Self::Accepted { .. } => Kind::Accepted,
+            Self::Refused { .. } => Kind::Refused,
+            Self::Sent { .. } => Kind::Sent,
+            Self::Applied { .. } => Kind::Applied,
+            Self::Judged { .. } => Kind::Judged,
+            Self::Finished { .. } => Kind::Finished,
+            Self::Late { .. } => Kind::Late,
+            Self::Crashed { .. } | Self::Restarted { .. } => Kind::Node,
+            Self::FaultBegan { .. } | Self::FaultEnded { .. } | Self::Healed => Kind::Fault,
+            Self::Settled { .. } => Kind::Settled,
+            Self::Planned { .. } => Kind::Planned,
+            Self::FinalState { .. } => Kind::FinalState,
+            Self::FinalSession { .. } => Kind::FinalSession,
+        }
+    }
+
+    /// The operation it is about, if it is about one.
+    pub const fn op(&self) -> Option<OpRef> {
+        match self {
+            Self::Asked { op, .. }
+            | Self::Unsent { op, .. }
+            | Self::Accepted { op, .. }
+            | Self::Refused { op, .. }
+            | Self::Sent { op, .. }
+            | Self::Applied { op, .. }
+            | Self::Judged { op, .. }
+            | Self::Finished { op, .. }
+            | Self::Late { op, .. }
+            | Self::FinalState { op, .. } => Some(*op),
+            _ => None,
+        }
+    }
+}
+
+impl From<sync_core::id::OperationId> for WireId {
+    fn from(id: sync_core::id::OperationId) -> Self {
+        Self { account: id.account.0, incarnation: id.incarnation.0, counter: id.counter }
+    }
+}
+
+impl From<&Outcome> for End {
+    fn from(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Done(_) => Self::Done,
+            Outcome::Rejected(_) => Self::Rejected,
+            Outcome::DeadlineExceeded => Self::DeadlineExceeded,
+            Outcome::Failed(
+                TransportError::Unreachable
+                | TransportError::TimedOut
+                | TransportError::Status(_)
+                | TransportError::Untrusted,
+            ) => Self::Failed,
+            Outcome::Superseded => Self::Superseded,
+            Outcome::Displaced => Self::Displaced,
+            Outcome::ShutDown { .. } => Self::ShutDown,
+        }
+    }
+}
+
+impl From<AskError> for Refusal {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::QueueFull { .. } => Self::QueueFull,
+            AskError::TooLarge { .. } => Self::TooLarge,
+            AskError::ShuttingDown => Self::ShuttingDown,
+        }
+    }
+}
+
+impl std::fmt::Display for WireId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{:016x}-{}", self.account, self.incarnation, self.counter)
+    }
+}
+
+impl std::fmt::Display for OpRef {
+    /// `host.ticket`, as in plans and in written values.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.host, self.ticket)
+    }
+}
+
+impl std::str::FromStr for OpRef {
+    type Err = NotAnOpRef;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (host, ticket) = text.split_once('.').ok_or(NotAnOpRef)?;
+        Ok(Self {
+            host: host.parse().map_err(|_| NotAnOpRef)?,
+            ticket: ticket.parse().map_err(|_| NotAnOpRef)?,
+        })
+    }
+}
+
+/// The text names no operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`<host>.<ticket>` is expected, such as `3.17`")]
+pub struct NotAnOpRef;
