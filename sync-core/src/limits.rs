@@ -86,3 +86,19 @@ pub const KEY_TEXT_BYTES_MAX: usize = 128;
 
 const _: () = assert!(KEY_ID_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(KEY_ID_BYTES_MAX + 10 + 44 + 11 <= KEY_TEXT_BYTES_MAX);
+/// `critical_slots`: without a slot no critical operation would ever leave.
+pub const CRITICAL_SLOTS_MIN: u64 = 1;
+/// `redis_port`.
+pub const REDIS_PORT_MAX: u64 = 65_535;
+/// `redis_db`; a Redis server has 16 unless it is told otherwise.
+pub const REDIS_DB_MAX: u64 = 65_535;
+/// Names in `vector_eligible_maps`.
+pub const VECTOR_MAPS_MAX: usize = 4_096;
+/// Bytes of the name of a model or of a deployment at an embedding provider.
+pub const PROVIDER_NAME_BYTES_MAX: usize = 128;
+/// Findings that one reading of a configuration file reports; the rest is counted.
+pub const CONFIG_DIAGNOSTICS_MAX: usize = 100;
+
+const _: () = assert!(CRITICAL_SLOTS_MIN >= 1 && CRITICAL_SLOTS_MIN <= CRITICAL_SLOTS_MAX);
+const _: () = assert!(WORKERS_MIN >= 1 && WORKERS_MIN <= WORKERS_MAX);
+const _: () = assert!(CONFIG_DIAGNOSTICS_MAX >= 1);

@@ -1,0 +1,254 @@
+//! The one table of keys: what may be said in `p2p_data_sync.conf`, and what it does.
+
+use std::fmt;
+use std::fmt::Write as _;
+
+use crate::limits;
+
+/// What is known of one key.
+#[derive(Debug)]
+pub struct KeySpec {
+    /// As written in the file.
+    pub name: &'static str,
+    /// Where it counts.
+    pub roles: Roles,
+    /// What holds when the key is left out; empty for nothing. Only a key whose default is empty
+    /// may stand with an empty value.
+    pub default: &'static str,
+    /// What is taken.
+    pub form: Form,
+    /// Whether the value is hidden wherever it would be shown.
+    pub secret: bool,
+    /// What it does, in one line.
+    pub behaviour: &'static str,
+}
+
+/// Which roles a key concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Roles {
+    /// Host and main server.
+    Both,
+    /// Hosts; without effect at a main server.
+    Host,
+    /// The main server; without effect at a host.
+    MainServer,
+    /// The main server; a host's file is refused when it says anything but the default.
+    MainServerOnly,
+}
+
+/// What a key takes as its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A whole number within bounds, both included.
+    Number {
+        /// The least.
+        min: u64,
+        /// The greatest.
+        max: u64,
+        /// Empty for a plain number.
+        unit: &'static str,
+    },
+    /// `0` or `1`.
+    Switch,
+    /// Anything else, in words.
+    Text(&'static str),
+}
+
+impl Form {
+    /// The bounds of a number.
+    pub const fn bounds(self) -> (u64, u64) {
+        match self {
+            Self::Number { min, max, .. } => (min, max),
+            Self::Switch => (0, 1),
+            Self::Text(_) => (0, u64::MAX),
+        }
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number { min, max, unit: "" } => write!(f, "{min} to {max}"),
+            Self::Number { min, max, unit } => write!(f, "{min} to {max} {unit}"),
+            Self::Switch => f.write_str("0 or 1"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Both => "both",
+            Self::Host => "host",
+            Self::MainServer => "main_server",
+            Self::MainServerOnly => "main_server only",
+        })
+    }
+}
+
+/// The key of this name.
+pub fn find(name: &str) -> Option<&'static KeySpec> {
+    ALL.into_iter().find(|spec| spec.name == name)
+}
+
+/// The table as Markdown, for `docs/configuration.md`.
+pub fn markdown_table() -> String {
+    let mut table = String::from("| key | roles | default | range | behaviour |\n|---|---|---|---|---|\n");
+    for spec in ALL {
+        let default = if spec.default.is_empty() { String::new() } else { format!("`{}`", spec.default) };
+        let secret = if spec.secret { " Secret." } else { "" };
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            table,
+            "| `{}` | {} | {default} | {} | {}{secret} |",
+            spec.name, spec.roles, spec.form, spec.behaviour
+        );
+    }
+    table
+}
+
+/// What surrounds keys and values without counting. Not every Unicode space: it may be a password's.
+pub(super) const BLANK: [char; 2] = [' ', '\t'];
+
+/// What makes a line a comment, when it is one.
+pub(super) fn comment_marker(line: &str) -> Option<&'static str> {
+    ["#", "//"].into_iter().find(|marker| line.trim_start_matches(BLANK).starts_with(marker))
+}
+
+const fn key(
+    name: &'static str,
+    roles: Roles,
+    default: &'static str,
+    form: Form,
+    behaviour: &'static str,
+) -> KeySpec {
+    KeySpec { name, roles, default, form, secret: false, behaviour }
+}
+
+const fn secret(name: &'static str, roles: Roles, form: &'static str, behaviour: &'static str) -> KeySpec {
+    KeySpec { name, roles, default: "", form: Form::Text(form), secret: true, behaviour }
+}
+
+const fn number(min: u64, max: u64, unit: &'static str) -> Form {
+    Form::Number { min, max, unit }
+}
+
+macro_rules! table {
+    ($($id:ident = $spec:expr;)*) => {
+        $(pub(super) static $id: KeySpec = $spec;)*
+        /// Every key, in the order in which a configuration is written out.
+        pub static ALL: [&KeySpec; [$($spec.name),*].len()] = [$(&$id),*];
+    };
+}
+
+table! {
+    ROLE = key("role", Roles::Both, "main_server", Form::Text("`host` or `main_server`"),
+        "Which side this is; a file without it is read as the main server's, with a warning.");
+    MAIN_SERVER_ENDPOINT = key("main_server_endpoint", Roles::Both, "",
+        Form::Text("`https://host[:port]/path`; `http://` to this machine only"),
+        "Where hosts send their operations; a host must have it, a main server serves its path.");
+    REDIS_HOST = key("redis_host", Roles::Both, "localhost",
+        Form::Text("host name or IP address; at a host this machine only"),
+        "Redis of the cache: the shared one of the main server, a host's own.");
+    REDIS_PORT = key("redis_port", Roles::Both, "6379", number(1, limits::REDIS_PORT_MAX, ""),
+        "Port of Redis.");
+    REDIS_PASSWORD = secret("redis_password", Roles::Both, "text",
+        "Password of Redis; empty for none.");
+    REDIS_DB = key("redis_db", Roles::Both, "0", number(0, limits::REDIS_DB_MAX, ""),
+        "Number of the Redis database.");
+    CRITICAL_TIMEOUT_MS = key("critical_timeout_ms", Roles::Host, "500",
+        number(limits::CRITICAL_TIMEOUT_MS_MIN, limits::CRITICAL_TIMEOUT_MS_MAX, "ms"),
+        "From the asking of a critical operation to its result; past it the deadline is missed.");
+    CRITICAL_DATA_TYPES = key("critical_data_types", Roles::Both, "",
+        Form::Text("comma list of data types, such as `PLAYER_POSITION,MAP_STATE`"),
+        "Types that are critical however they are asked for; empty for none.");
+    CRITICAL_SLOTS = key("critical_slots", Roles::Host, "4",
+        number(limits::CRITICAL_SLOTS_MIN, limits::CRITICAL_SLOTS_MAX, "operations"),
+        "Critical operations under way at once, beside those of `worker_threads`.");
+    PG_CONNECTION_STRING = secret("pg_connection_string", Roles::MainServerOnly,
+        "`postgresql://...` or `host=... dbname=...`",
+        "PostgreSQL with pgvector: state, operations and embeddings.");
+    OPENAI_API_KEY = secret("openai_api_key", Roles::MainServerOnly, "printable ASCII without spaces",
+        "Key for OpenAI embeddings; empty for none.");
+    OPENAI_ENDPOINT = key("openai_endpoint", Roles::MainServerOnly, "https://api.openai.com/v1",
+        Form::Text("`https://host[:port]/path`; `http://` to this machine only"),
+        "Base address of OpenAI, or of a server that speaks like it; `/embeddings` is appended.");
+    OPENAI_EMBEDDING_MODEL = key("openai_embedding_model", Roles::MainServerOnly, "text-embedding-ada-002",
+        Form::Text("1 to 128 characters out of `A-Z a-z 0-9 . _ - : /`"),
+        "Model asked for embeddings at OpenAI; it must give 1536 dimensions.");
+    AZURE_OPENAI_ENDPOINT = key("azure_openai_endpoint", Roles::MainServerOnly, "",
+        Form::Text("`https://host[:port]/path`; `http://` to this machine only"),
+        "Base address of the Azure OpenAI resource; needed with `use_azure_openai = 1`.");
+    AZURE_OPENAI_KEY = secret("azure_openai_key", Roles::MainServerOnly, "printable ASCII without spaces",
+        "Key for Azure OpenAI; needed with `use_azure_openai = 1`.");
+    AZURE_OPENAI_DEPLOYMENT = key("azure_openai_deployment", Roles::MainServerOnly, "text-embedding-ada-002",
+        Form::Text("1 to 128 characters out of `A-Z a-z 0-9 . _ -`"),
+        "Deployment asked for embeddings at Azure; it must give 1536 dimensions.");
+    AZURE_OPENAI_API_VERSION = key("azure_openai_api_version", Roles::MainServerOnly, "2023-05-15",
+        Form::Text("`YYYY-MM-DD` or `YYYY-MM-DD-preview`"),
+        "The `api-version` of requests to Azure.");
+    USE_AZURE_OPENAI = key("use_azure_openai", Roles::MainServerOnly, "0", Form::Switch,
+        "1: embeddings come from Azure OpenAI; 0: from OpenAI.");
+    VECTOR_ELIGIBLE_MAPS = key("vector_eligible_maps", Roles::Both, "",
+        Form::Text("comma list of map names"),
+        "Maps whose data may be embedded for search; empty for none.");
+    ENCRYPTION_KEY = secret("encryption_key", Roles::Both,
+        "host: `p2p-host:<key id>:<account id>:<base64>`; main_server: `p2p-master:<key id>:<base64>`",
+        "Seals and opens what travels; must be given. A host's account is that of its key.");
+    ENCRYPTION_KEYS_ACCEPTED = secret("encryption_keys_accepted", Roles::Both,
+        "comma list of at most 8 keys of the same form, each with its own key id",
+        "Further keys that open but never seal, for the time of a rotation.");
+    ALLOW_LEGACY_ENVELOPE = key("allow_legacy_envelope", Roles::Both, "0", Form::Switch,
+        "1: frames of the older form, which nothing protects against forgery, are opened too.");
+    LEGACY_ENCRYPTION_KEY = secret("legacy_encryption_key", Roles::Both, "base64 of 32 bytes",
+        "Key of frames of the older form; needed with, and refused without, `allow_legacy_envelope = 1`.");
+    FRESHNESS_WINDOW_MS = key("freshness_window_ms", Roles::MainServer, "30000",
+        number(limits::FRESHNESS_WINDOW_MS_MIN, limits::FRESHNESS_WINDOW_MS_MAX, "ms"),
+        "How far the time stamped on a request may lie from the server's, before or after.");
+    SYNC_INTERVAL_MS = key("sync_interval_ms", Roles::Host, "1000",
+        number(limits::SYNC_INTERVAL_MS_MIN, limits::SYNC_INTERVAL_MS_MAX, "ms"),
+        "Pause between two rounds of the work that is done at intervals, such as reports of metrics.");
+    CACHE_EXPIRY_SECONDS = key("cache_expiry_seconds", Roles::Both, "3600",
+        number(0, limits::CACHE_EXPIRY_SECONDS_MAX, "s"),
+        "Lifetime of what is cached; 0 never expires.");
+    MAX_QUEUE_SIZE = key("max_queue_size", Roles::Host, "10000",
+        number(limits::QUEUE_MIN, limits::QUEUE_MAX, "operations"),
+        "Operations that wait at once, all lanes together; beyond it the newest of less weight gives way.");
+    WORKER_THREADS = key("worker_threads", Roles::Both, "4",
+        number(limits::WORKERS_MIN, limits::WORKERS_MAX, ""),
+        "Host: operations under way at once that are not critical; main_server: shards of the engine.");
+    DEBUG_MODE = key("debug_mode", Roles::Both, "0", Form::Switch,
+        "1: more is logged, never a secret.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_of_a_number_lies_within_its_bounds() {
+        for spec in ALL {
+            let (min, max) = spec.form.bounds();
+            if !matches!(spec.form, Form::Text(_)) {
+                let default: u64 = spec.default.parse().unwrap();
+                assert!((min..=max).contains(&default), "{}", spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_distinct_and_secrets_have_no_default() {
+        for (index, spec) in ALL.into_iter().enumerate() {
+            assert!(ALL[index + 1..].iter().all(|other| other.name != spec.name), "{}", spec.name);
+            assert!(!spec.secret || spec.default.is_empty(), "{}", spec.name);
+            assert!(!format!("{}{}", spec.form, spec.behaviour).contains('|'), "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn words_in_the_table_agree_with_the_limits() {
+        assert_eq!(limits::PROVIDER_NAME_BYTES_MAX, 128);
+        assert_eq!(limits::KEYS_ACCEPTED_MAX, 8);
+    }
+}
