@@ -3,10 +3,12 @@
 //! A [`scenario`] and a seed give a [`plan`]; a rig ([`virtual_rig`]) carries it out and reports
 //! [`history`] events; [`check`]s fold over them and give verdicts.
 
+pub mod arrivals;
 pub mod check;
 pub mod distribution;
 pub mod draw;
 pub mod history;
+pub mod plan;
 pub mod scenario;
 pub mod verdict;
 pub mod virtual_rig;
