@@ -128,7 +128,7 @@ impl Decoder<'_> {
     fn mismatch(self, wanted: &str, help: impl Into<String>) -> Failure {
         let help = match self.key {
             Some(key) if self.node.is_nothing() => {
-                format!("write the value after `{}:`, or remove the key", key.text)
+                format!("give `{}` a value, or remove the key", key.text)
             }
             _ => help.into(),
         };

@@ -6,14 +6,18 @@
 //! (`decode`), and `validate` checks what types cannot say.
 
 mod decode;
+mod init;
 pub mod model;
 mod overrides;
+mod schema;
 mod syntax;
 mod tree;
 pub mod units;
 mod validate;
 
+pub use init::{TEMPLATES, template};
 pub use model::*;
+pub use schema::schema_json;
 pub use validate::known_properties;
 
 use sync_core::diagnostic::{Diagnostic, Severity};
