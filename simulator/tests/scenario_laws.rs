@@ -24,7 +24,7 @@ fn read(bytes: &[u8], sets: &[String]) -> Result<(), TestCaseError> {
 }
 
 fn templates() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(TEMPLATES.map(|(kind, _)| template(kind).unwrap()).to_vec())
+    prop::sample::select(TEMPLATES.iter().filter_map(|(kind, _)| template(kind)).collect::<Vec<_>>())
 }
 
 #[derive(Clone, Debug)]
@@ -115,6 +115,13 @@ proptest! {
     }
 
     #[test]
+    fn any_sentence_survives_the_canonical_text(about in any::<String>()) {
+        let mut scenario = Scenario::parse("x", template("host").unwrap().as_bytes()).unwrap();
+        scenario.about = format!("{about}.");
+        prop_assert_eq!(Scenario::parse("canonical", scenario.to_yaml().as_bytes()), Ok(scenario));
+    }
+
+    #[test]
     fn the_canonical_text_reads_back(
         text in templates(),
         sets in prop::collection::vec(settings(), 0..12),
@@ -163,6 +170,41 @@ fn settings() -> impl Strategy<Value = String> {
             .replace("\\u{e9}", "é")),
         "[a-z0-9-]{1,12}".prop_map(|name| format!("name=\"{name}\"")),
     ]
+}
+
+#[test]
+fn text_that_looks_like_something_else_survives() {
+    for about in [
+        "null",
+        "~",
+        "true",
+        "12",
+        "1.5",
+        "- x",
+        "a: b",
+        "#",
+        "*a",
+        "&a",
+        "!x",
+        "|",
+        ">",
+        "%",
+        "@",
+        " x ",
+        "x\n",
+        "\n\n x\ty\n",
+        "\u{feff}x",
+        "'",
+        "\"",
+        "---",
+        "...",
+        "[",
+        "{",
+    ] {
+        let mut scenario = Scenario::parse("x", template("host").unwrap().as_bytes()).unwrap();
+        scenario.about = about.to_owned();
+        assert_eq!(Scenario::parse("canonical", scenario.to_yaml().as_bytes()), Ok(scenario));
+    }
 }
 
 #[test]
