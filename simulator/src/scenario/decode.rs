@@ -87,9 +87,12 @@ macro_rules! integers {
     ($($method:ident $visit:ident $type:ty,)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
             let number = self.integer()?;
-            let (min, max) = (<$type>::MIN, <$type>::MAX);
             let value = <$type>::try_from(number).map_err(|_| {
-                self.fail(format!("`{number}` is out of range"), format!("write a number from {min} to {max}"))
+                if number < 0 {
+                    self.fail(format!("`{number}` is negative"), "write a whole number, 0 or more")
+                } else {
+                    self.fail(format!("`{number}` is too large"), "write a smaller number")
+                }
             })?;
             visitor.$visit(value).map_err(|failure: Failure| failure.at(self.node.place))
         }
@@ -142,7 +145,12 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
             _ => {
                 let wanted = Expecting(&visitor).to_string();
                 let wanted = if wanted == "a string" { "text" } else { wanted.as_str() };
-                Err(self.mismatch(wanted, format!("write {wanted}")))
+                let help = if wanted == "text" {
+                    "put quotes around the whole text".to_owned()
+                } else {
+                    format!("write {wanted}")
+                };
+                Err(self.mismatch(wanted, help))
             }
         }
     }
@@ -227,7 +235,11 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
             }
             _ => {
                 let wanted = format!("one of {}", quoted(variants));
-                return Err(self.mismatch(&wanted, format!("write {wanted}")));
+                let help = match &self.node.value {
+                    Value::List(_) if variants.contains(&"only") => "write `{only: [...]}`".to_owned(),
+                    _ => format!("write {wanted}"),
+                };
+                return Err(self.mismatch(&wanted, help));
             }
         };
         let place = variant.place;

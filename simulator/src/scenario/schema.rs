@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::model::Scenario;
+use super::model::{Figure, Scenario};
 use super::validate::known_properties;
 
 /// The schema as committed in `scenarios/schema.json`: JSON Schema draft 2020-12, ending with a newline.
@@ -14,8 +14,25 @@ pub fn schema_json() -> String {
     if let Some(demanded) = schema.pointer_mut("/$defs/Expect/properties/properties/items") {
         *demanded = json!({ "type": "string", "enum": known_properties() });
     }
+    if let Some(at_most) =
+        schema.pointer_mut("/$defs/Expect/properties/at_most").and_then(Value::as_object_mut)
+    {
+        at_most.insert("properties".to_owned(), figures());
+        at_most.insert("additionalProperties".to_owned(), json!(false));
+    }
     mend(&mut schema);
     format!("{schema:#}\n")
+}
+
+/// Each figure that can be bounded, so that editors complete its name.
+fn figures() -> Value {
+    let figures = schemars::schema_for!(Figure).to_value();
+    let variants = figures.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+    let named = variants.filter_map(|variant| {
+        let name = variant.get("const")?.as_str()?.to_owned();
+        Some((name, json!({ "$ref": "#/$defs/Length", "description": variant.get("description")? })))
+    });
+    Value::Object(named.collect())
 }
 
 /// A number's width in memory says nothing to an author, and editors warn about formats they do not know.
@@ -60,6 +77,7 @@ mod tests {
         assert_eq!(at("/additionalProperties"), false);
         assert_eq!(at("/$defs/Expect/properties/properties/items/enum"), json!(known_properties()));
         assert_eq!(at("/$defs/DataType/enum/2"), "PLAYER_POSITION");
+        assert_eq!(at("/$defs/Expect/properties/at_most/properties/normal_p999/$ref"), "#/$defs/Length");
         assert_eq!(at("/$defs/Topology/properties/hosts/maximum"), 100_000);
     }
 }

@@ -14,7 +14,17 @@ pub(super) fn explain(
     flow: Option<Place>,
     text: &str,
 ) -> Fault {
-    if let Some(tab) = tab_in_indentation(place, text) {
+    let tab_at_fault = matches!(
+        kind,
+        ErrorKind::TabNotAllowed
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabInIndentation
+            | ErrorKind::TabInPlainScalar
+    );
+    let below = Place { line: place.line + 2, ..place };
+    let tab =
+        tab_in_indentation(place, text).or_else(|| tab_in_indentation(below, text).filter(|_| tab_at_fault));
+    if let Some(tab) = tab {
         return Fault::at(
             tab,
             "a tab is used as indentation",
@@ -47,11 +57,23 @@ pub(super) fn explain(
             let place = Place { width: rest.saturating_sub(place.column).max(1), ..place };
             return Fault::at(place, "this line is no `key: value`", "put a colon and a space after the key");
         }
+        ErrorKind::ExpectedBlockMappingKey if line_of(text, place.line).trim_start().starts_with("- ") => {
+            let line = line_of(text, place.line);
+            let column = line.chars().take_while(|c| *c == ' ').count() + 1;
+            return Fault::at(
+                Place { column, width: 1, ..place },
+                "a list item stands among `key: value` lines",
+                "put it below the key of its list, or remove the `-`",
+            );
+        }
+        ErrorKind::ExpectedBlockSequenceEntry => (
+            "this line is no item of the list above",
+            "begin it with `- `, or indent it like the key it belongs with",
+        ),
         ErrorKind::ExpectedBlockMappingKey
         | ErrorKind::InvalidIndentation
         | ErrorKind::InvalidFlowScalarIndent
-        | ErrorKind::InvalidBlockScalarIndent
-        | ErrorKind::ExpectedBlockSequenceEntry => (
+        | ErrorKind::InvalidBlockScalarIndent => (
             "the indentation of this line fits no line above",
             "keys of one map begin in the same column, and so do the `-` of one list",
         ),
