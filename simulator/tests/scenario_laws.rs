@@ -144,7 +144,7 @@ fn settings() -> impl Strategy<Value = String> {
         us.clone().prop_map(|us| format!("database.latency.uniform={{min: {us}us, max: 1h}}")),
         us.clone().prop_map(|us| format!("cache.latency.exponential.mean={us}us")),
         us.clone().prop_map(|us| format!("workload[0].from={us}us")),
-        us.clone().prop_map(|us| format!("hosts.critical_timeout={us}us")),
+        us.clone().prop_map(|us| format!("hosts.critical_timeout={}us", us + 1_000)),
         us.clone().prop_map(|us| format!("expect.at_most.normal_p999={us}us")),
         us.prop_map(|us| format!(
             "faults=[{{at: {us}us, for: 1.5s, inject: {{clock_step: {{by: -{us}us, hosts: {{only: [1, 0]}}}}}}}}]"
