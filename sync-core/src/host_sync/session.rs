@@ -169,6 +169,13 @@ struct UnderWay {
     next: Next,
 }
 
+impl UnderWay {
+    /// Whether this attempt is the latest and neither failed nor was given up.
+    fn awaits(&self, attempt: u32) -> bool {
+        attempt == self.attempt && matches!(self.next, Next::GiveUp(_))
+    }
+}
+
 /// What happens next to an operation under way, unless an answer comes.
 #[derive(Clone, Copy, Debug)]
 enum Next {
@@ -445,7 +452,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
                 self.dispatch(now, effects);
             }
             // The failure of an attempt that was given up already changes nothing.
-            Err(error) if attempt == self.under_way[slot].attempt => {
+            Err(error) if self.under_way[slot].awaits(attempt) => {
                 if self.attempt_failed(now, slot, error, retry_after, effects) {
                     self.dispatch(now, effects);
                 }
