@@ -495,7 +495,9 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
     ) -> bool {
         let UnderWay { operation, attempt, .. } = &self.under_way[slot];
         let hopeless = matches!(error, TransportError::Status(413));
-        if hopeless || (!operation.critical && *attempt >= self.settings.attempts_max) {
+        // A token counts so many attempts and no more.
+        let attempts_max = self.settings.attempts_max.min(ATTEMPT_MASK as u32);
+        if hopeless || (!operation.critical && *attempt >= attempts_max) {
             self.end(now, slot, Outcome::Failed(error), effects);
             return true;
         }
@@ -605,6 +607,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Engine for Session<C, E, P> {
     type Effect = SessionEffect<C::Request>;
 
     fn handle(&mut self, now: Now, input: Self::Input, effects: &mut Vec<Self::Effect>) {
+        self.results.forget(now.monotonic);
         if self.next_wakeup().is_some_and(|due| due <= now.monotonic) {
             self.pass(now, effects);
         }
@@ -625,6 +628,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Engine for Session<C, E, P> {
     }
 
     fn wake(&mut self, now: Now, effects: &mut Vec<Self::Effect>) {
+        self.results.forget(now.monotonic);
         self.pass(now, effects);
         self.stop_when_drained(effects);
     }
