@@ -267,15 +267,11 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         }
         let operation = self.operation(now, ask, critical);
         let key = operation.key;
-        if self.keys[index(key)].waiting > 0 {
-            if let Some(replaced) = self.queue.take_replaced(&operation) {
-                self.keys[index(key)].waiting -= 1;
-                self.finish(now, replaced, Outcome::Superseded, effects);
-            }
-            self.queue.promote(&operation);
-        }
         let (ticket, id) = (operation.ticket, operation.id);
-        match self.queue.admit(operation) {
+        let follows = self.keys[index(key)].waiting > 0;
+        let admission =
+            if follows { self.queue.admit_following(operation) } else { self.queue.admit(operation) };
+        match admission {
             Admission::Refused(_) => {
                 self.counters.refused += 1;
                 let error = AskError::QueueFull { waiting: self.queue.len() };
@@ -283,6 +279,11 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
                 return;
             }
             Admission::Admitted => self.accept(key, ticket, id, effects),
+            Admission::Replaced(older) => {
+                self.keys[index(key)].waiting -= 1;
+                self.finish(now, *older, Outcome::Superseded, effects);
+                self.accept(key, ticket, id, effects);
+            }
             Admission::Displaced(victim) => {
                 self.accept(key, ticket, id, effects);
                 self.keys[index(victim.key)].waiting -= 1;
