@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod host;
+pub(crate) mod ledger;
 
 use sync_core::data_type::SyncDataType;
 use sync_core::entropy::{Entropy, Purpose};
