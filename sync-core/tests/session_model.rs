@@ -1,7 +1,7 @@
 //! Random lives of a session, each step judged by the ledger of `support/ledger.rs`.
 //!
 //! A failure prints the shortest life that shows it; `PROPTEST_RNG_SEED=<seed> cargo test -p sync-core
-//! --test session_model` runs the lives of one seed again, `PROPTEST_CASES` sets how many.
+//! --test session_model` runs the lives of one seed again, `PROPTEST_CASES` asks for more than 512 of them.
 
 mod support;
 
