@@ -11,6 +11,7 @@ pub mod history;
 pub mod latency;
 pub mod plan;
 pub mod recorder;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod verdict;
