@@ -1,0 +1,159 @@
+//! The reports of one passing and one failing run are those in `fixtures/reports/`.
+//!
+//! `UPDATE_EXPECTED=1 cargo test -p simulator --test report` writes them anew, after a change of the
+//! reports or of the core.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use simulator::plan::Plan;
+use simulator::report::{self, RunFolder, junit, text};
+use simulator::run::{RunResult, run};
+use simulator::scenario::Scenario;
+use simulator::scenario::model::HistoryMode;
+
+#[test]
+fn reports_are_as_expected() {
+    let mut stale = Vec::new();
+    for name in ["passing", "failing"] {
+        let (_, result) = ran(name);
+        let summary = &result.summary;
+        let repeat = repeat(name);
+        let options = text::Options { colour: false, real_seconds: Some(0.125) };
+        let forms = [
+            ("text", text::render(summary, &options)),
+            ("junit.xml", junit::render(std::slice::from_ref(summary), &[repeat.clone()])),
+        ];
+        for (form, found) in forms {
+            let path = fixtures().join(format!("{name}.{form}.expected"));
+            if std::env::var_os("UPDATE_EXPECTED").is_some() {
+                fs::write(&path, &found).unwrap();
+            }
+            if fs::read_to_string(&path).unwrap_or_default() != found {
+                stale.push(format!("{name}.{form}:\n{found}"));
+            }
+        }
+    }
+    assert!(stale.is_empty(), "differs from the .expected file:\n\n{}", stale.join("\n"));
+}
+
+#[test]
+fn the_terminal_has_a_hundred_columns() {
+    for name in ["passing", "failing"] {
+        let text = text::render(&ran(name).1.summary, &text::Options::default());
+        for line in text.lines() {
+            assert!(line.chars().count() <= 100, "{line}");
+            assert_eq!(line, line.trim_end());
+        }
+    }
+}
+
+#[test]
+fn what_was_sent_is_accounted_for() {
+    for name in ["passing", "failing"] {
+        let counts = ran(name).1.summary.counts;
+        for lane in [counts.critical, counts.normal] {
+            let ended = lane.completed + lane.rejected + lane.deadline_exceeded + lane.failed;
+            let ended = ended + lane.superseded + lane.displaced + lane.shut_down + lane.refused;
+            assert_eq!(lane.planned, lane.sent + lane.unsent, "{name}");
+            assert_eq!(lane.sent, ended, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_folder_is_whole_and_written_again_alike() {
+    let root = Folder::new("whole");
+    let (mut plan, mut result) = ran("failing");
+    let folder = RunFolder::write(&root.0, &result, &plan, "again").unwrap();
+    assert_eq!(folder, root.0.join("slow-database-seed7"));
+    let first = files(&folder);
+    assert_eq!(first.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), NAMES);
+    assert_eq!(Plan::parse("plan.txt", &first[3].1).unwrap(), plan);
+    let summary: simulator::run::Summary = serde_json::from_slice(&first[4].1).unwrap();
+    assert_eq!(summary, result.summary);
+
+    fs::write(folder.join("notes"), "kept").unwrap();
+    assert_eq!(RunFolder::write(&root.0, &result, &plan, "again").unwrap(), folder);
+    assert_eq!(fs::read(folder.join("notes")).unwrap(), b"kept");
+    fs::remove_file(folder.join("notes")).unwrap();
+    assert_eq!(files(&folder), first);
+
+    plan.world.history = HistoryMode::None;
+    RunFolder::write(&root.0, &result, &plan, "again").unwrap();
+    assert!(!folder.join(report::HISTORY).exists(), "stale history");
+
+    result.summary.defect = Some(30);
+    let folder = RunFolder::write(&root.0, &result, &plan, "again").unwrap();
+    assert_eq!(folder, root.0.join("slow-database-seed7-defect30"));
+}
+
+#[test]
+fn a_folder_that_could_not_be_written_has_no_summary() {
+    let root = Folder::new("unfinished");
+    let (plan, result) = ran("passing");
+    let folder = RunFolder::write(&root.0, &result, &plan, "again").unwrap();
+    fs::remove_file(folder.join(report::LATENCY)).unwrap();
+    fs::create_dir_all(folder.join(report::LATENCY).join("in-the-way")).unwrap();
+    RunFolder::write(&root.0, &result, &plan, "again").unwrap_err();
+    assert!(!folder.join(report::SUMMARY).exists());
+}
+
+#[test]
+fn a_name_that_leads_elsewhere_is_refused() {
+    let root = Folder::new("refused");
+    let (plan, mut result) = ran("passing");
+    for name in ["", "..", "a/b", "a\\b", "/etc", "A", "a b"] {
+        result.summary.scenario = name.to_owned();
+        let error = RunFolder::write(&root.0, &result, &plan, "again").unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{name}");
+    }
+    assert!(files(&root.0).is_empty());
+}
+
+const NAMES: [&str; 5] = ["history.jsonl", "junit.xml", "latency.hgrm", "plan.txt", "summary.json"];
+
+fn fixtures() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/reports"))
+}
+
+fn ran(name: &str) -> (Plan, RunResult) {
+    let file = format!("{name}.yaml");
+    let bytes = fs::read(fixtures().join(&file)).unwrap();
+    let scenario = Scenario::parse(&file, &bytes).unwrap_or_else(|found| panic!("{found:?}"));
+    let plan = Plan::new(&scenario, 7);
+    let result = run(&plan);
+    (plan, result)
+}
+
+fn repeat(name: &str) -> String {
+    format!("p2psim run fixtures/reports/{name}.yaml --seed 7")
+}
+
+/// The files of a folder by name.
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+/// A folder of its own for one test, removed afterwards.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{name}"));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
