@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use simulator::plan::Plan;
-use simulator::report::{self, RunFolder, junit, text};
+use simulator::report::{self, RunFolder, html, junit, text};
 use simulator::run::{RunResult, run};
 use simulator::scenario::Scenario;
 use simulator::scenario::model::HistoryMode;
@@ -23,6 +23,7 @@ fn reports_are_as_expected() {
         let forms = [
             ("text", text::render(summary, &options)),
             ("junit.xml", junit::render(std::slice::from_ref(summary), &[repeat.clone()])),
+            ("html", html::render(summary, &result.latencies, &repeat)),
         ];
         for (form, found) in forms {
             let path = fixtures().join(format!("{name}.{form}.expected"));
@@ -70,7 +71,7 @@ fn a_folder_is_whole_and_written_again_alike() {
     let first = files(&folder);
     assert_eq!(first.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), NAMES);
     assert_eq!(Plan::parse("plan.txt", &first[3].1).unwrap(), plan);
-    let summary: simulator::run::Summary = serde_json::from_slice(&first[4].1).unwrap();
+    let summary: simulator::run::Summary = serde_json::from_slice(&first[5].1).unwrap();
     assert_eq!(summary, result.summary);
 
     fs::write(folder.join("notes"), "kept").unwrap();
@@ -111,7 +112,8 @@ fn a_name_that_leads_elsewhere_is_refused() {
     assert!(files(&root.0).is_empty());
 }
 
-const NAMES: [&str; 5] = ["history.jsonl", "junit.xml", "latency.hgrm", "plan.txt", "summary.json"];
+const NAMES: [&str; 6] =
+    ["history.jsonl", "junit.xml", "latency.hgrm", "plan.txt", "report.html", "summary.json"];
 
 fn fixtures() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/reports"))
