@@ -5,6 +5,7 @@
 
 pub mod arrivals;
 pub mod check;
+pub mod cli;
 pub mod distribution;
 pub mod draw;
 pub mod history;

@@ -109,6 +109,7 @@ impl ServerCodec for SealedServer {
         reply.write(plaintext);
         let header = header(Direction::Reply, reply.operation, critical);
         self.ring.seal(&header, iv, plaintext, frame);
+        text.clear();
         envelope::encode_base64(frame, text);
         let mut body = Vec::with_capacity(text.len() + OUTER_BYTES_TYPICAL);
         wire::write(&OuterReply { encrypted_data: text.as_str().into() }, &mut body);
@@ -181,6 +182,24 @@ mod tests {
         let other = OperationId { counter: 2, ..request().operation };
         assert_eq!(host.open(other, true, &body), Err(Untrusted));
         assert_eq!(host.open(request().operation, false, &body), Err(Untrusted));
+    }
+
+    #[test]
+    fn nothing_of_an_earlier_message_is_left_in_a_later_one() {
+        let (mut host, mut server) = ends();
+        let reply = Reply {
+            operation: request().operation,
+            server_time: Timestamp::from_ms(5),
+            result: Ok(Some(r#"{"version":1,"data":"{}"}"#.into())),
+        };
+        let first = server.seal(true, &reply, [2; 16]);
+        let shorter = Reply { result: Ok(None), ..reply.clone() };
+        let second = server.seal(true, &shorter, [3; 16]);
+        assert!(second.len() < first.len());
+        assert_eq!(host.open(reply.operation, true, &second), Ok(shorter));
+        for _ in 0..2 {
+            assert_eq!(server.open(&host.seal(&request(), [1; 16])).map(|o| o.request), Ok(request()));
+        }
     }
 
     #[test]
