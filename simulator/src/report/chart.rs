@@ -14,10 +14,11 @@ pub(super) struct Heights {
 }
 
 impl Heights {
-    /// Heights that hold every latency of these lanes, and the timeout.
+    /// Heights that hold the latencies of these lanes, all but the shortest twentieth, and the timeout.
     pub(super) fn of(lanes: [&Lane; 2], timeout_us: u64) -> Self {
         let curves = lanes.into_iter().flat_map(|lane| [lane.corrected(), lane.uncorrected()]);
-        let ends = curves.flat_map(|curve| [curve.at_rank(1), curve.at_rank(measured(&curve))]);
+        let ends = curves
+            .flat_map(|curve| [curve.at_rank(curve.total().div_ceil(20)), curve.at_rank(measured(&curve))]);
         let (low, high) = ends
             .flatten()
             .chain([timeout_us])
@@ -43,15 +44,15 @@ impl Heights {
     }
 }
 
-/// One lane's chart, without the element around it.
-pub(super) fn lane(lane: &Lane, heights: Heights, timeout_us: u64, name: &str) -> String {
+/// One lane's chart. The timeout is a line in each, and named where it is that lane's own.
+pub(super) fn lane(lane: &Lane, heights: Heights, timeout_us: u64, own: bool, name: &str) -> String {
     let (corrected, uncorrected) = (lane.corrected(), lane.uncorrected());
     let widest = libm::log10(corrected.total().max(uncorrected.total()).max(1) as f64).clamp(1.0, 7.0);
     let frame = Frame { heights, widest };
     let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{name}\">\n");
     frame.grid(&mut out);
     frame.missing(&corrected, &mut out);
-    frame.limit(timeout_us, &mut out);
+    frame.limit(timeout_us, own, &mut out);
     for (curve, class) in [(uncorrected, "second"), (corrected, "first")] {
         frame.curve(&curve, class, &mut out);
     }
@@ -106,10 +107,13 @@ impl Frame {
             &format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\">{count} without a reply</text>\n");
     }
 
-    fn limit(&self, timeout_us: u64, out: &mut String) {
+    fn limit(&self, timeout_us: u64, own: bool, out: &mut String) {
         let y = self.heights.y(timeout_us);
         *out +=
             &format!("<line class=\"limit\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\n");
+        if !own {
+            return;
+        }
         let (x, y, timeout) = (LEFT + 6.0, y - 6.0, facts::length(timeout_us));
         *out += &format!(
             "<text class=\"limit-name\" x=\"{x:.1}\" y=\"{y:.1}\">critical timeout {timeout}</text>\n"
@@ -129,6 +133,9 @@ impl Frame {
             }
             last = rank;
             let Some(us) = curve.at_rank(rank) else { break };
+            if us < self.heights.low {
+                continue;
+            }
             points.push(format!("{:.1},{:.1}", self.x(nines(rank, curve.total())), self.heights.y(us)));
         }
         if points.len() > 1 {
@@ -174,7 +181,7 @@ const BOTTOM: f64 = 240.0;
 const POINTS: u32 = 133;
 
 const PERCENTILES: [(f64, &str); 8] = [
-    (0.301_029_995_663_981_2, "50"),
+    (std::f64::consts::LOG10_2, "50"),
     (1.0, "90"),
     (2.0, "99"),
     (3.0, "99.9"),
@@ -206,7 +213,7 @@ mod tests {
         let lanes = crate::latency::Latencies::default();
         let heights = Heights::of([&lanes.critical, &lanes.normal], 500_000);
         assert_eq!(heights, Heights { low: 500_000, high: 1_000_000 });
-        let chart = lane(&lanes.critical, heights, 500_000, "");
+        let chart = lane(&lanes.critical, heights, 500_000, true, "");
         assert!(!chart.contains("NaN") && !chart.contains("polyline"), "{chart}");
     }
 }

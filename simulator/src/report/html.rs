@@ -52,7 +52,7 @@ fn latency(summary: &Summary, latencies: &Latencies, out: &mut String) {
     *out += "<section>\n<h2>Latency</h2>\n<div class=\"charts\">\n";
     for (name, lane) in [("Critical", &latencies.critical), ("Normal", &latencies.normal)] {
         let label = format!("{name} operations: latency by percentile; the table below has the figures");
-        let chart = chart::lane(lane, heights, timeout_us, &label);
+        let chart = chart::lane(lane, heights, timeout_us, name == "Critical", &label);
         *out += &format!("<figure>\n<figcaption>{name} operations</figcaption>\n{chart}</figure>\n");
     }
     *out += "</div>\n<ul class=\"legend\">\n";
@@ -63,36 +63,54 @@ fn latency(summary: &Summary, latencies: &Latencies, out: &mut String) {
     ] {
         *out += &format!(
             "<li><svg viewBox=\"0 0 32 10\" aria-hidden=\"true\"><line class=\"{class}\" x1=\"0\" x2=\"32\" \
-             y1=\"5\" y2=\"5\"/></svg>{what}</li>\n"
+             y1=\"5\" y2=\"5\"/></svg><span>{what}</span></li>\n"
         );
     }
     *out += "</ul>\n";
-    let columns = ["Operations", "", "p50", "p95", "p99", "p99.9", "Max", "Measured", "No reply"];
     let caption = format!(
-        "Percentiles; a critical operation may take {}. “no reply”: the percentile falls among operations that \
-         were never answered and count as longer than all others.",
+        "A critical operation may take {}. “no reply”: the percentile falls among operations that were never \
+         answered and count as longer than all others.",
         facts::length(timeout_us)
     );
-    table("numbers", &caption, &columns, 2, out, |out| {
-        for (name, lane) in [("critical", &summary.critical), ("normal", &summary.normal)] {
-            latency_rows(name, lane, out);
-        }
-    });
+    percentiles(&caption, [("Critical", &summary.critical), ("Normal", &summary.normal)], out);
     *out += "</section>\n";
 }
 
-fn latency_rows(name: &str, lane: &Percentiles, out: &mut String) {
-    for (kind, row) in [("corrected", &lane.corrected), ("uncorrected", &lane.uncorrected)] {
-        let class = if kind == "corrected" { " class=\"sum\"" } else { "" };
-        *out += &format!("<tr{class}><th scope=\"row\">{name}</th><td>{kind}</td>");
-        for (_, value) in facts::shown(row) {
-            let value = if facts::has_latency(lane) { facts::percentile(value) } else { "–".to_owned() };
-            *out += &number(&value);
-        }
-        let (measured, censored) = (facts::grouped(lane.measured), facts::grouped(lane.censored));
-        let counts = if kind == "corrected" { [measured, censored] } else { Default::default() };
-        *out += &format!("{}</tr>\n", counts.map(|count| number(&count)).concat());
+/// Percentiles down, lanes across, each corrected and uncorrected.
+fn percentiles(caption: &str, lanes: [(&str, &Percentiles); 2], out: &mut String) {
+    *out += &format!(
+        "<div class=\"wide\">\n<table class=\"numbers\">\n<caption>{caption}</caption>\n<thead>\n<tr><td rowspan=\"2\"></td>"
+    );
+    for (name, _) in lanes {
+        *out += &format!("<th scope=\"colgroup\" colspan=\"2\" class=\"group\">{name}</th>");
     }
+    *out += "</tr>\n<tr>";
+    for kind in ["corrected", "un&#173;corrected"].repeat(lanes.len()) {
+        *out += &format!("<th scope=\"col\" class=\"number\">{kind}</th>");
+    }
+    *out += "</tr>\n</thead>\n<tbody>\n";
+    let rows = lanes.map(|(_, lane)| [facts::shown(&lane.corrected), facts::shown(&lane.uncorrected)]);
+    for (place, (label, _)) in rows[0][0].into_iter().enumerate() {
+        *out += &format!("<tr><th scope=\"row\">{label}</th>");
+        for ((_, lane), kinds) in lanes.into_iter().zip(rows) {
+            for row in kinds {
+                let measured = facts::has_latency(lane);
+                *out += &number(&if measured { facts::percentile(row[place].1) } else { "–".to_owned() });
+            }
+        }
+        *out += "</tr>\n";
+    }
+    for (label, count) in [
+        ("measured", [0, 1].map(|lane| lanes[lane].1.measured)),
+        ("no reply", [0, 1].map(|lane| lanes[lane].1.censored)),
+    ] {
+        *out += &format!("<tr><th scope=\"row\">{label}</th>");
+        for count in count {
+            *out += &format!("{}<td></td>", number(&facts::grouped(count)));
+        }
+        *out += "</tr>\n";
+    }
+    *out += "</tbody>\n</table>\n</div>\n";
 }
 
 fn operations(summary: &Summary, out: &mut String) {
@@ -100,16 +118,16 @@ fn operations(summary: &Summary, out: &mut String) {
     *out += "<section>\n<h2>Operations</h2>\n";
     let caption =
         "Planned = unsent + sent; sent = everything indented below it. Shares are of what was planned.";
-    let columns = ["", "Critical", "Share", "Normal", "Share"];
+    let columns = ["", "Critical", "Share", "Normal", "Share", ""];
     table("numbers", caption, &columns, 1, out, |out| {
         let lanes = [&counts.critical, &counts.normal];
         let mut row = |class: &str, name: &str, means: &str, count: &dyn Fn(&LaneCounts) -> u64| {
-            *out += &format!("<tr class=\"{class}\"><th scope=\"row\">{name}<small>{means}</small></th>");
+            *out += &format!("<tr class=\"{class}\"><th scope=\"row\">{name}</th>");
             for lane in lanes {
                 *out += &number(&facts::grouped(count(lane)));
                 *out += &number(&share(count(lane), lane.planned));
             }
-            *out += "</tr>\n";
+            *out += &format!("<td class=\"means\">{means}</td></tr>\n");
         };
         row("sum", "planned", "what the workload intended", &|lane| lane.planned);
         row("", "unsent", "could not be handed over: the host was down", &|lane| lane.unsent);
@@ -181,8 +199,8 @@ fn findings(judgement: &Judgement, out: &mut String) {
         for finding in &judgement.findings {
             let op = finding.op.map(|op| op.to_string()).unwrap_or_default();
             *out += &format!(
-                "<tr>{}<td>{op}</td><td class=\"finding\">{}</td></tr>\n",
-                format_args!("<td class=\"moment\">{}</td>", facts::moment(finding.at_us)),
+                "<tr><td class=\"moment\">{}</td><td>{op}</td><td class=\"finding\">{}</td></tr>\n",
+                facts::moment(finding.at_us),
                 escape(&finding.message)
             );
         }
@@ -220,8 +238,8 @@ fn foot(summary: &Summary, out: &mut String) {
     let digest = digest.map(|digest| format!(", history digest {}", escape(digest))).unwrap_or_default();
     *out += &format!(
         "<footer>\n<p>{} events{digest}; {} attempts, {} effects, {} bytes of HTTP bodies sent, {} messages \
-         published; {} kernel events. Beside this page: summary.json, plan.txt, history.jsonl, latency.hgrm, \
-         junit.xml.</p>\n</footer>\n</main>\n</body>\n</html>\n",
+         published; {} kernel events. Beside this page: summary.json, plan.txt, latency.hgrm, junit.xml and, \
+         unless the scenario keeps none, history.jsonl.</p>\n</footer>\n</main>\n</body>\n</html>\n",
         facts::grouped(summary.history_events),
         facts::grouped(summary.counts.attempts),
         facts::grouped(summary.counts.effects),
@@ -256,7 +274,8 @@ fn table(
 }
 
 fn number(text: &str) -> String {
-    format!("<td class=\"number\">{text}</td>")
+    let class = if text == "0" { "number zero" } else { "number" };
+    format!("<td class=\"{class}\">{text}</td>")
 }
 
 /// A verdict in words, with a sign and a colour.
