@@ -1,7 +1,8 @@
 //! What is written about a run: its folder, and each form of its report.
 //!
-//! A run's folder has fixed names. Every file but the terminal's text follows from the plan alone:
-//! the same plan gives the same bytes, so folders can be compared with any tool for files.
+//! A run's folder has fixed names. Every file follows from the plan, and the page and the JUnit
+//! file from the command that repeats it besides: the same plan gives the same bytes, so folders can
+//! be compared with any tool for files.
 
 mod chart;
 mod facts;
