@@ -175,6 +175,8 @@ pub enum What {
         success: bool,
         /// When the workload intended it.
         intended_us: u64,
+        /// When its first attempt left, if one did.
+        sent_us: Option<u64>,
     },
     /// A process died.
     Crashed {

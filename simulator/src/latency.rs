@@ -83,10 +83,10 @@ impl Latencies {
                     End::Failed | End::Displaced | End::ShutDown => {}
                 }
             }
-            What::Late { critical, intended_us, .. } => {
+            What::Late { critical, intended_us, sent_us, .. } => {
                 let lane = self.lane(*critical);
                 lane.awaited = lane.awaited.saturating_sub(1);
-                lane.record(event.at_us - intended_us, None);
+                lane.record(event.at_us - intended_us, sent_us.map(|sent| event.at_us - sent));
             }
             _ => {}
         }
@@ -234,8 +234,13 @@ mod tests {
             (row.corrected.p95_us, row.corrected.p99_us, row.corrected.max_us),
             (Some(100), None, None)
         );
-        let late =
-            What::Late { op: OpRef { host: 0, ticket: 1 }, critical: true, success: true, intended_us: 0 };
+        let late = What::Late {
+            op: OpRef { host: 0, ticket: 1 },
+            critical: true,
+            success: true,
+            intended_us: 0,
+            sent_us: None,
+        };
         events.push(Event { at_us: 800, what: late });
         let row = percentiles(events);
         assert_eq!((row.measured, row.censored, row.corrected.p99_us), (99, 1, Some(800)));

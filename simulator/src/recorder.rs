@@ -221,10 +221,10 @@ impl Recent {
             self.order.push_back(op);
         }
         lines.push(line);
-        if self.order.len() > RECENT_MAX {
-            if let Some(oldest) = self.order.pop_front() {
-                self.lines.remove(&oldest);
-            }
+        if self.order.len() > RECENT_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.lines.remove(&oldest);
         }
     }
 }
