@@ -113,6 +113,9 @@ pub(super) enum Happening<V: Variant> {
     WakeServer,
 }
 
+/// Bytes of an event of a world with modelled frames, the message in it included.
+pub const EVENT_BYTES: usize = size_of::<Happening<super::variant::Modelled>>();
+
 /// What comes back for an attempt.
 pub(super) enum Answer<V: Variant> {
     /// A frame.
