@@ -39,15 +39,16 @@ network:
   to_server: { loss: 4%, duplicate: 4%, reorder: 5%, tamper: 3% }
   to_host: { loss: 4%, duplicate: 4%, reorder: 5%, tamper: 3% }
 database: { latency: { lognormal: { median: 3ms, p99: 15ms } }, failures: 3% }
-cache: { latency: { lognormal: { median: 300us, p99: 2ms } }, failures: 5% }
+# Often enough that what the cache holds tells whether its draws moved.
+cache: { latency: { lognormal: { median: 300us, p99: 2ms } }, failures: 40% }
 clocks: { skew: 300ms, drift_ppm: 200 }
 workload:
   - name: players
     arrivals: { poisson: 8/s }
     mix:
-      - { type: PLAYER_POSITION, critical: true, weight: 3 }
+      - { type: PLAYER_POSITION, critical: true, weight: 2 }
       - { type: PLAYER_DATA, weight: 2 }
-      - { type: PLAYER_DATA, kind: sync_from }
+      - { type: PLAYER_DATA, kind: sync_from, weight: 3 }
       - { type: CHAT_MESSAGE, priority: true }
   - name: drops
     arrivals: { poisson: 0.4/s }
