@@ -6,7 +6,7 @@ use clap::Args;
 use sync_core::diagnostic::Diagnostic;
 
 use super::run::{Job, Output, carry_out_all};
-use super::{Format, INVALID, complain, files, program, quote};
+use super::{Format, INVALID, complain, files, quote};
 use crate::plan::Plan;
 use crate::zoo;
 
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         super::say(plan.to_text().trim_end());
         return 0;
     }
-    let mut repeat = format!("{} replay {}", program(), quote(&name));
+    let mut repeat = format!("replay {}", quote(&name));
     if arguments.expand {
         repeat += " --expand";
     }

@@ -57,20 +57,20 @@ pub(super) struct Output<'a> {
     pub(super) quiet: bool,
 }
 
-/// A plan and the command that carries it out again.
+/// A plan and the command that carries it out again, without the program's own name.
 pub(super) struct Job {
     pub(super) plan: Plan,
     pub(super) repeat: String,
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
-    if let Some(defect) = arguments.defect {
-        if crate::zoo::entry(defect).is_none() {
-            complain(&format!(
-                "error: no planted defect has the number {defect}\n  = help: `p2psim list --zoo` shows them"
-            ));
-            return INVALID;
-        }
+    if let Some(defect) = arguments.defect
+        && crate::zoo::entry(defect).is_none()
+    {
+        complain(&format!(
+            "error: no planted defect has the number {defect}\n  = help: `p2psim list --zoo` shows them"
+        ));
+        return INVALID;
     }
     let scenarios = match files::read(&arguments.paths, &arguments.set) {
         Ok(scenarios) => scenarios,
@@ -120,7 +120,8 @@ pub(super) fn carry_out_all(jobs: Vec<Job>, output: &Output<'_>) -> u8 {
                 result.summary.scenario, plan.seed
             ));
         }
-        let folder = match RunFolder::write(output.out, &result, &plan, &repeat) {
+        // The same on every machine, wherever the program lies there.
+        let folder = match RunFolder::write(output.out, &result, &plan, &format!("p2psim {repeat}")) {
             Ok(folder) => folder,
             Err(error) => {
                 complain(&format!(
@@ -148,14 +149,20 @@ fn finish(
     seconds: f64,
     output: &Output<'_>,
 ) -> u8 {
-    if let Some(file) = output.junit {
-        if let Err(error) = std::fs::write(file, report::junit::render(summaries, repeats)) {
-            complain(&format!(
-                "error: cannot write {}: {error}\n  = help: choose another file with --junit",
-                file.display()
-            ));
-            return INVALID;
-        }
+    if let Some(file) = output.junit
+        && let Err(error) = std::fs::write(
+            file,
+            report::junit::render(
+                summaries,
+                &repeats.iter().map(|repeat| format!("p2psim {repeat}")).collect::<Vec<_>>(),
+            ),
+        )
+    {
+        complain(&format!(
+            "error: cannot write {}: {error}\n  = help: choose another file with --junit",
+            file.display()
+        ));
+        return INVALID;
     }
     match output.format {
         Format::Json => say(&serde_json::to_string_pretty(summaries).unwrap_or_default()),
@@ -175,7 +182,7 @@ fn finish(
             let worst = summaries.iter().position(|summary| summary.verdict == verdict);
             if let (true, Some(worst)) = (verdict != Verdict::Pass, worst) {
                 say("repeat with:");
-                say(&repeats[worst]);
+                say(&format!("{} {}", program(), repeats[worst]));
             }
         }
     }
@@ -193,7 +200,7 @@ fn twice_named(scenarios: &[Found]) -> Option<&str> {
 }
 
 fn repeat_command(arguments: &Arguments, path: &std::path::Path) -> String {
-    let mut words = vec![program(), "run".to_owned(), quote(&path.display().to_string())];
+    let mut words = vec!["run".to_owned(), quote(&path.display().to_string())];
     words.extend(["--seed".to_owned(), arguments.seed.to_string()]);
     for set in &arguments.set {
         words.extend(["--set".to_owned(), quote(set)]);

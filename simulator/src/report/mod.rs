@@ -1,10 +1,14 @@
 //! What is written about a run: its folder, and each form of its report.
 //!
-//! A run's folder has fixed names. Every file but the terminal's text follows from the plan alone:
-//! the same plan gives the same bytes, so folders can be compared with any tool for files.
+//! A run's folder has fixed names. Every file follows from the plan, and the page and the JUnit
+//! file from the command that repeats it besides: the same plan gives the same bytes, so folders can
+//! be compared with any tool for files.
 
+mod chart;
 mod facts;
+pub mod html;
 pub mod junit;
+pub mod schema;
 pub mod text;
 
 use std::fs::{self, File};
@@ -23,6 +27,8 @@ pub const PLAN: &str = "plan.txt";
 pub const HISTORY: &str = "history.jsonl";
 /// Latencies in full.
 pub const LATENCY: &str = "latency.hgrm";
+/// For a person, in a browser.
+pub const HTML: &str = "report.html";
 /// For the test page of a CI server.
 pub const JUNIT: &str = "junit.xml";
 
@@ -51,6 +57,8 @@ impl RunFolder {
             HistoryMode::Full | HistoryMode::FailingKeys => put(&folder, HISTORY, &result.history)?,
         }
         put(&folder, LATENCY, result.latencies.to_hgrm().as_bytes())?;
+        let page = html::render(summary, &result.latencies, repeat);
+        put(&folder, HTML, page.as_bytes())?;
         let runs = (std::slice::from_ref(summary), [repeat.to_owned()]);
         put(&folder, JUNIT, junit::render(runs.0, &runs.1).as_bytes())?;
         sync(&folder)?;
