@@ -1,6 +1,8 @@
 //! What shrinking and regressions rest on: a plan, its expansion and its text form give one history,
 //! and what is left out of a plan takes no draw of the others with it.
 
+#![allow(clippy::unwrap_used, reason = "a failure is a failed test")]
+
 mod support;
 
 use std::collections::BTreeMap;

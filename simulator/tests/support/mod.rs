@@ -1,7 +1,7 @@
 //! Runs the binary in a folder of its own and looks at what came of it.
 
-// Each test file uses its share of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a failure is a failed test")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,49 +10,49 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// The binary under test.
-pub const P2PSIM: &str = env!("CARGO_BIN_EXE_p2psim");
+pub(crate) const P2PSIM: &str = env!("CARGO_BIN_EXE_p2psim");
 
 /// A folder in which commands run.
-pub struct Sandbox(TempDir);
+pub(crate) struct Sandbox(TempDir);
 
 /// What came of a command.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Sandbox {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// Writes a file and returns its name, which commands of this folder find.
-    pub fn write<'a>(&self, name: &'a str, bytes: impl AsRef<[u8]>) -> &'a str {
+    pub(crate) fn write<'a>(&self, name: &'a str, bytes: impl AsRef<[u8]>) -> &'a str {
         std::fs::write(self.path().join(name), bytes).unwrap();
         name
     }
 
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    pub fn p2psim(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn p2psim(&self, arguments: &[&str]) -> Ran {
         self.ran(Command::new(P2PSIM).args(arguments))
     }
 
     /// Lets a shell carry out a line, as a person pastes it.
-    pub fn sh(&self, line: &str) -> Ran {
+    pub(crate) fn sh(&self, line: &str) -> Ran {
         self.ran(Command::new("sh").args(["-c", line]))
     }
 
     /// Whatever happens, nothing panics.
-    pub fn ran(&self, command: &mut Command) -> Ran {
+    pub(crate) fn ran(&self, command: &mut Command) -> Ran {
         let output = command.current_dir(self.path()).output().unwrap();
         let ran = Ran {
             code: output.status.code().expect("an exit code, not a signal"),
@@ -64,7 +64,7 @@ impl Sandbox {
     }
 
     /// Every file below a folder, by its path there.
-    pub fn files(&self, folder: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub(crate) fn files(&self, folder: &str) -> BTreeMap<PathBuf, Vec<u8>> {
         let root = self.path().join(folder);
         let mut files = BTreeMap::new();
         let mut folders = vec![root.clone()];
@@ -83,18 +83,18 @@ impl Sandbox {
 }
 
 impl Ran {
-    pub fn last_line(&self) -> &str {
+    pub(crate) fn last_line(&self) -> &str {
         self.stdout.trim_end().lines().last().unwrap_or("")
     }
 }
 
 /// A file of the repository.
-pub fn repository(path: &str) -> String {
+pub(crate) fn repository(path: &str) -> String {
     format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Three hosts for one second: passes, and is quick in a build without optimisation.
-pub const SMALL: &str = "\
+pub(crate) const SMALL: &str = "\
 name: small
 about: Three hosts for one second.
 duration: 1s
@@ -107,7 +107,7 @@ expect: { properties: [P5, P14, P19, P26, P30] }
 ";
 
 /// Every kind of fault and every imperfection of a link, in a few seconds.
-pub const EVENTFUL: &str = "\
+pub(crate) const EVENTFUL: &str = "\
 name: eventful
 about: Everything that can go wrong goes wrong.
 duration: 6s
