@@ -179,10 +179,9 @@ impl<V: Variant, O: Observer> World<V, O> {
     fn ask_store(&mut self, token: Token, request: StoreRequest) {
         let now_us = self.queue.now_us();
         let about = match &request {
-            StoreRequest::ApplyBatch(operations) => operations
-                .first()
-                .and_then(|apply| written_op(&apply.data))
-                .map_or(0, |op| u64::from(op.host) << 48 ^ op.ticket),
+            StoreRequest::ApplyBatch(operations) => {
+                operations.first().and_then(|apply| written_op(&apply.data)).map_or(0, named)
+            }
             StoreRequest::Load(key) => u64::from(key.owner.0) << 8 | u64::from(key.data_type.wire()),
             StoreRequest::Purge { .. } => 0,
         };
@@ -227,9 +226,10 @@ impl<V: Variant, O: Observer> World<V, O> {
     fn ask_cache(&mut self, token: Option<Token>, request: CacheRequest) {
         let now_us = self.queue.now_us();
         let about = match &request {
-            CacheRequest::Refresh { states, .. } => states
-                .first()
-                .map_or(0, |state| state.operation.counter << 20 ^ u64::from(state.operation.account.0)),
+            // Not by the id on the wire: its counter depends on what the host was asked before.
+            CacheRequest::Refresh { states, .. } => {
+                states.first().and_then(|state| written_op(&state.data)).map_or(0, named)
+            }
             _ => 1,
         };
         let life = self.server.life;
@@ -280,4 +280,9 @@ impl<V: Variant, O: Observer> World<V, O> {
             self.observe(What::Restarted { node: "main server".to_owned() });
         }
     }
+}
+
+/// An operation's name as the key of a draw.
+fn named(op: OpRef) -> u64 {
+    u64::from(op.host) << 48 ^ op.ticket
 }
