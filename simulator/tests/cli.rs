@@ -1,6 +1,8 @@
 //! The command line as people and CI servers meet it: exit codes, messages with a remedy, files, and
 //! never a panic (the sandbox sees to that in every test).
 
+#![allow(clippy::unwrap_used, reason = "a failure is a failed test")]
+
 mod support;
 
 use serde_json::Value;
