@@ -36,7 +36,8 @@ pub enum SessionInput<R> {
         token: Token,
         /// The reply, still sealed, or why there is none.
         answer: Result<R, TransportError>,
-        /// How long the server asked to be left alone (`Retry-After`).
+        /// How long the server asked to be left alone (`Retry-After`). Nobody vouches for it, so it is
+        /// honoured up to [`limits::RETRY_AFTER_MAX`].
         retry_after: Option<Span>,
     },
     /// The host shuts down: nothing new is accepted, and what has not ended after `drain` ends then.
@@ -507,7 +508,10 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             return true;
         }
         let draw = self.entropy.draw(Purpose::Jitter, operation.ticket, u64::from(*attempt));
-        let pause = self.policy.backoff(*attempt, draw).max(retry_after.unwrap_or(Span::ZERO));
+        let pause = self
+            .policy
+            .backoff(*attempt, draw)
+            .max(retry_after.unwrap_or(Span::ZERO).min(limits::RETRY_AFTER_MAX));
         let retry = now.monotonic + pause;
         let in_vain =
             operation.deadline.is_some_and(|deadline| deadline <= retry) || *attempt >= ATTEMPT_MASK as u32;
