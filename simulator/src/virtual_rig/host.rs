@@ -25,7 +25,7 @@ type Effect<V> = SessionEffect<<V as Variant>::Request>;
 /// A host of the world.
 pub(super) struct Host<V: Variant> {
     /// None while it is down.
-    session: Option<Box<HostSession<V>>>,
+    session: Option<HostSession<V>>,
     life: u32,
     pub(super) clock: NodeClock,
     /// World time of the wake-up that counts; others are stale.
@@ -80,7 +80,7 @@ impl<V: Variant> Host<V> {
             SimEntropy::new(draws, u64::from(host) + 1, self.life),
             variant.policy(),
         );
-        self.session = Some(Box::new(session));
+        self.session = Some(session);
     }
 
     /// Operations that have not ended.

@@ -269,6 +269,12 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         let operation = self.operation(now, ask, critical);
         let key = operation.key;
         let (ticket, id) = (operation.ticket, operation.id);
+        // Nobody waits and nothing stands in the way: the queue is not needed.
+        if self.queue.is_empty() && self.can_start(&operation) {
+            self.accept(key, ticket, id, effects);
+            self.start(now, operation, effects);
+            return;
+        }
         let follows = self.keys[index(key)].waiting > 0;
         let admission =
             if follows { self.queue.admit_following(operation) } else { self.queue.admit(operation) };
@@ -368,24 +374,36 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
                 }
                 queue.take(Lane::Priority, ready).or_else(|| queue.take(Lane::Normal, ready))
             });
-            let Some(mut operation) = taken else { return };
-            let key = &mut self.keys[index(operation.key)];
-            key.waiting -= 1;
-            key.under_way = true;
-            // Critical work takes a reserved slot first, and a worker's when those are taken.
-            let reserved_busy = self.under_way.len() - self.workers_busy;
-            let worker = operation.lane != Lane::Critical || reserved_busy >= self.settings.critical_slots;
-            self.workers_busy += usize::from(worker);
-            if operation.critical {
-                operation.deadline = self.policy.deadline_when_sent(
-                    operation.deadline,
-                    now.monotonic,
-                    self.settings.critical_timeout,
-                );
-            }
-            self.under_way.push(UnderWay { operation, attempt: 0, worker, next: Next::Deadline });
-            self.send(now, self.under_way.len() - 1, effects);
+            let Some(operation) = taken else { return };
+            self.start(now, operation, effects);
         }
+    }
+
+    /// Whether a slot is free for this operation and nothing on its key is under way.
+    fn can_start(&self, operation: &Operation) -> bool {
+        let slot_free = self.under_way.len() < self.settings.workers + self.settings.critical_slots;
+        let lane_free = operation.lane == Lane::Critical || self.workers_busy < self.settings.workers;
+        slot_free && lane_free && !self.keys[index(operation.key)].under_way
+    }
+
+    /// Gives an accepted operation a slot and makes the first attempt.
+    fn start(&mut self, now: Now, mut operation: Operation, effects: &mut Vec<SessionEffect<C::Request>>) {
+        let key = &mut self.keys[index(operation.key)];
+        key.waiting -= 1;
+        key.under_way = true;
+        // Critical work takes a reserved slot first, and a worker's when those are taken.
+        let reserved_busy = self.under_way.len() - self.workers_busy;
+        let worker = operation.lane != Lane::Critical || reserved_busy >= self.settings.critical_slots;
+        self.workers_busy += usize::from(worker);
+        if operation.critical {
+            operation.deadline = self.policy.deadline_when_sent(
+                operation.deadline,
+                now.monotonic,
+                self.settings.critical_timeout,
+            );
+        }
+        self.under_way.push(UnderWay { operation, attempt: 0, worker, next: Next::Deadline });
+        self.send(now, self.under_way.len() - 1, effects);
     }
 
     /// Makes the next attempt at the operation in this slot.
