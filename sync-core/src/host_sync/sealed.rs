@@ -113,14 +113,23 @@ impl ServerCodec for SealedServer {
 /// The JSON of [`OuterRequest`], written directly: base64, ids and numbers need no escape, and the
 /// frame is most of the body. A test compares it with what serde writes.
 fn outer_request(request: &Request, frame: &[u8]) -> Body {
-    use std::fmt::Write as _;
     let mut body = String::with_capacity(frame.len() / 3 * 4 + OUTER_BYTES_TYPICAL);
-    let (account, operation, critical) = (request.operation.account, request.operation, request.critical);
-    // Writing to a string cannot fail.
-    let _ = write!(
-        body,
-        "{{\"account_id\":{account},\"operation_id\":\"{operation}\",\"is_critical\":{critical},\"encrypted_data\":\""
-    );
+    let mut id = [0; OperationId::TEXT_BYTES_MAX];
+    let id = request.operation.text(&mut id);
+    // The id begins with the account.
+    let account = id.split('-').next().unwrap_or_default();
+    let critical = if request.critical { "true" } else { "false" };
+    for part in [
+        "{\"account_id\":",
+        account,
+        ",\"operation_id\":\"",
+        id,
+        "\",\"is_critical\":",
+        critical,
+        ",\"encrypted_data\":\"",
+    ] {
+        body.push_str(part);
+    }
     envelope::encode_base64(frame, &mut body);
     body.push_str("\"}");
     body.into_bytes()
