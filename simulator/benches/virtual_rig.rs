@@ -70,7 +70,7 @@ workload:
       - {{ type: PLAYER_DATA, weight: 2 }}
       - {{ type: QUEST_PROGRESS, weight: 2 }}
       - {{ type: CHAT_MESSAGE, weight: 2 }}
-expect: {{ properties: [P5, P14, P19, P26, P30], critical_miss_ratio_max: 1% }}
+expect: {{ properties: [P5, P14, P19, P30], critical_miss_ratio_max: 1% }}
 history: none
 "
     );

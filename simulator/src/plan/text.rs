@@ -105,6 +105,16 @@ impl Reader<'_> {
                 continue;
             }
             match (section, indented, trimmed.split_once(' ').unwrap_or((trimmed, ""))) {
+                (_, false, (word @ ("seed" | "defect"), _))
+                    if (word == "seed" && seed.is_some()) || (word == "defect" && defect.is_some()) =>
+                {
+                    return Err(self.at(
+                        number,
+                        line,
+                        "the plan says this twice",
+                        "keep one of the two lines",
+                    ));
+                }
                 (_, false, ("seed", value)) => {
                     seed = Some(value.parse().map_err(|_| {
                         self.at(number, line, "a seed is a whole number below 2^64", "write `seed 42`")
