@@ -8,7 +8,7 @@ mod support;
 
 use std::sync::Arc;
 
-use sync_core::cache::{CacheError, CacheReply, CacheRequest, CacheValue};
+use sync_core::cache::{CacheError, CacheKey, CacheReply, CacheRequest, CacheValue};
 use sync_core::data_type::SyncDataType;
 use sync_core::engine::Engine;
 use sync_core::host_sync::codec::OpenError;
@@ -97,6 +97,9 @@ impl Main {
                     format!("{}={}{}", s.key, s.version, if s.publish { "!" } else { "" })
                 };
                 format!("refresh [{}]", states.iter().map(state).collect::<Vec<_>>().join(" "))
+            }
+            ServerEffect::Cache { token: None, request: CacheRequest::Delete(CacheKey::State(key)) } => {
+                format!("delete {key}")
             }
             ServerEffect::Cache { token: Some(token), request: CacheRequest::Get(_) } => {
                 self.cache.push(*token);
@@ -263,16 +266,16 @@ fn replies_wait_for_the_database_and_are_bound_to_their_operation() {
 }
 
 #[test]
-fn a_duplicate_is_answered_as_the_first_time_and_the_cache_is_told_again() {
+fn a_duplicate_is_answered_as_the_first_time_and_leaves_the_cache_without_its_state() {
     let mut main = plain();
     main.asks(1, critical(write(1)), "store 0 apply [1]");
     let again = |applied: Applied| Ok(StoreReply::Applied(vec![Applied { duplicate: true, ..applied }]));
-    main.stored(0, again(fresh(1)), "refresh [PLAYER_DATA/1/m=1!], 1: done");
+    main.stored(0, again(fresh(1)), "delete PLAYER_DATA/1/m, 1: done");
     let out_of_order = Applied { verdict: Verdict::OutOfOrder { last: 4 }, duplicate: false };
     main.asks(2, write(2), "store 1 apply [2]");
     main.stored(1, Ok(StoreReply::Applied(vec![out_of_order])), "2: out_of_order");
     main.asks(3, write(2), "store 2 apply [2]");
-    main.stored(2, again(out_of_order), "3: out_of_order");
+    main.stored(2, again(out_of_order), "delete PLAYER_DATA/1/m, 3: out_of_order");
     assert_eq!((main.server.counters().duplicates, main.server.counters().rejected), (2, 1));
 }
 

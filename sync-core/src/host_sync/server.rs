@@ -399,10 +399,16 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         applied: &[Applied],
         effects: &mut Vec<ServerEffect<C::Reply>>,
     ) {
+        for (operation, _) in operations.iter().zip(applied).filter(|(_, answer)| answer.duplicate) {
+            // Its first answer may have been lost before the cache was told. By now its value may be an
+            // old one, so the entry goes, and the next reader brings the current value.
+            if let Some(key) = operation.state_key() {
+                let request = CacheRequest::Delete(CacheKey::State(key));
+                effects.push(ServerEffect::Cache { token: None, request });
+            }
+        }
         let fresh = operations.iter().zip(applied).filter_map(|(operation, answer)| match answer {
-            // A duplicate too: its first answer may have been lost before the cache was told. The
-            // version keeps an old value from replacing a newer one, so telling again does no harm.
-            Applied { verdict: Verdict::Applied { version }, .. } => Some(Refresh {
+            Applied { verdict: Verdict::Applied { version }, duplicate: false } => Some(Refresh {
                 key: operation.state_key()?,
                 version: *version,
                 data: Arc::clone(&operation.data),
