@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 use sync_core::host_sync::operation::{AskError, Outcome, TransportError};
+use sync_core::id::{AccountId, MapName};
+use sync_core::store::StateKey;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,10 @@ pub struct WireId {
     /// Counts the operations of that life.
     pub counter: u64,
 }
+
+/// Names a state: `MAP_STATE/0/prontera` is type, owner (0 for the map's own) and map.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StateName(pub StateKey);
 
 /// Which way a message went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -124,7 +130,7 @@ pub enum What {
         /// The id under which it took effect.
         id: WireId,
         /// The state, for one that replaces.
-        key: Option<String>,
+        key: Option<StateName>,
         /// The state's new version, or the event's sequence.
         version: u64,
     },
@@ -208,7 +214,7 @@ pub enum What {
     /// A state as the database holds it at the end.
     FinalState {
         /// The state.
-        key: String,
+        key: StateName,
         /// Its version.
         version: u64,
         /// The operation whose value it holds.
@@ -367,6 +373,44 @@ impl From<AskError> for Refusal {
         }
     }
 }
+
+impl std::fmt::Display for StateName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::str::FromStr for StateName {
+    type Err = NotAStateName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.splitn(3, '/');
+        let mut next = || parts.next().ok_or(NotAStateName);
+        let (data_type, owner, map) = (next()?, next()?, next()?);
+        Ok(Self(StateKey {
+            data_type: data_type.parse().map_err(|_| NotAStateName)?,
+            owner: AccountId(owner.parse().map_err(|_| NotAStateName)?),
+            map: MapName::new(map).map_err(|_| NotAStateName)?,
+        }))
+    }
+}
+
+impl Serialize for StateName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StateName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The text names no state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`<type>/<owner>/<map>` is expected, such as `MAP_STATE/0/prontera`")]
+pub struct NotAStateName;
 
 impl std::fmt::Display for WireId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -3,10 +3,16 @@
 //! A [`scenario`] and a seed give a [`plan`]; a rig ([`virtual_rig`]) carries it out and reports
 //! [`history`] events; [`check`]s fold over them and give verdicts.
 
+pub mod arrivals;
 pub mod check;
 pub mod distribution;
 pub mod draw;
 pub mod history;
+pub mod latency;
+pub mod plan;
+pub mod recorder;
+pub mod run;
 pub mod scenario;
 pub mod verdict;
 pub mod virtual_rig;
+pub mod zoo;

@@ -10,6 +10,7 @@ mod p14_exactly_once;
 mod p19_critical_deadline;
 mod p26_envelope;
 mod p30_honesty;
+pub(crate) use p30_honesty::moment;
 #[cfg(test)]
 mod testing;
 

@@ -6,17 +6,18 @@
 
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashMap;
 use sync_core::range_set::RangeSet;
 
 use super::{Check, Findings, Property};
-use crate::history::{End, Event, Kind, OpRef, What, WireId};
+use crate::history::{End, Event, Kind, OpRef, StateName, What, WireId};
 
 #[derive(Default)]
 pub(super) struct Acknowledged {
     /// Counters of acknowledged writes, for each life of each session.
-    acknowledged: BTreeMap<(u32, u64), RangeSet>,
+    acknowledged: FxHashMap<(u32, u64), RangeSet>,
     /// The greatest version seen to take effect, for each state.
-    greatest: BTreeMap<String, (u64, WireId, OpRef)>,
+    greatest: FxHashMap<StateName, (u64, WireId, OpRef)>,
     kept: BTreeMap<(u32, u64), RangeSet>,
     writes: u64,
     last_us: u64,
@@ -69,7 +70,8 @@ impl Check for Acknowledged {
     }
 
     fn finish(&mut self, findings: &mut Findings) -> String {
-        for ((account, incarnation), acknowledged) in &self.acknowledged {
+        let acknowledged: BTreeMap<_, _> = self.acknowledged.drain().collect();
+        for ((account, incarnation), acknowledged) in &acknowledged {
             let nothing = RangeSet::default();
             let kept = self.kept.get(&(*account, *incarnation)).unwrap_or(&nothing);
             for counter in acknowledged.difference(kept) {
@@ -80,7 +82,8 @@ impl Check for Acknowledged {
                 });
             }
         }
-        for (key, (version, _, op)) in &self.greatest {
+        let left: BTreeMap<_, _> = self.greatest.drain().collect();
+        for (key, (version, _, op)) in &left {
             findings.add(self.last_us, Some(*op), || {
                 format!("{key} had version {version} by operation {op} and is not in the database at the end")
             });
@@ -100,7 +103,12 @@ mod tests {
             finished(1, End::Done),
             applied(2, Some("MAP_STATE/0/m"), 2),
             finished(2, End::DeadlineExceeded),
-            What::FinalState { key: "MAP_STATE/0/m".into(), version: last, op: op(last), id: id(last) },
+            What::FinalState {
+                key: "MAP_STATE/0/m".parse().unwrap(),
+                version: last,
+                op: op(last),
+                id: id(last),
+            },
             What::FinalSession { account: 1, incarnation: 1, applied: kept },
         ]
     }

@@ -3,8 +3,7 @@
 //! Operations are told apart by what the application asked (host and ticket, which the written value
 //! carries), not by ids on the wire: a retry under a new id is the same operation.
 
-use std::collections::BTreeMap;
-
+use rustc_hash::FxHashMap;
 use sync_core::range_set::RangeSet;
 
 use super::{Check, Findings, Property};
@@ -13,9 +12,9 @@ use crate::history::{Event, Kind, What};
 #[derive(Default)]
 pub(super) struct ExactlyOnce {
     /// Tickets whose write took effect, by host and stream.
-    effects: BTreeMap<(u32, u64), RangeSet>,
+    effects: FxHashMap<(u32, u64), RangeSet>,
     /// Tickets that have ended.
-    ended: BTreeMap<(u32, u64), RangeSet>,
+    ended: FxHashMap<(u32, u64), RangeSet>,
     applied: u64,
 }
 

@@ -12,7 +12,7 @@ pub(super) fn id(counter: u64) -> WireId {
 }
 
 pub(super) fn applied(ticket: u64, key: Option<&str>, version: u64) -> What {
-    What::Applied { op: op(ticket), id: id(ticket), key: key.map(str::to_owned), version }
+    What::Applied { op: op(ticket), id: id(ticket), key: key.map(|key| key.parse().unwrap()), version }
 }
 
 pub(super) fn finished(ticket: u64, end: End) -> What {

@@ -10,106 +10,13 @@ use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Unexpected};
 use serde::de::{VariantAccess, Visitor};
 use serde::forward_to_deserialize_any;
-use sync_core::diagnostic::nearest;
 
+use super::failure::{Failure, example, quoted, shortened};
 use super::tree::{Fault, Key, Node, Place, Value};
 
 /// Reads a `T` from the tree.
 pub(super) fn decode<T: de::DeserializeOwned>(root: &Node) -> Result<T, Fault> {
     T::deserialize(Decoder { node: root, key: None }).map_err(|failure| failure.at(root.place).fault)
-}
-
-/// A fault on its way up through serde.
-#[derive(Debug)]
-struct Failure {
-    fault: Fault,
-    /// The required field that is absent, until the map it belongs in is known.
-    missing: Option<&'static str>,
-}
-
-impl Failure {
-    fn new(place: Option<Place>, message: impl Into<String>, help: Option<String>) -> Self {
-        Self { fault: Fault { place, message: message.into(), help }, missing: None }
-    }
-
-    fn at(self, place: Place) -> Self {
-        Self { fault: self.fault.or_at(place), ..self }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.fault.message)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-impl de::Error for Failure {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        let text = message.to_string();
-        match text.split_once('\n') {
-            Some((message, help)) => Self::new(None, message, Some(help.to_owned())),
-            None => Self::new(None, text, None),
-        }
-    }
-
-    fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        let found = match found {
-            Unexpected::Unit | Unexpected::Option => "nothing".to_owned(),
-            Unexpected::Str(text) => format!("`{}`", shortened(text)),
-            Unexpected::Seq => "a list".to_owned(),
-            Unexpected::Map => "a map".to_owned(),
-            other => other.to_string(),
-        };
-        Self::new(None, format!("expected {expected}, found {found}"), None)
-    }
-
-    fn invalid_value(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::invalid_type(found, expected)
-    }
-
-    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        let help = if field == "<<" {
-            "merge keys are not used in scenarios: write the fields out".to_owned()
-        } else {
-            suggestion(field, expected)
-        };
-        Self::new(None, format!("unknown key `{}`", shortened(field)), Some(help))
-    }
-
-    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        // The commonest slip is a quantity where its shape is missing: say how it is written.
-        let with_unit = |unit: &str| {
-            let bare = variant.parse::<f64>().is_ok();
-            if bare { format!("{variant}{unit}") } else { variant.to_owned() }
-        };
-        let quantity = variant.starts_with(|c: char| c.is_ascii_digit());
-        let (message, help) = match expected {
-            ["constant", "poisson", ..] if quantity => (
-                format!("`{variant}` does not say how the arrivals are spread"),
-                format!("write `{{poisson: {}}}`", with_unit("/s")),
-            ),
-            ["constant", ..] if quantity => {
-                let what = if with_unit("ms") == variant { "" } else { " and a number needs a unit" };
-                let comma = if what.is_empty() { "" } else { "," };
-                (
-                    format!("`{variant}` does not say how the delays are spread{comma}{what}"),
-                    format!("write `{{constant: {}}}`", with_unit("ms")),
-                )
-            }
-            ["all", ..] if quantity => (
-                format!("`{variant}` is not a set of hosts"),
-                format!("write `{{first: {variant}}}` for the first {variant}, or `{{only: [{variant}]}}`"),
-            ),
-            _ => (format!("`{}` is not known here", shortened(variant)), suggestion(variant, expected)),
-        };
-        Self::new(None, message, Some(help))
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        Self { missing: Some(field), ..Self::new(None, format!("`{field}` is missing"), None) }
-    }
 }
 
 /// One value, and the key it stands under.
@@ -128,7 +35,7 @@ impl Decoder<'_> {
     fn mismatch(self, wanted: &str, help: impl Into<String>) -> Failure {
         let help = match self.key {
             Some(key) if self.node.is_nothing() => {
-                format!("write the value after `{}:`, or remove the key", key.text)
+                format!("give `{}` a value, or remove the key", key.text)
             }
             _ => help.into(),
         };
@@ -180,9 +87,12 @@ macro_rules! integers {
     ($($method:ident $visit:ident $type:ty,)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
             let number = self.integer()?;
-            let (min, max) = (<$type>::MIN, <$type>::MAX);
             let value = <$type>::try_from(number).map_err(|_| {
-                self.fail(format!("`{number}` is out of range"), format!("write a number from {min} to {max}"))
+                if number < 0 {
+                    self.fail(format!("`{number}` is negative"), "write a whole number, 0 or more")
+                } else {
+                    self.fail(format!("`{number}` is too large"), "write a smaller number")
+                }
             })?;
             visitor.$visit(value).map_err(|failure: Failure| failure.at(self.node.place))
         }
@@ -235,7 +145,12 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
             _ => {
                 let wanted = Expecting(&visitor).to_string();
                 let wanted = if wanted == "a string" { "text" } else { wanted.as_str() };
-                Err(self.mismatch(wanted, format!("write {wanted}")))
+                let help = if wanted == "text" {
+                    "put quotes around the whole text".to_owned()
+                } else {
+                    format!("write {wanted}")
+                };
+                Err(self.mismatch(wanted, help))
             }
         }
     }
@@ -320,7 +235,11 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
             }
             _ => {
                 let wanted = format!("one of {}", quoted(variants));
-                return Err(self.mismatch(&wanted, format!("write {wanted}")));
+                let help = match &self.node.value {
+                    Value::List(_) if variants.contains(&"only") => "write `{only: [...]}`".to_owned(),
+                    _ => format!("write {wanted}"),
+                };
+                return Err(self.mismatch(&wanted, help));
             }
         };
         let place = variant.place;
@@ -451,51 +370,4 @@ fn describe(node: &Node) -> String {
         Value::List(_) => "a list".to_owned(),
         Value::Map(_) => "a map".to_owned(),
     }
-}
-
-fn suggestion(given: &str, accepted: &[&str]) -> String {
-    // The distance is quadratic: nobody mistypes a name by that much.
-    let near = if given.len() > 64 { None } else { nearest(given, accepted.iter().copied()) };
-    match near {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("accepted here: {}", quoted(accepted)),
-    }
-}
-
-fn quoted(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-fn shortened(text: &str) -> String {
-    const CHARS_MAX: usize = 60;
-    match text.char_indices().nth(CHARS_MAX) {
-        Some((end, _)) => format!("{}…", text[..end].escape_debug()),
-        None => text.escape_debug().to_string(),
-    }
-}
-
-/// How a required field is written.
-fn example(field: &str) -> Option<&'static str> {
-    Some(match field {
-        "name" => "name: short-name",
-        "about" => "about: One sentence on what this scenario shows.",
-        "duration" => "duration: 60s",
-        "topology" => "topology: {hosts: 10}",
-        "hosts" => "hosts: 10",
-        "expect" => "expect: {properties: [P5]}",
-        "properties" => "properties: [P5]",
-        "arrivals" => "arrivals: {poisson: 10/s}",
-        "mix" => "mix: [{type: PLAYER_POSITION}]",
-        "type" => "type: PLAYER_POSITION",
-        "latency" => "latency: {constant: 3ms}",
-        "at" => "at: 10s",
-        "by" => "by: -2s",
-        "inject" => "inject: {crash: main_server}",
-        "min" => "min: 5ms",
-        "max" => "max: 50ms",
-        "mean" => "mean: 20ms",
-        "median" => "median: 15ms",
-        "p99" => "p99: 60ms",
-        _ => return None,
-    })
 }

@@ -6,14 +6,20 @@
 //! (`decode`), and `validate` checks what types cannot say.
 
 mod decode;
+mod failure;
+mod init;
 pub mod model;
+mod number;
 mod overrides;
+mod schema;
 mod syntax;
 mod tree;
 pub mod units;
 mod validate;
 
+pub use init::{TEMPLATES, template};
 pub use model::*;
+pub use schema::schema_json;
 pub use validate::known_properties;
 
 use sync_core::diagnostic::{Diagnostic, Severity};
@@ -30,7 +36,7 @@ impl Scenario {
     /// `network.to_server.loss=5%`, `faults[0].at=3s`. Maps that a path needs are created; diagnostics
     /// about a setting point into it, with the file name `--set`.
     pub fn parse_with(file_name: &str, bytes: &[u8], sets: &[String]) -> Result<Self, Vec<Diagnostic>> {
-        let text = text_of(file_name, bytes).map_err(|diagnostic| vec![diagnostic])?;
+        let text = text_of(file_name, bytes)?;
         let sources = Sources { file_name, text, sets };
         let one = |fault| vec![sources.diagnostic(fault)];
         let mut root = tree::parse(text).map_err(one)?;
@@ -47,24 +53,34 @@ impl Scenario {
     /// The canonical text: every field with its value, and [`Scenario::parse`] gives the same scenario.
     pub fn to_yaml(&self) -> String {
         let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
-        // Writing to memory fails only for types that YAML cannot hold, and the model has none.
-        serde_saphyr::to_string_with_options(self, options).unwrap_or_default()
+        serde_saphyr::to_string_with_options(self, options)
+            .expect("memory takes any text, and the model holds nothing that YAML cannot")
     }
 }
 
 /// The bytes as text, when they can be a scenario at all.
-fn text_of<'a>(file_name: &str, bytes: &'a [u8]) -> Result<&'a str, Diagnostic> {
+fn text_of<'a>(file_name: &str, bytes: &'a [u8]) -> Result<&'a str, Vec<Diagnostic>> {
     if bytes.len() > FILE_BYTES_MAX {
         let message = format!("the file has {} bytes; a scenario has at most {FILE_BYTES_MAX}", bytes.len());
-        return Err(Diagnostic::file_error(file_name, message, "is this the right file?"));
+        return Err(vec![Diagnostic::file_error(file_name, message, "is this the right file?")]);
     }
     std::str::from_utf8(bytes).map_err(|error| {
         let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
         let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
         let message = format!("byte 0x{:02x} is not UTF-8 text", bytes[error.valid_up_to()]);
-        Diagnostic::at(Severity::Error, file_name, &String::from_utf8_lossy(bytes), line, column, 1, message)
-            .with_help("save the file with the encoding UTF-8")
+        vec![
+            Diagnostic::at(
+                Severity::Error,
+                file_name,
+                &String::from_utf8_lossy(bytes),
+                line,
+                column,
+                1,
+                message,
+            )
+            .with_help("save the file with the encoding UTF-8"),
+        ]
     })
 }
 

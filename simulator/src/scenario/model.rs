@@ -14,6 +14,7 @@ use super::units::{DataType, Length, Rate, Share, SignedLength};
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Short name, unique in its folder: lower-case letters, digits and `-`.
+    #[schemars(regex(pattern = "^[a-z0-9-]{1,64}$"))]
     pub name: String,
     /// One or two sentences: what this scenario shows.
     pub about: String,
@@ -60,9 +61,11 @@ pub struct Scenario {
 #[serde(deny_unknown_fields)]
 pub struct Topology {
     /// Number of P2P hosts, 1 to 100,000. Host `n` has the account `n + 1`.
+    #[schemars(range(min = 1, max = 100_000))]
     pub hosts: u32,
     /// Number of maps; host `n` plays on map `n mod maps`. 1 to 100,000.
     #[serde(default = "default_maps")]
+    #[schemars(range(min = 1, max = 100_000))]
     pub maps: u32,
 }
 
@@ -75,10 +78,13 @@ pub struct HostSettings {
     /// Types that are critical however they were asked for.
     pub critical_data_types: Vec<DataType>,
     /// Operations that may wait at one host.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub max_queue_size: u32,
     /// Operations under way at one host that are not critical.
+    #[schemars(range(min = 1, max = 256))]
     pub worker_threads: u32,
     /// Slots that only critical operations use.
+    #[schemars(range(max = 256))]
     pub critical_slots: u32,
 }
 
@@ -91,8 +97,10 @@ pub struct MainServerSettings {
     /// Lifetime of a cached state; `0s` never expires.
     pub cache_expiry: Length,
     /// Operations in one database transaction.
+    #[schemars(range(min = 1, max = 256))]
     pub batch_max: u32,
     /// Database transactions under way at once.
+    #[schemars(range(min = 1, max = 64))]
     pub batches_in_flight_max: u32,
 }
 
@@ -200,6 +208,7 @@ pub struct Clocks {
     /// Each host's wall clock is off by up to this much, either way.
     pub skew: Length,
     /// Each host's clock runs fast or slow by up to this many parts in a million.
+    #[schemars(range(max = 100_000))]
     pub drift_ppm: u32,
 }
 
@@ -208,6 +217,7 @@ pub struct Clocks {
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     /// Short name, unique in the file.
+    #[schemars(regex(pattern = "^[a-z0-9-]{1,64}$"))]
     pub name: String,
     /// The hosts concerned: `all`, or the first so many.
     #[serde(default)]
@@ -215,6 +225,7 @@ pub struct Workload {
     /// When operations arrive at each host.
     pub arrivals: Arrivals,
     /// What they are, drawn by weight.
+    #[schemars(length(min = 1))]
     pub mix: Vec<MixEntry>,
     /// First moment at which one may arrive.
     #[serde(default)]
@@ -265,9 +276,11 @@ pub struct MixEntry {
     pub priority: bool,
     /// Relative frequency.
     #[serde(default = "default_weight")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub weight: u32,
     /// Bytes of the data text, 32 to 1,000,000.
     #[serde(default = "default_bytes")]
+    #[schemars(range(min = 32, max = 1_000_000))]
     pub bytes: u32,
 }
 

@@ -64,7 +64,9 @@ fn descend(node: &mut Node, step: Step) -> Result<&mut Node, Fault> {
             if !matches!(node.value, Value::Map(_)) {
                 *node = Node { place: key.place, value: Value::Map(Vec::new()) };
             }
-            let Value::Map(entries) = &mut node.value else { unreachable!("made a map above") };
+            let Value::Map(entries) = &mut node.value else {
+                return Err(Fault::at(key.place, "this is not a map", SET_HELP));
+            };
             // The key moves to the end and takes the setting's place: what is set last counts.
             let value = match entries.iter().position(|(k, _)| k.text == key.text) {
                 Some(found) => entries.remove(found).1,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, Span};
+use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, Span, StructureStyle};
 use sync_core::diagnostic::{Diagnostic, Severity};
 
 use super::syntax;
@@ -186,7 +186,8 @@ fn read(text: &str, source: usize, offset: usize) -> Result<Node, Fault> {
         let (event, span) = event.map_err(|error| {
             let mark = error.marker();
             let place = builder.place_of(mark.line(), mark.col(), 1);
-            syntax::explain(error.kind(), &error.info(), place, text)
+            let flow = builder.open.iter().rev().find(|frame| frame.flow).map(|frame| frame.place);
+            syntax::explain(error.kind(), &error.info(), place, flow, text)
         })?;
         builder.event(event, span)?;
     }
@@ -212,6 +213,8 @@ struct Builder {
 /// A collection whose end has not come yet.
 struct Frame {
     place: Place,
+    /// In `[...]` or `{...}`.
+    flow: bool,
     anchor: usize,
     cost: usize,
     depth: usize,
@@ -259,14 +262,14 @@ impl Builder {
                 let node = Node { place, value: Value::Scalar { text: text.into_owned(), plain } };
                 self.value(Anchored { node, cost, depth: 0 }, anchor)
             }
-            Event::SequenceStart(_, anchor, tag) => {
+            Event::SequenceStart(style, anchor, tag) => {
                 refuse_tag(tag.is_some(), place)?;
-                self.begin(place, anchor, Content::List(Vec::new()))
+                self.begin(place, style, anchor, Content::List(Vec::new()))
             }
-            Event::MappingStart(_, anchor, tag) => {
+            Event::MappingStart(style, anchor, tag) => {
                 refuse_tag(tag.is_some(), place)?;
                 let content = Content::Map { entries: Vec::new(), key: None, lines: BTreeMap::new() };
-                self.begin(place, anchor, content)
+                self.begin(place, style, anchor, content)
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(&span),
             Event::Alias(id) => match self.anchors.get(&id) {
@@ -286,19 +289,32 @@ impl Builder {
         }
     }
 
-    fn begin(&mut self, place: Place, anchor: usize, content: Content) -> Result<(), Fault> {
+    fn begin(
+        &mut self,
+        place: Place,
+        style: StructureStyle,
+        anchor: usize,
+        content: Content,
+    ) -> Result<(), Fault> {
         if let Some(Frame { content: Content::Map { key: None, .. }, .. }) = self.open.last() {
             let help = "a key is one word before a colon; put quotes around text with brackets";
             return Err(Fault::at(place, "a list or a map cannot be a key", help));
         }
         charge(&mut self.cost, 1, place)?;
-        self.open.push(Frame { place, anchor, cost: 1, depth: 1, content });
+        self.open.push(Frame {
+            place,
+            flow: style == StructureStyle::Flow,
+            anchor,
+            cost: 1,
+            depth: 1,
+            content,
+        });
         Ok(())
     }
 
     fn end(&mut self, span: &Span) -> Result<(), Fault> {
         let Some(frame) = self.open.pop() else { return Ok(()) };
-        let Frame { mut place, anchor, cost, depth, content } = frame;
+        let Frame { mut place, flow, anchor, cost, depth, content } = frame;
         let end = self.place_of(span.end.line(), span.end.col(), 1);
         let value = match content {
             Content::List(items) => Value::List(items),
@@ -306,13 +322,9 @@ impl Builder {
         };
         // A block's place is its first key or dash; `[...]` and `{...}` on one line are wholly underlined.
         match &value {
-            Value::Map(entries)
-                if entries.first().is_some_and(|(key, _)| key.place.column == place.column) =>
-            {
-                place = entries[0].0.place;
-            }
-            _ if end.line == place.line && end.column > place.column => {
-                place.width = end.column - place.column
+            Value::Map(entries) if !flow && !entries.is_empty() => place = entries[0].0.place,
+            _ if flow && end.line == place.line && end.column > place.column => {
+                place.width = end.column - place.column;
             }
             _ => place.width = 1,
         }

@@ -20,6 +20,8 @@ pub struct Queue {
 pub enum Admission {
     /// It waits.
     Admitted,
+    /// It waits, and this older write of the same state has become pointless.
+    Replaced(Box<Operation>),
     /// It waits in the place of this one.
     Displaced(Box<Operation>),
     /// It is refused: the queue is full of what is at least as urgent.
@@ -51,22 +53,36 @@ impl Queue {
     /// newest normal, else is refused; critical displaces the newest normal, then the newest
     /// priority, else is refused.
     pub fn admit(&mut self, operation: Operation) -> Admission {
-        if self.len() < self.capacity {
-            self.insert(operation);
-            return Admission::Admitted;
+        self.admit_with(operation, |_, _| ())
+    }
+
+    /// Lets an operation wait where others of its key already do: it replaces the newest of them when
+    /// it makes that one pointless, and takes those before it along into its lane. Room is made before
+    /// anything moves, so that what it takes along can still give way to it.
+    pub fn admit_following(&mut self, operation: Operation) -> Admission {
+        match self.replace(operation) {
+            Ok(replaced) => Admission::Replaced(Box::new(replaced)),
+            Err(operation) => self.admit_with(operation, Self::promote),
         }
-        let victim = match operation.lane {
-            Lane::Normal => None,
-            Lane::Priority => self.normal.pop_back(),
-            Lane::Critical => self.normal.pop_back().or_else(|| self.priority.pop_back()),
-        };
-        match victim {
-            Some(victim) => {
-                self.insert(operation);
-                Admission::Displaced(Box::new(victim))
+    }
+
+    fn admit_with(&mut self, operation: Operation, prepare: impl FnOnce(&mut Self, &Operation)) -> Admission {
+        let victim = if self.len() < self.capacity {
+            None
+        } else {
+            let victim = match operation.lane {
+                Lane::Normal => None,
+                Lane::Priority => self.normal.pop_back(),
+                Lane::Critical => self.normal.pop_back().or_else(|| self.priority.pop_back()),
+            };
+            if victim.is_none() {
+                return Admission::Refused(Box::new(operation));
             }
-            None => Admission::Refused(Box::new(operation)),
-        }
+            victim
+        };
+        prepare(self, &operation);
+        self.insert(operation);
+        victim.map_or(Admission::Admitted, |victim| Admission::Displaced(Box::new(victim)))
     }
 
     /// Takes the first operation of a lane that `ready` lets pass, looking past a bounded number of others.
@@ -91,21 +107,36 @@ impl Queue {
         self.critical.iter().find_map(|operation| operation.deadline)
     }
 
-    /// Takes the waiting write that `newer`, a write of the same state and at least as urgent, replaces.
-    pub fn take_replaced(&mut self, newer: &Operation) -> Option<Operation> {
-        [Lane::Normal, Lane::Priority, Lane::Critical]
-            .into_iter()
-            .filter(|lane| *lane <= newer.lane)
-            .find_map(|lane| {
-                let lane = self.lane_mut(lane);
-                let at = lane.iter().rposition(|older| older.is_replaced_by(newer))?;
-                lane.remove(at)
-            })
+    /// Lets `newer` in for the newest operation of its key, when that is a write of the same state and
+    /// no more urgent; gives `newer` back otherwise. What was asked after an older write, a read, say,
+    /// is to see it: so only the newest can be pointless. In the lane of the replaced write `newer`
+    /// takes its place (the critical lane goes by deadline), so that a state which changes faster than
+    /// its turn comes still gets its turn.
+    fn replace(&mut self, newer: Operation) -> Result<Operation, Operation> {
+        // Among operations of one key, later ones are never in a more urgent lane than earlier ones.
+        let newest = [Lane::Normal, Lane::Priority, Lane::Critical].into_iter().find_map(|lane| {
+            self.lane(lane).iter().rposition(|older| older.key == newer.key).map(|at| (lane, at))
+        });
+        let Some((lane, at)) = newest.filter(|(lane, _)| *lane <= newer.lane) else { return Err(newer) };
+        if !self.lane(lane)[at].is_replaced_by(&newer) {
+            return Err(newer);
+        }
+        if lane == newer.lane && lane != Lane::Critical {
+            return Ok(std::mem::replace(&mut self.lane_mut(lane)[at], newer));
+        }
+        match self.lane_mut(lane).remove(at) {
+            Some(replaced) => {
+                self.promote(&newer);
+                self.insert(newer);
+                Ok(replaced)
+            }
+            None => Err(newer),
+        }
     }
 
     /// Moves what waits on the key of `urgent` in slower lanes to its lane, in order and with its
     /// urgency, so that it can follow without overtaking them.
-    pub fn promote(&mut self, urgent: &Operation) {
+    fn promote(&mut self, urgent: &Operation) {
         for slower in [Lane::Priority, Lane::Normal].into_iter().filter(|lane| *lane < urgent.lane) {
             let (promoted, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(self.lane_mut(slower))
                 .into_iter()
@@ -195,7 +226,7 @@ mod tests {
         match queue.admit(test_operation(99, newcomer)) {
             Admission::Displaced(victim) => (victim.serial, true),
             Admission::Refused(refused) => (refused.serial, false),
-            Admission::Admitted => panic!("the queue was full"),
+            other => panic!("the queue was full of events: {other:?}"),
         }
     }
 
@@ -214,8 +245,7 @@ mod tests {
     fn promotion_keeps_the_order_of_a_key() {
         let mut queue = queue(10, &[Lane::Normal, Lane::Normal, Lane::Critical]);
         let urgent = test_operation(3, Lane::Critical);
-        queue.promote(&urgent);
-        assert_eq!(queue.admit(urgent), Admission::Admitted);
+        assert_eq!(queue.admit_following(urgent), Admission::Admitted);
         let order: Vec<_> =
             std::iter::from_fn(|| queue.take(Lane::Critical, |_| true)).map(|o| o.serial).collect();
         assert_eq!(order, [2, 0, 1, 3]);
@@ -240,6 +270,7 @@ mod tests {
                     let full = queue.len() == capacity;
                     match queue.admit(test_operation(asked, lane(number))) {
                         Admission::Admitted => prop_assert!(!full),
+                        Admission::Replaced(_) => prop_assert!(false, "events are never replaced"),
                         Admission::Displaced(victim) => {
                             prop_assert!(full && victim.lane < lane(number));
                             gone.push(victim.serial);

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use super::codec::{OpenError, Opened, ServerCodec};
@@ -137,7 +138,10 @@ pub struct Server<C, E> {
     exchanges: Slab<Exchange>,
     forming_critical: VecDeque<(usize, Apply)>,
     forming: VecDeque<(usize, Apply)>,
-    work: Slab<Work>,
+    /// By token; never iterated. Tokens are never used again, so that a completion that comes twice
+    /// cannot be taken for another's.
+    work: FxHashMap<Token, Work>,
+    next_token: u64,
     batches_under_way: usize,
     next_purge: Option<Instant>,
     /// The latest moment at which a reply was sealed, and how many were at it.
@@ -177,7 +181,8 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             exchanges: Slab::new(),
             forming_critical: VecDeque::new(),
             forming: VecDeque::new(),
-            work: Slab::new(),
+            work: FxHashMap::default(),
+            next_token: 0,
             batches_under_way: 0,
             next_purge: None,
             sealed: (Instant::from_us(0), 0),
@@ -266,18 +271,26 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             }
             let operations = Arc::new(operations);
             let request = StoreRequest::ApplyBatch(Arc::clone(&operations));
-            let token = Token(self.work.insert(Work::Batch { exchanges, operations }) as u64);
+            let token = self.begin(Work::Batch { exchanges, operations });
             self.batches_under_way += 1;
             self.counters.batches += 1;
             effects.push(ServerEffect::Store { token, request });
         }
     }
 
+    /// Names work that a completion will end.
+    fn begin(&mut self, work: Work) -> Token {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.work.insert(token, work);
+        token
+    }
+
     fn look(&mut self, exchange: Exchange, request: Request, effects: &mut Vec<ServerEffect<C::Reply>>) {
         let key = StateKey::new(request.data_type, request.operation.account, request.map);
         let exchange = self.exchanges.insert(exchange);
         let request = CacheRequest::Get(CacheKey::State(key.clone()));
-        let token = Token(self.work.insert(Work::Look { exchange, key }) as u64);
+        let token = self.begin(Work::Look { exchange, key });
         effects.push(ServerEffect::Cache { token: Some(token), request });
     }
 
@@ -288,11 +301,15 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         answer: Result<StoreReply, StoreError>,
         effects: &mut Vec<ServerEffect<C::Reply>>,
     ) {
-        let Some(work) = usize::try_from(token.0).ok().and_then(|at| self.work.try_remove(at)) else {
+        // A look is for the cache to complete.
+        if matches!(self.work.get(&token), Some(Work::Look { .. })) {
             return;
-        };
+        }
+        let Some(work) = self.work.remove(&token) else { return };
         match (work, answer) {
-            (Work::Batch { exchanges, operations }, Ok(StoreReply::Applied(applied))) => {
+            (Work::Batch { exchanges, operations }, Ok(StoreReply::Applied(applied)))
+                if applied.len() == exchanges.len() =>
+            {
                 self.batches_under_way -= 1;
                 self.refresh(&operations, &applied, effects);
                 for (slot, answer) in exchanges.into_iter().zip(applied) {
@@ -323,6 +340,10 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             (Work::Load { exchange, .. } | Work::Look { exchange, .. }, _) => {
                 self.unavailable(exchange, effects)
             }
+            // There may be more to forget: not a window later, or names would pile up under load.
+            (Work::Purge, Ok(StoreReply::Purged(purged))) if purged >= limits::PURGE_MAX as u64 => {
+                self.next_purge = Some(now.monotonic);
+            }
             (Work::Purge, _) => {}
         }
     }
@@ -334,10 +355,11 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         answer: Result<CacheReply, CacheError>,
         effects: &mut Vec<ServerEffect<C::Reply>>,
     ) {
-        let Some(work) = usize::try_from(token.0).ok().and_then(|at| self.work.try_remove(at)) else {
+        // All else is for the database to complete.
+        if !matches!(self.work.get(&token), Some(Work::Look { .. })) {
             return;
-        };
-        let Work::Look { exchange, key } = work else { return };
+        }
+        let Some(Work::Look { exchange, key }) = self.work.remove(&token) else { return };
         // A cache that is down is a cache that misses.
         if let Ok(CacheReply::Value(Some(value))) = answer {
             self.counters.cache_hits += 1;
@@ -347,7 +369,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         } else {
             self.counters.cache_misses += 1;
             let request = StoreRequest::Load(key.clone());
-            let token = Token(self.work.insert(Work::Load { exchange, key }) as u64);
+            let token = self.begin(Work::Load { exchange, key });
             effects.push(ServerEffect::Store { token, request });
         }
     }
@@ -429,7 +451,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         match self.next_purge {
             Some(due) if due <= now.monotonic => {
                 let request = StoreRequest::Purge { before: now.wall.saturating_sub(kept) };
-                let token = Token(self.work.insert(Work::Purge) as u64);
+                let token = self.begin(Work::Purge);
                 effects.push(ServerEffect::Store { token, request });
                 self.next_purge = Some(now.monotonic + self.settings.freshness_window);
             }

@@ -169,6 +169,13 @@ struct UnderWay {
     next: Next,
 }
 
+impl UnderWay {
+    /// Whether this attempt is the latest and neither failed nor was given up.
+    fn awaits(&self, attempt: u32) -> bool {
+        attempt == self.attempt && matches!(self.next, Next::GiveUp(_))
+    }
+}
+
 /// What happens next to an operation under way, unless an answer comes.
 #[derive(Clone, Copy, Debug)]
 enum Next {
@@ -260,15 +267,11 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         }
         let operation = self.operation(now, ask, critical);
         let key = operation.key;
-        if self.keys[index(key)].waiting > 0 {
-            if let Some(replaced) = self.queue.take_replaced(&operation) {
-                self.keys[index(key)].waiting -= 1;
-                self.finish(now, replaced, Outcome::Superseded, effects);
-            }
-            self.queue.promote(&operation);
-        }
         let (ticket, id) = (operation.ticket, operation.id);
-        match self.queue.admit(operation) {
+        let follows = self.keys[index(key)].waiting > 0;
+        let admission =
+            if follows { self.queue.admit_following(operation) } else { self.queue.admit(operation) };
+        match admission {
             Admission::Refused(_) => {
                 self.counters.refused += 1;
                 let error = AskError::QueueFull { waiting: self.queue.len() };
@@ -276,6 +279,11 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
                 return;
             }
             Admission::Admitted => self.accept(key, ticket, id, effects),
+            Admission::Replaced(older) => {
+                self.keys[index(key)].waiting -= 1;
+                self.finish(now, *older, Outcome::Superseded, effects);
+                self.accept(key, ticket, id, effects);
+            }
             Admission::Displaced(victim) => {
                 self.accept(key, ticket, id, effects);
                 self.keys[index(victim.key)].waiting -= 1;
@@ -445,7 +453,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
                 self.dispatch(now, effects);
             }
             // The failure of an attempt that was given up already changes nothing.
-            Err(error) if attempt == self.under_way[slot].attempt => {
+            Err(error) if self.under_way[slot].awaits(attempt) => {
                 if self.attempt_failed(now, slot, error, retry_after, effects) {
                     self.dispatch(now, effects);
                 }
@@ -466,7 +474,9 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         match self.codec.open(ended.id, ended.critical, &reply) {
             Err(_) => effects.push(SessionEffect::Untrusted { token }),
             // The second reply to an operation whose first one counted.
-            Ok(_) if matches!(ended.outcome, Outcome::Done(_) | Outcome::Rejected(_)) => {}
+            Ok(_)
+                if matches!(ended.outcome, Outcome::Done(_) | Outcome::Rejected(_) | Outcome::Superseded) => {
+            }
             Ok(reply) => effects.push(SessionEffect::Late {
                 ticket: ended.ticket,
                 operation: ended.id,
@@ -486,7 +496,9 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
     ) -> bool {
         let UnderWay { operation, attempt, .. } = &self.under_way[slot];
         let hopeless = matches!(error, TransportError::Status(413));
-        if hopeless || (!operation.critical && *attempt >= self.settings.attempts_max) {
+        // A token counts so many attempts and no more.
+        let attempts_max = self.settings.attempts_max.min(ATTEMPT_MASK as u32);
+        if hopeless || (!operation.critical && *attempt >= attempts_max) {
             self.end(now, slot, Outcome::Failed(error), effects);
             return true;
         }
@@ -596,6 +608,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Engine for Session<C, E, P> {
     type Effect = SessionEffect<C::Request>;
 
     fn handle(&mut self, now: Now, input: Self::Input, effects: &mut Vec<Self::Effect>) {
+        self.results.forget(now.monotonic);
         if self.next_wakeup().is_some_and(|due| due <= now.monotonic) {
             self.pass(now, effects);
         }
@@ -616,6 +629,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Engine for Session<C, E, P> {
     }
 
     fn wake(&mut self, now: Now, effects: &mut Vec<Self::Effect>) {
+        self.results.forget(now.monotonic);
         self.pass(now, effects);
         self.stop_when_drained(effects);
     }

@@ -1,0 +1,216 @@
+//! Latency of operations, by lane: corrected (from the intended moment) and uncorrected (from the
+//! moment the first attempt left).
+//!
+//! An operation that ended at its deadline has no latency yet: it enters with its true one when a
+//! late reply comes, and as censored ("longer than this") when none does, never with the timeout as
+//! its value. The corrected figure is what a user felt; the other is what tools show that wait for
+//! the system before they ask again (coordinated omission).
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::history::{End, Event, What};
+
+/// Latencies of one run.
+#[derive(Clone, Debug)]
+pub struct Latencies {
+    /// Critical operations.
+    pub critical: Lane,
+    /// All other operations.
+    pub normal: Lane,
+}
+
+/// Latencies of one lane, in microseconds.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    corrected: Histogram<u64>,
+    uncorrected: Histogram<u64>,
+    /// Operations that ended at their deadline and whose reply has not come.
+    awaited: u64,
+}
+
+/// Percentiles of one lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// Operations measured.
+    pub measured: u64,
+    /// Operations of which only a lower bound is known.
+    pub censored: u64,
+    /// From the intended moment.
+    pub corrected: Row,
+    /// From the moment the first attempt left.
+    pub uncorrected: Row,
+}
+
+/// Some percentiles in microseconds; none where the percentile falls among the censored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Row {
+    pub p50_us: Option<u64>,
+    pub p95_us: Option<u64>,
+    pub p99_us: Option<u64>,
+    pub p999_us: Option<u64>,
+    pub max_us: Option<u64>,
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self { critical: Lane::new(), normal: Lane::new() }
+    }
+}
+
+impl Latencies {
+    /// Takes one event.
+    pub fn observe(&mut self, event: &Event) {
+        match &event.what {
+            What::Finished { critical, end, intended_us, sent_us, .. } => {
+                let lane = self.lane(*critical);
+                match end {
+                    // Answered by the server, or known to need no answer.
+                    End::Done | End::Rejected | End::Superseded => {
+                        lane.record(event.at_us - intended_us, sent_us.map(|sent| event.at_us - sent));
+                    }
+                    End::DeadlineExceeded => lane.awaited += 1,
+                    // Results that measure nothing.
+                    End::Failed | End::Displaced | End::ShutDown => {}
+                }
+            }
+            What::Late { critical, intended_us, .. } => {
+                let lane = self.lane(*critical);
+                lane.awaited = lane.awaited.saturating_sub(1);
+                lane.record(event.at_us - intended_us, None);
+            }
+            _ => {}
+        }
+    }
+
+    fn lane(&mut self, critical: bool) -> &mut Lane {
+        if critical { &mut self.critical } else { &mut self.normal }
+    }
+
+    /// The histograms in the interval-log text format of HdrHistogram's tools, one tag a line.
+    pub fn to_hgrm(&self) -> String {
+        let mut out = String::new();
+        for (name, lane) in [("critical", &self.critical), ("normal", &self.normal)] {
+            for (kind, histogram) in [("corrected", &lane.corrected), ("uncorrected", &lane.uncorrected)] {
+                out += &format!("# {name} {kind}, microseconds\n");
+                out += "       Value     Percentile TotalCount 1/(1-Percentile)\n\n";
+                for value in histogram.iter_quantiles(5) {
+                    let quantile = value.quantile_iterated_to();
+                    let inverse = if quantile < 1.0 {
+                        format!("{:.2}", 1.0 / (1.0 - quantile))
+                    } else {
+                        "inf".to_owned()
+                    };
+                    out += &format!(
+                        "{:12} {quantile:14.12} {:10} {inverse:>14}\n",
+                        value.value_iterated_to(),
+                        histogram.count_between(0, value.value_iterated_to()),
+                    );
+                }
+                out += &format!(
+                    "#[Mean = {:.2}, StdDeviation = {:.2}]\n#[Max = {}, Total count = {}, Censored = {}]\n\n",
+                    histogram.mean(),
+                    histogram.stdev(),
+                    histogram.max(),
+                    histogram.len(),
+                    lane.awaited
+                );
+            }
+        }
+        out
+    }
+}
+
+impl Lane {
+    fn new() -> Self {
+        let histogram =
+            || Histogram::new_with_bounds(1, LONGEST_US, 3).unwrap_or_else(|_| unreachable!("fixed bounds"));
+        Self { corrected: histogram(), uncorrected: histogram(), awaited: 0 }
+    }
+
+    fn record(&mut self, corrected_us: u64, uncorrected_us: Option<u64>) {
+        self.corrected.saturating_record(corrected_us);
+        if let Some(us) = uncorrected_us {
+            self.uncorrected.saturating_record(us);
+        }
+    }
+
+    /// The percentiles, the censored counted as longer than everything measured.
+    pub fn percentiles(&self) -> Percentiles {
+        Percentiles {
+            measured: self.corrected.len(),
+            censored: self.awaited,
+            corrected: row(&self.corrected, self.awaited),
+            uncorrected: row(&self.uncorrected, self.awaited),
+        }
+    }
+}
+
+fn row(histogram: &Histogram<u64>, censored: u64) -> Row {
+    let at = |per_mille: u64| {
+        let all = histogram.len() + censored;
+        // The rank of the percentile, from 1, rounded up.
+        let rank = (all * per_mille).div_ceil(1_000).max(1);
+        (all > 0 && rank <= histogram.len())
+            .then(|| histogram.value_at_quantile(rank as f64 / histogram.len() as f64))
+    };
+    Row { p50_us: at(500), p95_us: at(950), p99_us: at(990), p999_us: at(999), max_us: at(1_000) }
+}
+
+/// Longest latency told apart: a day.
+const LONGEST_US: u64 = 86_400_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{OpRef, WireId};
+
+    fn finished(at_us: u64, end: End) -> Event {
+        let what = What::Finished {
+            op: OpRef { host: 0, ticket: at_us },
+            id: WireId { account: 1, incarnation: 1, counter: 1 },
+            critical: true,
+            writes: true,
+            end,
+            intended_us: 0,
+            asked_us: 0,
+            sent_us: Some(100),
+        };
+        Event { at_us, what }
+    }
+
+    fn percentiles(events: Vec<Event>) -> Percentiles {
+        let mut latencies = Latencies::default();
+        events.iter().for_each(|event| latencies.observe(event));
+        latencies.critical.percentiles()
+    }
+
+    #[test]
+    fn corrected_counts_from_the_intended_moment() {
+        let row = percentiles(vec![finished(500, End::Done)]);
+        assert_eq!((row.corrected.p50_us, row.uncorrected.p50_us), (Some(500), Some(400)));
+    }
+
+    #[test]
+    fn a_timed_out_operation_is_censored_until_its_reply_comes() {
+        let mut events: Vec<_> = (1..=98).map(|_| finished(100, End::Done)).collect();
+        events.extend([finished(500, End::DeadlineExceeded), finished(500, End::DeadlineExceeded)]);
+        let row = percentiles(events.clone());
+        assert_eq!((row.measured, row.censored), (98, 2));
+        assert_eq!(
+            (row.corrected.p95_us, row.corrected.p99_us, row.corrected.max_us),
+            (Some(100), None, None)
+        );
+        let late =
+            What::Late { op: OpRef { host: 0, ticket: 1 }, critical: true, success: true, intended_us: 0 };
+        events.push(Event { at_us: 800, what: late });
+        let row = percentiles(events);
+        assert_eq!((row.measured, row.censored, row.corrected.p99_us), (99, 1, Some(800)));
+    }
+
+    #[test]
+    fn nothing_measured_is_not_zero() {
+        assert_eq!(percentiles(Vec::new()).corrected, Row::default());
+    }
+}

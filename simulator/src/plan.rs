@@ -1,0 +1,119 @@
+//! Plans: what a scenario and a seed come to, as readable text that can be carried out again.
+//!
+//! A plan is a world and a list of actions, each with a name of its own. It may hold generator
+//! lines, which stand for the operations they generate; [`Plan::expand`] writes those out. Carrying
+//! out a plan and its expansion gives the same history, and leaving one action out leaves every
+//! draw of the others as it was.
+
+mod text;
+
+use crate::arrivals::{Arrival, Generator, holds};
+use crate::draw::Draws;
+use crate::history::OpRef;
+use crate::scenario::model::{Fault, MixEntry, Scenario, Workload};
+
+pub use text::PlanError;
+
+/// A world and what is done in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Seed of every draw.
+    pub seed: u64,
+    /// The planted defect, by its number in the zoo.
+    pub defect: Option<u32>,
+    /// The world, without workload and faults: those are actions.
+    pub world: Scenario,
+    /// What is done.
+    pub actions: Vec<Action>,
+}
+
+/// One thing that is done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Operations arrive; the number is the workload's place in the scenario and part of their names.
+    Generate(u32, Workload),
+    /// One operation arrives.
+    Ask(Ask),
+    /// Something goes wrong; the number is its place in the scenario.
+    Inject(u32, Fault),
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// Its name.
+    pub op: OpRef,
+    /// Its intended moment.
+    pub at_us: u64,
+    /// What it is.
+    pub entry: MixEntry,
+}
+
+impl Plan {
+    /// The plan of a scenario under a seed.
+    pub fn new(scenario: &Scenario, seed: u64) -> Self {
+        let mut world = scenario.clone();
+        let workloads = std::mem::take(&mut world.workload);
+        let faults = std::mem::take(&mut world.faults);
+        let actions = (0..)
+            .zip(workloads)
+            .map(|(number, workload)| Action::Generate(number, workload))
+            .chain((0..).zip(faults).map(|(number, fault)| Action::Inject(number, fault)))
+            .collect();
+        Self { seed, defect: None, world, actions }
+    }
+
+    /// The same plan with every generator line written out.
+    #[must_use]
+    pub fn expand(&self) -> Self {
+        let mut actions = Vec::new();
+        for action in &self.actions {
+            match action {
+                Action::Generate(number, workload) => {
+                    let mut asks = Vec::new();
+                    self.each_arrival(*number, workload, |generator, arrival| {
+                        let entry = generator.entry(Draws::new(self.seed), arrival.op).clone();
+                        asks.push(Ask { op: arrival.op, at_us: arrival.at_us, entry });
+                    });
+                    asks.sort_by_key(|ask| (ask.at_us, ask.op));
+                    actions.extend(asks.into_iter().map(Action::Ask));
+                }
+                other => actions.push(other.clone()),
+            }
+        }
+        Self { actions, ..self.clone() }
+    }
+
+    /// Counts every arrival of the plan, apart from any run: for each host the number and the hash
+    /// of their moments.
+    pub fn count_arrivals(&self, moment: impl Fn(u64, u64) -> u64) -> Vec<(u64, u64)> {
+        let mut hosts = vec![(0u64, 0u64); self.world.topology.hosts as usize];
+        let mut count = |op: OpRef, at_us: u64| {
+            if let Some((arrivals, moments)) = hosts.get_mut(op.host as usize) {
+                *arrivals += 1;
+                *moments = moments.wrapping_add(moment(op.ticket, at_us));
+            }
+        };
+        for action in &self.actions {
+            match action {
+                Action::Generate(number, workload) => {
+                    self.each_arrival(*number, workload, |_, arrival| count(arrival.op, arrival.at_us));
+                }
+                Action::Ask(ask) => count(ask.op, ask.at_us),
+                Action::Inject(..) => {}
+            }
+        }
+        hosts
+    }
+
+    fn each_arrival(&self, number: u32, workload: &Workload, mut each: impl FnMut(&Generator, Arrival)) {
+        let draws = Draws::new(self.seed);
+        let generator = Generator::new(workload, self.world.duration.span().as_us());
+        for host in (0..self.world.topology.hosts).filter(|host| holds(&workload.hosts, *host)) {
+            let mut stream = generator.stream(draws, number, host);
+            while let Some(arrival) = generator.next(draws, &mut stream) {
+                each(&generator, arrival);
+            }
+        }
+    }
+}

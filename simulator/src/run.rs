@@ -1,0 +1,189 @@
+//! One run from plan to result.
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::Terms;
+use crate::latency::{Latencies, Percentiles};
+use crate::plan::Plan;
+use crate::recorder::{Counts, Recorder};
+use crate::scenario::model::{Figure, Frames, HistoryMode, Scenario};
+use crate::verdict::{Judgement, Verdict};
+use crate::virtual_rig::OBSERVABLE;
+use crate::virtual_rig::variant::{Modelled, Sealed, Variant};
+use crate::virtual_rig::world::{RunFigures, World};
+use crate::zoo;
+
+/// What came of a run. Everything in it follows from the plan: nothing depends on the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Version of this format.
+    pub format: u32,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// What it shows.
+    pub about: String,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// The planted defect, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defect: Option<u32>,
+    /// Where it ran.
+    pub rig: String,
+    /// The worst of what is demanded.
+    pub verdict: Verdict,
+    /// The critical timeout.
+    pub critical_timeout_us: u64,
+    /// What the checks say.
+    pub properties: Vec<Judgement>,
+    /// What came of the bounds.
+    pub thresholds: Vec<Threshold>,
+    /// How many operations of which kind.
+    pub counts: Counts,
+    /// How long critical operations took.
+    pub critical: Percentiles,
+    /// How long all others took.
+    pub normal: Percentiles,
+    /// Length of the run in simulated time.
+    pub simulated_us: u64,
+    /// Events that the kernel took.
+    pub kernel_events: u64,
+    /// Bytes of HTTP bodies sent.
+    pub bytes_sent: u64,
+    /// Messages published to subscribers of critical updates.
+    pub published: u64,
+    /// Events of the history.
+    pub history_events: u64,
+    /// Hash over the full history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_digest: Option<String>,
+}
+
+/// A figure and its bound.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Threshold {
+    /// Which figure.
+    pub figure: String,
+    /// Its bound, in words with a unit.
+    pub bound: String,
+    /// What it was.
+    pub actual: String,
+    /// Whether it kept the bound.
+    pub verdict: Verdict,
+}
+
+/// A run with all that is written about it.
+pub struct RunResult {
+    /// What came of it.
+    pub summary: Summary,
+    /// The history as far as it is kept, one JSON object a line.
+    pub history: Vec<u8>,
+    /// Latencies in full.
+    pub latencies: Latencies,
+    /// Figures that no event carries, and the final content.
+    pub figures: RunFigures,
+}
+
+/// Carries a plan out in the virtual rig.
+pub fn run(plan: &Plan) -> RunResult {
+    match (plan.defect.and_then(zoo::planted), plan.world.network.frames) {
+        (Some(planted), _) => run_in(plan, planted),
+        (None, Frames::Sealed) => run_in(plan, Sealed),
+        (None, Frames::Modelled) => run_in(plan, Modelled),
+    }
+}
+
+fn run_in<V: Variant>(plan: &Plan, variant: V) -> RunResult {
+    let recorder = Recorder::new(&terms(&plan.world), plan.world.history);
+    let (recorder, figures) = World::new(plan, variant, recorder).run(plan);
+    conclude(plan, recorder, figures)
+}
+
+fn terms(scenario: &Scenario) -> Terms {
+    Terms {
+        critical_timeout_us: scenario.hosts.critical_timeout.span().as_us(),
+        critical_miss_ppm_max: scenario.expect.critical_miss_ratio_max.ppm(),
+        drift_ppm: scenario.clocks.drift_ppm,
+    }
+}
+
+fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures) -> RunResult {
+    let scenario = &plan.world;
+    let Recorder { jury, latencies, counts, history } = recorder;
+    let properties = jury.finish(&OBSERVABLE, &scenario.expect.properties);
+    let (critical, normal) = (latencies.critical.percentiles(), latencies.normal.percentiles());
+    let mut thresholds = vec![at_rest(scenario, &counts)];
+    for (figure, bound) in &scenario.expect.at_most {
+        thresholds.push(threshold(*figure, bound.span().as_us(), &critical, &normal));
+    }
+    let verdict = properties
+        .iter()
+        .filter(|judgement| judgement.demanded)
+        .map(|judgement| judgement.verdict)
+        .chain(thresholds.iter().map(|threshold| threshold.verdict))
+        .fold(Verdict::Pass, Verdict::and);
+    let summary = Summary {
+        format: 1,
+        scenario: scenario.name.clone(),
+        about: scenario.about.clone(),
+        seed: plan.seed,
+        defect: plan.defect,
+        rig: "virtual".to_owned(),
+        verdict,
+        critical_timeout_us: scenario.hosts.critical_timeout.span().as_us(),
+        properties,
+        thresholds,
+        counts,
+        critical,
+        normal,
+        simulated_us: figures.simulated_us,
+        kernel_events: figures.kernel_events,
+        bytes_sent: figures.bytes_sent,
+        published: figures.published,
+        history_events: history.events(),
+        history_digest: history.digest(),
+    };
+    let text = if scenario.history == HistoryMode::None { Vec::new() } else { history.text().to_vec() };
+    RunResult { summary, history: text, latencies, figures }
+}
+
+/// Always judged: once the faults are over, everything comes to an end within the bound.
+fn at_rest(scenario: &Scenario, counts: &Counts) -> Threshold {
+    Threshold {
+        figure: "at rest after heal".to_owned(),
+        bound: format!("within {}", scenario.settle),
+        actual: match counts.open {
+            0 => "yes".to_owned(),
+            open => format!("{open} operations without result"),
+        },
+        verdict: if counts.open == 0 { Verdict::Pass } else { Verdict::Fail },
+    }
+}
+
+fn threshold(figure: Figure, bound_us: u64, critical: &Percentiles, normal: &Percentiles) -> Threshold {
+    let (name, lane, value) = match figure {
+        Figure::CriticalP50 => ("critical p50", critical, critical.corrected.p50_us),
+        Figure::CriticalP95 => ("critical p95", critical, critical.corrected.p95_us),
+        Figure::CriticalP99 => ("critical p99", critical, critical.corrected.p99_us),
+        Figure::CriticalP999 => ("critical p99.9", critical, critical.corrected.p999_us),
+        Figure::NormalP50 => ("normal p50", normal, normal.corrected.p50_us),
+        Figure::NormalP95 => ("normal p95", normal, normal.corrected.p95_us),
+        Figure::NormalP99 => ("normal p99", normal, normal.corrected.p99_us),
+        Figure::NormalP999 => ("normal p99.9", normal, normal.corrected.p999_us),
+    };
+    let (actual, verdict) = match value {
+        Some(us) if us <= bound_us => (ms(us), Verdict::Pass),
+        Some(us) => (ms(us), Verdict::Fail),
+        None if lane.measured + lane.censored == 0 => ("nothing measured".to_owned(), Verdict::Unknown),
+        None => ("longer than every deadline (censored)".to_owned(), Verdict::Fail),
+    };
+    Threshold { figure: name.to_owned(), bound: format!("at most {}", ms(bound_us)), actual, verdict }
+}
+
+/// Microseconds as milliseconds with what precision helps.
+pub fn ms(us: u64) -> String {
+    match us {
+        0..10_000 => format!("{:.2} ms", us as f64 / 1e3),
+        10_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        _ => format!("{:.2} s", us as f64 / 1e6),
+    }
+}

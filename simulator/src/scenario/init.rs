@@ -1,0 +1,182 @@
+//! Commented scenarios to start from, as `p2psim init` writes them.
+
+/// The kinds of starter scenario, each with what it shows.
+pub const TEMPLATES: [(&str, &str); 3] = [
+    ("host", "a hundred hosts on an ordinary network"),
+    ("overload", "more work than the hosts can send, with critical operations that must come through"),
+    ("faults", "partitions, crashes and clock steps, and a system that must come to rest afterwards"),
+];
+
+/// The starter scenario of this kind; the kinds are in [`TEMPLATES`].
+pub fn template(kind: &str) -> Option<&'static str> {
+    match kind {
+        "host" => Some(HOST),
+        "overload" => Some(OVERLOAD),
+        "faults" => Some(FAULTS),
+        _ => None,
+    }
+}
+
+const HOST: &str = r"# yaml-language-server: $schema=schema.json
+# The line above gives editors completion and checks; let it point to scenarios/schema.json.
+# Every number has a unit: 20ms, 10/s, 0.1%.
+name: my-hosts
+about: A hundred hosts on an ordinary network; most operations are positions, some are critical.
+duration: 60s          # workload and faults last this long, in simulated time
+settle: 30s            # then the system must come to rest within this time
+
+topology:
+  hosts: 100
+  maps: 10             # host n plays on map n mod 10
+
+network:               # what is not said here has a default
+  to_server:
+    latency: {lognormal: {median: 15ms, p99: 60ms}}
+    loss: 0.1%
+  to_host:
+    latency: {lognormal: {median: 15ms, p99: 60ms}}
+    loss: 0.1%
+
+clocks:
+  skew: 200ms          # each host's clock is off by up to this much, either way
+  drift_ppm: 20
+
+workload:
+  - name: play
+    hosts: all         # or {first: 10}, or {only: [0, 3]}
+    arrivals: {poisson: 10/s}     # of each host
+    mix:               # drawn by weight
+      - {type: PLAYER_POSITION, weight: 8}
+      - {type: MONSTER_DATA, weight: 3, bytes: 400}
+      - {type: CHAT_MESSAGE, weight: 1}
+      - {type: MAP_STATE, kind: sync_from, weight: 1}
+      - {type: CRITICAL_GAME_STATE, critical: true, weight: 1}
+
+expect:
+  properties: [P5, P14, P19, P26]
+  critical_miss_ratio_max: 1%     # how many critical operations may miss their deadline (P19)
+  at_most:
+    critical_p99: 400ms
+";
+
+const OVERLOAD: &str = r"# yaml-language-server: $schema=schema.json
+# More work arrives than hosts and database can do. Ordinary operations may be refused or displaced;
+# critical ones must keep their deadline.
+name: my-overload
+about: Hosts ask for three times what the database can do, and critical operations keep their deadline.
+duration: 30s
+settle: 60s            # the queues must drain in this time
+
+topology:
+  hosts: 20
+
+hosts:
+  critical_timeout: 500ms
+  critical_data_types: [CRITICAL_GAME_STATE]
+  max_queue_size: 1000
+  worker_threads: 4    # operations under way that are not critical
+  critical_slots: 4    # kept free for critical ones
+
+main_server:
+  batch_max: 32        # operations in one transaction
+  batches_in_flight_max: 4
+
+database:
+  latency: {lognormal: {median: 20ms, p99: 80ms}}
+
+workload:
+  - name: flood        # what fills the queues
+    arrivals: {constant: 300/s}
+    from: 5s
+    until: 25s
+    mix:
+      - {type: MONSTER_DATA, weight: 4, bytes: 2000}
+      - {type: NPC_STATE, weight: 1, priority: true}
+  - name: vital        # what must come through
+    arrivals: {poisson: 2/s}
+    mix:
+      - {type: CRITICAL_GAME_STATE}
+
+expect:
+  properties: [P5, P14, P19]
+  critical_miss_ratio_max: 0.5%
+  at_most:
+    critical_p99: 450ms
+
+history: failing_keys  # keep only what a check found fault with
+";
+
+const FAULTS: &str = r"# yaml-language-server: $schema=schema.json
+# Things go wrong one after another. When `duration` is over everything is healed, and within `settle`
+# the system must have come to rest with nothing lost and nothing done twice.
+name: my-faults
+about: Partitions, crashes, a slow database and a clock that steps; afterwards everything agrees again.
+duration: 60s
+settle: 60s
+
+topology:
+  hosts: 50
+  maps: 5
+
+network:
+  to_server:
+    loss: 1%
+    duplicate: 0.5%
+    reorder: 2%
+    reorder_delay: 100ms
+  to_host:
+    loss: 1%
+    tamper: 0.1%       # one bit flipped: must be noticed, never taken
+
+workload:
+  - name: play
+    arrivals: {poisson: 5/s}
+    mix:
+      - {type: PLAYER_POSITION, weight: 5}
+      - {type: ITEM_DROP, weight: 1}
+      - {type: QUEST_PROGRESS, weight: 1, priority: true}
+
+faults:
+  - at: 5s             # `for` absent: until the end of `duration`
+    for: 10s
+    inject:
+      partition: {hosts: {first: 10}, direction: to_host}   # the work is done, nobody learns of it
+  - at: 20s
+    for: 2s
+    inject: {crash: main_server}          # or database, cache, {hosts: {only: [3]}}
+  - at: 30s
+    for: 5s
+    inject:
+      database: {latency: {constant: 500ms}, failures: 10%}
+  - at: 40s
+    for: 10s
+    inject:
+      degrade:
+        hosts: {only: [0, 1, 2]}
+        loss: 30%
+  - at: 45s            # a step happens once and is not undone
+    inject:
+      clock_step: {hosts: {first: 5}, by: -2s}
+
+expect:
+  properties: [P5, P14, P26, P30]
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn every_starter_scenario_is_valid() {
+        for (kind, _) in TEMPLATES {
+            let text = template(kind).unwrap();
+            assert!(text.starts_with("# yaml-language-server: $schema="), "{kind}");
+            let scenario = Scenario::parse(kind, text.as_bytes()).unwrap_or_else(|diagnostics| {
+                panic!("{}", diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+            });
+            assert_eq!(Scenario::parse(kind, scenario.to_yaml().as_bytes()).unwrap(), scenario, "{kind}");
+        }
+        assert_eq!(template("nothing"), None);
+    }
+}

@@ -1,0 +1,353 @@
+//! A host of the world: a session, a clock, and what the harness remembers of its operations.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use sync_core::engine::Engine;
+use sync_core::host_sync::operation::{Ask, Outcome};
+use sync_core::host_sync::session::{Session, SessionEffect, SessionInput};
+use sync_core::host_sync::settings::SessionSettings;
+use sync_core::id::{AccountId, MapName, OperationId, Token};
+use sync_core::wire::Kind;
+
+use super::clock::NodeClock;
+use super::network::MessageId;
+use super::services::value;
+use super::variant::{Message, Variant, WorldKeys};
+use super::world::{Answer, Happening, Observer, World};
+use crate::draw::{Draws, SimEntropy};
+use crate::history::{End, Judgement, OpRef, Way, What};
+use crate::scenario::model::{MixEntry, MixKind};
+
+pub(super) type HostSession<V> = Session<<V as Variant>::HostCodec, SimEntropy, <V as Variant>::Policy>;
+type Effect<V> = SessionEffect<<V as Variant>::Request>;
+
+/// A host of the world.
+pub(super) struct Host<V: Variant> {
+    /// None while it is down.
+    session: Option<Box<HostSession<V>>>,
+    life: u32,
+    pub(super) clock: NodeClock,
+    /// World time of the wake-up that counts; others are stale.
+    wake_us: u64,
+    pending: FxHashMap<u64, Pending>,
+}
+
+/// What the harness remembers of an operation.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    intended_us: u64,
+    asked_us: u64,
+    sent_us: Option<u64>,
+    critical: bool,
+    writes: bool,
+    /// It ended at its deadline: a late reply may still come.
+    ended: bool,
+    id: Option<OperationId>,
+}
+
+/// Operations that ended at their deadline and are remembered for a late reply, at each host.
+const LATE_REMEMBERED_MAX: usize = 4_096;
+
+impl<V: Variant> Host<V> {
+    pub(super) fn new(
+        variant: &V,
+        keys: &WorldKeys,
+        settings: &Arc<SessionSettings>,
+        draws: Draws,
+        host: u32,
+        clock: NodeClock,
+    ) -> Self {
+        let mut node =
+            Self { session: None, life: 0, clock, wake_us: u64::MAX, pending: FxHashMap::default() };
+        node.start(variant, keys, settings, draws, host);
+        node
+    }
+
+    fn start(
+        &mut self,
+        variant: &V,
+        keys: &WorldKeys,
+        settings: &Arc<SessionSettings>,
+        draws: Draws,
+        host: u32,
+    ) {
+        let account = account(host);
+        let session = Session::new(
+            account,
+            Arc::clone(settings),
+            variant.host_codec(keys, account),
+            SimEntropy::new(draws, u64::from(host) + 1, self.life),
+            variant.policy(),
+        );
+        self.session = Some(Box::new(session));
+    }
+
+    /// Operations that have not ended.
+    fn open(&self) -> usize {
+        self.session.as_ref().map_or(0, |session| session.waiting() + session.under_way())
+    }
+}
+
+/// The account of a host.
+pub(super) fn account(host: u32) -> AccountId {
+    AccountId(host + 1)
+}
+
+impl<V: Variant, O: Observer> World<V, O> {
+    /// An arrival at its intended moment.
+    pub(super) fn arrive(&mut self, op: OpRef, entry: &MixEntry) {
+        let now_us = self.queue.now_us();
+        let host = &mut self.hosts[op.host as usize];
+        let critical = entry.critical || self.session_settings.critical_types.contains(entry.data_type.get());
+        if self.variant.generator_holds_back_at().is_some_and(|limit| host.open() >= limit) {
+            return;
+        }
+        if host.session.is_none() {
+            self.observe(What::Unsent { op, intended_us: now_us, critical });
+            return;
+        }
+        let writes = entry.kind == MixKind::SyncTo;
+        let pending = Pending {
+            intended_us: now_us,
+            asked_us: now_us,
+            sent_us: None,
+            critical,
+            writes,
+            ended: false,
+            id: None,
+        };
+        host.pending.insert(op.ticket, pending);
+        self.open_operations += 1;
+        self.observe(What::Asked { op, intended_us: now_us, critical, writes });
+        let ask = Ask {
+            ticket: op.ticket,
+            kind: if writes { Kind::SyncTo } else { Kind::SyncFrom },
+            data_type: entry.data_type.get(),
+            map: self.map_of(op.host),
+            data: value(op, entry.bytes),
+            critical: entry.critical,
+            priority: entry.priority,
+        };
+        self.tell_host(op.host, SessionInput::Ask(ask));
+    }
+
+    fn map_of(&self, host: u32) -> MapName {
+        self.maps[host as usize % self.maps.len()].clone()
+    }
+
+    /// An answer reaches a host.
+    pub(super) fn answer(&mut self, to: Route, answer: Answer<V>) {
+        let host = &mut self.hosts[to.host as usize];
+        if host.session.is_none() || host.life != to.life {
+            return;
+        }
+        let (altered, answer, retry_after) = match answer {
+            Answer::Frame { altered, reply } => (Some(altered), Ok(reply), None),
+            Answer::Failure { error, retry_after } => (None, Err(error), retry_after),
+        };
+        let judged = self.tell_host(to.host, SessionInput::Answered { token: to.token, answer, retry_after });
+        let Some(altered) = altered else { return };
+        let op = OpRef { host: to.host, ticket: to.ticket };
+        let judgement = judged.unwrap_or(Judgement::Ignored);
+        if altered || matches!(judgement, Judgement::Refused(_)) {
+            self.observe(What::Judged { way: Way::ToHost, op, altered, judgement });
+        }
+    }
+
+    pub(super) fn wake_host(&mut self, host: u32) {
+        let now_us = self.queue.now_us();
+        let node = &mut self.hosts[host as usize];
+        if node.wake_us != now_us {
+            return;
+        }
+        node.wake_us = u64::MAX;
+        let Some(session) = &mut node.session else { return };
+        let now = node.clock.now(now_us);
+        let mut effects = std::mem::take(&mut self.session_effects);
+        session.wake(now, &mut effects);
+        self.perform_for_host(host, &mut effects);
+        self.session_effects = effects;
+        self.schedule_wake(host);
+    }
+
+    /// Hands an input over and performs what follows. Says how an answer was taken, if one was.
+    fn tell_host(&mut self, host: u32, input: SessionInput<V::Reply>) -> Option<Judgement> {
+        let node = &mut self.hosts[host as usize];
+        let session = node.session.as_mut()?;
+        let now = node.clock.now(self.queue.now_us());
+        let mut effects = std::mem::take(&mut self.session_effects);
+        session.handle(now, input, &mut effects);
+        let judged = self.perform_for_host(host, &mut effects);
+        self.session_effects = effects;
+        self.schedule_wake(host);
+        judged
+    }
+
+    fn schedule_wake(&mut self, host: u32) {
+        let node = &mut self.hosts[host as usize];
+        let Some(due) = node.session.as_ref().and_then(|session| session.next_wakeup()) else { return };
+        let due_us = node.clock.world_us(due).max(self.queue.now_us());
+        if due_us < node.wake_us {
+            node.wake_us = due_us;
+            self.idle_events += 1;
+            self.queue.schedule(due_us, Happening::WakeHost { host });
+        }
+    }
+
+    fn perform_for_host(&mut self, host: u32, effects: &mut Vec<Effect<V>>) -> Option<Judgement> {
+        let mut judged = None;
+        for effect in effects.drain(..) {
+            match effect {
+                SessionEffect::Accepted { ticket, operation } => {
+                    if let Some(pending) = self.hosts[host as usize].pending.get_mut(&ticket) {
+                        pending.id = Some(operation);
+                    }
+                    self.observe(What::Accepted { op: OpRef { host, ticket }, id: operation.into() });
+                }
+                SessionEffect::Refused { ticket, critical, error } => {
+                    self.hosts[host as usize].pending.remove(&ticket);
+                    self.open_operations -= 1;
+                    self.observe(What::Refused { op: OpRef { host, ticket }, critical, why: error.into() });
+                }
+                SessionEffect::Send { token, ticket, operation, attempt, request, .. } => {
+                    self.send_request(host, token, ticket, operation, attempt, request);
+                }
+                SessionEffect::Finished { ticket, operation, critical, outcome } => {
+                    if matches!(outcome, Outcome::Done(_) | Outcome::Rejected(_)) {
+                        judged = Some(Judgement::Accepted);
+                    }
+                    self.finished(host, ticket, operation, critical, &outcome);
+                }
+                SessionEffect::Late { ticket, success, .. } => {
+                    judged = Some(Judgement::Accepted);
+                    if let Some(pending) = self.hosts[host as usize].pending.remove(&ticket) {
+                        self.observe(What::Late {
+                            op: OpRef { host, ticket },
+                            critical: pending.critical,
+                            success,
+                            intended_us: pending.intended_us,
+                        });
+                    }
+                }
+                SessionEffect::Untrusted { .. } => judged = Some(Judgement::Refused("untrusted".to_owned())),
+                SessionEffect::Stopped { .. } => {}
+            }
+        }
+        judged
+    }
+
+    fn send_request(
+        &mut self,
+        host: u32,
+        token: Token,
+        ticket: u64,
+        operation: OperationId,
+        attempt: u32,
+        request: V::Request,
+    ) {
+        let now_us = self.queue.now_us();
+        let node = &mut self.hosts[host as usize];
+        let route = Route { host, life: node.life, token, ticket, attempt, copy: 0 };
+        if let Some(pending) = node.pending.get_mut(&ticket) {
+            pending.sent_us.get_or_insert(now_us);
+        }
+        let bytes = request.bytes();
+        self.bytes_sent += bytes;
+        self.observe(What::Sent { op: OpRef { host, ticket }, id: operation.into(), attempt, bytes });
+        let (first, second) = self.network.send(route.message(Way::ToServer), request);
+        for delivery in [first, second].into_iter().flatten() {
+            let route = Route { copy: delivery.copy, ..route };
+            let arrives = Happening::ToServer { route, altered: delivery.altered, request: delivery.message };
+            self.queue.schedule(now_us + delivery.after_us, arrives);
+        }
+    }
+
+    fn finished(
+        &mut self,
+        host: u32,
+        ticket: u64,
+        operation: OperationId,
+        critical: bool,
+        outcome: &Outcome,
+    ) {
+        let node = &mut self.hosts[host as usize];
+        let remembered = node.pending.len() < LATE_REMEMBERED_MAX;
+        let pending = match node.pending.get_mut(&ticket) {
+            Some(pending) if *outcome == Outcome::DeadlineExceeded && remembered => {
+                pending.ended = true;
+                *pending
+            }
+            Some(_) => match node.pending.remove(&ticket) {
+                Some(pending) => pending,
+                None => return,
+            },
+            None => return,
+        };
+        self.open_operations -= 1;
+        self.observe(What::Finished {
+            op: OpRef { host, ticket },
+            id: operation.into(),
+            critical,
+            writes: pending.writes,
+            end: End::from(outcome),
+            intended_us: pending.intended_us,
+            asked_us: pending.asked_us,
+            sent_us: pending.sent_us,
+        });
+    }
+
+    /// The host dies: its operations end without anybody knowing how.
+    pub(super) fn crash_host(&mut self, host: u32) {
+        let node = &mut self.hosts[host as usize];
+        if node.session.take().is_none() {
+            return;
+        }
+        node.life += 1;
+        node.wake_us = u64::MAX;
+        let mut lost: Vec<_> = node.pending.drain().filter(|(_, pending)| !pending.ended).collect();
+        lost.sort_unstable_by_key(|(ticket, _)| *ticket);
+        self.observe(What::Crashed { node: format!("host {host}") });
+        for (ticket, pending) in lost {
+            self.open_operations -= 1;
+            let Some(id) = pending.id else { continue };
+            self.observe(What::Finished {
+                op: OpRef { host, ticket },
+                id: id.into(),
+                critical: pending.critical,
+                writes: pending.writes,
+                end: End::ShutDown,
+                intended_us: pending.intended_us,
+                asked_us: pending.asked_us,
+                sent_us: pending.sent_us,
+            });
+        }
+    }
+
+    /// The host comes back with a new incarnation and an empty queue.
+    pub(super) fn restart_host(&mut self, host: u32) {
+        let node = &mut self.hosts[host as usize];
+        if node.session.is_none() {
+            node.start(&self.variant, &self.keys, &self.session_settings, self.draws, host);
+            self.observe(What::Restarted { node: format!("host {host}") });
+        }
+    }
+}
+
+/// Where an attempt came from, and its answer goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route {
+    pub(super) host: u32,
+    pub(super) life: u32,
+    pub(super) token: Token,
+    pub(super) ticket: u64,
+    pub(super) attempt: u32,
+    pub(super) copy: u8,
+}
+
+impl Route {
+    pub(super) fn message(&self, way: Way) -> MessageId {
+        let Self { host, ticket, attempt, copy, .. } = *self;
+        MessageId { host, way, ticket, attempt, copy }
+    }
+}

@@ -1,0 +1,283 @@
+//! The main server of the world: the engine, and the exchanges that the world holds open for it.
+
+use slab::Slab;
+use sync_core::cache::{CacheError, CacheReply, CacheRequest};
+use sync_core::engine::Engine;
+use sync_core::host_sync::operation::TransportError;
+use sync_core::host_sync::server::{RETRY_AFTER, Server, ServerEffect, ServerInput, Status};
+use sync_core::id::Token;
+use sync_core::store::{StoreError, StoreReply, StoreRequest, Verdict};
+
+use super::clock::NodeClock;
+use super::host::Route;
+use super::services::{Fate, written_op};
+use super::variant::{Message, Variant};
+use super::world::{Answer, Happening, Observer, World};
+use crate::draw::SimEntropy;
+use crate::history::{Judgement, OpRef, StateName, Way, What};
+
+type Effect<V> = ServerEffect<<V as Variant>::Reply>;
+
+/// The main server of the world.
+pub(super) struct MainServer<V: Variant> {
+    engine: Option<Box<Server<V::ServerCodec, SimEntropy>>>,
+    life: u32,
+    clock: NodeClock,
+    wake_us: u64,
+    exchanges: Slab<Exchange>,
+}
+
+/// A request that the server has not answered.
+#[derive(Clone, Copy, Debug)]
+struct Exchange {
+    route: Route,
+    altered: bool,
+}
+
+impl<V: Variant> MainServer<V> {
+    pub(super) fn new(engine: Server<V::ServerCodec, SimEntropy>) -> Self {
+        Self {
+            engine: Some(Box::new(engine)),
+            life: 0,
+            clock: NodeClock::default(),
+            wake_us: u64::MAX,
+            exchanges: Slab::new(),
+        }
+    }
+
+    pub(super) fn life(&self) -> u32 {
+        self.life
+    }
+}
+
+impl<V: Variant, O: Observer> World<V, O> {
+    /// A request reaches the server, or its closed door.
+    pub(super) fn request(&mut self, route: Route, altered: bool, request: V::Request) {
+        if self.server.engine.is_none() {
+            self.refuse_connection(route);
+            return;
+        }
+        let token = Token(self.server.exchanges.insert(Exchange { route, altered }) as u64);
+        self.tell_server(ServerInput::Request { token, request });
+        if altered && self.server.exchanges.contains(token.0 as usize) {
+            // Neither refused nor answered: it went on to the database, so it was believed.
+            self.observe_judged(route, Judgement::Accepted, true);
+            if let Some(exchange) = self.server.exchanges.get_mut(token.0 as usize) {
+                exchange.altered = false;
+            }
+        }
+    }
+
+    pub(super) fn stored(&mut self, life: u32, store_life: u32, token: Token, answer: StoreReply) {
+        let lost = store_life != self.database.conditions.life();
+        self.store_answers(life, token, if lost { Err(StoreError::Unavailable) } else { Ok(answer) });
+    }
+
+    pub(super) fn store_answers(&mut self, life: u32, token: Token, answer: Result<StoreReply, StoreError>) {
+        if life == self.server.life {
+            self.tell_server(ServerInput::Stored { token, answer });
+        }
+    }
+
+    pub(super) fn cache_answers(&mut self, life: u32, token: Token, answer: Result<CacheReply, CacheError>) {
+        if life == self.server.life {
+            self.tell_server(ServerInput::Cached { token, answer });
+        }
+    }
+
+    pub(super) fn wake_server(&mut self) {
+        if self.server.wake_us != self.queue.now_us() {
+            return;
+        }
+        self.server.wake_us = u64::MAX;
+        let Some(engine) = &mut self.server.engine else { return };
+        let now = self.server.clock.now(self.queue.now_us());
+        let mut effects = std::mem::take(&mut self.server_effects);
+        engine.wake(now, &mut effects);
+        self.perform_for_server(&mut effects);
+        self.server_effects = effects;
+        self.schedule_server_wake();
+    }
+
+    fn tell_server(&mut self, input: ServerInput<V::Request>) {
+        let Some(engine) = &mut self.server.engine else { return };
+        let now = self.server.clock.now(self.queue.now_us());
+        let mut effects = std::mem::take(&mut self.server_effects);
+        engine.handle(now, input, &mut effects);
+        self.perform_for_server(&mut effects);
+        self.server_effects = effects;
+        self.schedule_server_wake();
+    }
+
+    fn schedule_server_wake(&mut self) {
+        let Some(due) = self.server.engine.as_ref().and_then(|engine| engine.next_wakeup()) else { return };
+        let due_us = self.server.clock.world_us(due).max(self.queue.now_us());
+        if due_us < self.server.wake_us {
+            self.server.wake_us = due_us;
+            self.idle_events += 1;
+            self.queue.schedule(due_us, Happening::WakeServer);
+        }
+    }
+
+    fn perform_for_server(&mut self, effects: &mut Vec<Effect<V>>) {
+        for effect in effects.drain(..) {
+            match effect {
+                ServerEffect::Reply { token, reply } => self.reply(token, reply),
+                ServerEffect::Store { token, request } => self.ask_store(token, request),
+                ServerEffect::Cache { token, request } => self.ask_cache(token, request),
+            }
+        }
+    }
+
+    fn reply(&mut self, token: Token, reply: Result<V::Reply, Status>) {
+        let Some(Exchange { route, altered }) = self.server.exchanges.try_remove(token.0 as usize) else {
+            return;
+        };
+        let now_us = self.queue.now_us();
+        match reply {
+            Ok(reply) => {
+                if altered {
+                    self.observe_judged(route, Judgement::Accepted, true);
+                }
+                self.bytes_sent += reply.bytes();
+                let (first, second) = self.network.send(route.message(Way::ToHost), reply);
+                for delivery in [first, second].into_iter().flatten() {
+                    let answer = Answer::Frame { altered: delivery.altered, reply: delivery.message };
+                    self.queue.schedule(now_us + delivery.after_us, Happening::ToHost { route, answer });
+                }
+            }
+            Err(status) => {
+                if matches!(status, Status::Refused | Status::TooLarge) {
+                    self.observe_judged(
+                        route,
+                        Judgement::Refused(format!("HTTP {}", status.code())),
+                        altered,
+                    );
+                }
+                let retry_after = (status == Status::Overloaded).then_some(RETRY_AFTER);
+                let error = TransportError::Status(status.code());
+                self.fail_attempt(route, Answer::Failure { error, retry_after });
+            }
+        }
+    }
+
+    fn refuse_connection(&mut self, route: Route) {
+        self.fail_attempt(route, Answer::Failure { error: TransportError::Unreachable, retry_after: None });
+    }
+
+    fn fail_attempt(&mut self, route: Route, answer: Answer<V>) {
+        if let Some(after_us) = self.network.bare_delay_us(route.message(Way::ToHost)) {
+            self.queue.schedule(self.queue.now_us() + after_us, Happening::ToHost { route, answer });
+        }
+    }
+
+    fn observe_judged(&mut self, route: Route, judgement: Judgement, altered: bool) {
+        let op = OpRef { host: route.host, ticket: route.ticket };
+        self.observe(What::Judged { way: Way::ToServer, op, altered, judgement });
+    }
+
+    fn ask_store(&mut self, token: Token, request: StoreRequest) {
+        let now_us = self.queue.now_us();
+        let about = match &request {
+            StoreRequest::ApplyBatch(operations) => operations
+                .first()
+                .and_then(|apply| written_op(&apply.data))
+                .map_or(0, |op| u64::from(op.host) << 48 ^ op.ticket),
+            StoreRequest::Load(key) => u64::from(key.owner.0) << 8 | u64::from(key.data_type.wire()),
+            StoreRequest::Purge { .. } => 0,
+        };
+        let life = self.server.life;
+        match self.database.conditions.fate(about, now_us) {
+            Fate::Commits(after_us) => {
+                let place = self.database.wait(token, request);
+                let store_life = self.database.conditions.life();
+                self.queue.schedule(now_us + after_us, Happening::Commit { life, store_life, place });
+            }
+            Fate::Fails(after_us) => {
+                self.queue.schedule(now_us + after_us, Happening::StoreFails { life, token });
+            }
+        }
+    }
+
+    /// A request takes effect in the database, whether or not its server still lives.
+    pub(super) fn commit(&mut self, life: u32, store_life: u32, place: usize) {
+        if store_life != self.database.conditions.life() {
+            return;
+        }
+        let now_us = self.queue.now_us();
+        let Some((token, request, reply)) = self.database.commit(place, now_us) else { return };
+        if let (StoreRequest::ApplyBatch(operations), StoreReply::Applied(applied)) = (&request, &reply) {
+            for (operation, answer) in operations.iter().zip(applied) {
+                let (Verdict::Applied { version }, false) = (answer.verdict, answer.duplicate) else {
+                    continue;
+                };
+                let Some(op) = written_op(&operation.data) else { continue };
+                self.observe(What::Applied {
+                    op,
+                    id: operation.operation.into(),
+                    key: operation.state_key().map(StateName),
+                    version,
+                });
+            }
+        }
+        let after_us = self.database.conditions.answer_us();
+        self.queue.schedule(now_us + after_us, Happening::Stored { life, store_life, token, answer: reply });
+    }
+
+    fn ask_cache(&mut self, token: Option<Token>, request: CacheRequest) {
+        let now_us = self.queue.now_us();
+        let about = match &request {
+            CacheRequest::Refresh { states, .. } => states
+                .first()
+                .map_or(0, |state| state.operation.counter << 20 ^ u64::from(state.operation.account.0)),
+            _ => 1,
+        };
+        let life = self.server.life;
+        match self.cache.conditions.fate(about, now_us) {
+            Fate::Commits(after_us) => {
+                let place = self.cache.wait(token, request);
+                let cache_life = self.cache.conditions.life();
+                self.queue.schedule(now_us + after_us, Happening::CacheRuns { life, cache_life, place });
+            }
+            Fate::Fails(after_us) => {
+                if let Some(token) = token {
+                    let answer = Err(CacheError::Unavailable);
+                    self.queue.schedule(now_us + after_us, Happening::Cached { life, token, answer });
+                }
+            }
+        }
+    }
+
+    pub(super) fn cache_runs(&mut self, life: u32, cache_life: u32, place: usize) {
+        if cache_life != self.cache.conditions.life() {
+            return;
+        }
+        let now_us = self.queue.now_us();
+        let wall = NodeClock::default().now(now_us).wall;
+        if let Some((Some(token), reply)) = self.cache.execute(place, wall) {
+            let after_us = self.cache.conditions.answer_us();
+            self.queue.schedule(now_us + after_us, Happening::Cached { life, token, answer: Ok(reply) });
+        }
+    }
+
+    /// The server dies: what it held is forgotten, and its connections break.
+    pub(super) fn crash_server(&mut self) {
+        if self.server.engine.take().is_none() {
+            return;
+        }
+        self.server.life += 1;
+        self.server.wake_us = u64::MAX;
+        self.observe(What::Crashed { node: "main server".to_owned() });
+        let broken: Vec<_> =
+            std::mem::take(&mut self.server.exchanges).into_iter().map(|(_, e)| e.route).collect();
+        broken.into_iter().for_each(|route| self.refuse_connection(route));
+    }
+
+    /// The server comes back and knows nothing but what the database holds.
+    pub(super) fn restart_server(&mut self) {
+        if self.server.engine.is_none() {
+            self.server.engine = Some(Box::new(self.new_server(self.server.life)));
+            self.observe(What::Restarted { node: "main server".to_owned() });
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The main server's database and cache as nodes of the world: with latency, failures and crashes.
+//!
+//! A request takes effect at its commit and is answered some time later; a crash between the two
+//! loses the answer and keeps the effect, a crash before the commit loses both.
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+use sync_core::cache::{CacheReply, CacheRequest, MemoryCache};
+use sync_core::id::Token;
+use sync_core::store::{Content, MemoryStore, StoreReply, StoreRequest};
+use sync_core::time::Timestamp;
+
+use crate::distribution::Sampler;
+use crate::draw::{Draws, Label};
+use crate::history::OpRef;
+use crate::scenario::model::{Disturbance, Service};
+
+/// Latency and failures of a service, with the faults that are on.
+#[derive(Debug)]
+pub(super) struct Conditions {
+    draws: Draws,
+    entity: u64,
+    latency: Sampler,
+    answer_us: u64,
+    failures_ppm: u32,
+    disturbed: Vec<(u32, Option<Sampler>, Option<u32>)>,
+    up: bool,
+    life: u32,
+}
+
+/// What will become of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It takes effect after so long.
+    Commits(u64),
+    /// It is answered with an error after so long, without effect.
+    Fails(u64),
+}
+
+impl Conditions {
+    fn new(draws: Draws, entity: u64, service: &Service) -> Self {
+        Self {
+            draws,
+            entity,
+            latency: Sampler::new(&service.latency),
+            answer_us: service.answer.span().as_us(),
+            failures_ppm: service.failures.ppm(),
+            disturbed: Vec::new(),
+            up: true,
+            life: 0,
+        }
+    }
+
+    pub(super) fn disturb(&mut self, fault: u32, disturbance: &Disturbance) {
+        let latency = disturbance.latency.as_ref().map(Sampler::new);
+        self.disturbed.push((fault, latency, disturbance.failures.map(|share| share.ppm())));
+    }
+
+    pub(super) fn heal(&mut self, fault: u32) {
+        self.disturbed.retain(|(number, ..)| *number != fault);
+    }
+
+    /// What will become of a request, named by what it is about and when it comes.
+    pub(super) fn fate(&self, about: u64, now_us: u64) -> Fate {
+        if !self.up {
+            return Fate::Fails(self.answer_us);
+        }
+        let ordinal = about.rotate_left(20) ^ now_us;
+        let latest =
+            |pick: fn(&(u32, Option<Sampler>, Option<u32>)) -> bool| self.disturbed.iter().rfind(|d| pick(d));
+        let latency = latest(|d| d.1.is_some()).and_then(|d| d.1.as_ref()).unwrap_or(&self.latency);
+        let failures = latest(|d| d.2.is_some()).and_then(|d| d.2).unwrap_or(self.failures_ppm);
+        let after_us = latency.at(self.draws.bits(Label::Commit, self.entity, ordinal));
+        if self.draws.hits(failures, Label::Failure, self.entity, ordinal) {
+            Fate::Fails(after_us + self.answer_us)
+        } else {
+            Fate::Commits(after_us)
+        }
+    }
+
+    pub(super) fn answer_us(&self) -> u64 {
+        self.answer_us
+    }
+
+    /// Which life it is in: what was sent in an earlier one is lost.
+    pub(super) fn life(&self) -> u32 {
+        self.life
+    }
+
+    pub(super) fn restart(&mut self) {
+        self.up = true;
+    }
+
+    fn crash(&mut self) {
+        self.up = false;
+        self.life += 1;
+    }
+}
+
+/// The database.
+#[derive(Debug)]
+pub(super) struct Database {
+    pub(super) conditions: Conditions,
+    store: MemoryStore,
+    waiting: Slab<(Token, StoreRequest)>,
+    unsafe_tail: Option<UnsafeTail>,
+}
+
+/// For the planted defect that answers before it is durable.
+#[derive(Debug)]
+struct UnsafeTail {
+    lag_us: u64,
+    durable: MemoryStore,
+    journal: VecDeque<(u64, StoreRequest)>,
+}
+
+impl Database {
+    pub(super) fn new(draws: Draws, service: &Service, durability_lag_us: Option<u64>) -> Self {
+        Self {
+            conditions: Conditions::new(draws, 1, service),
+            store: MemoryStore::default(),
+            waiting: Slab::new(),
+            unsafe_tail: durability_lag_us.map(|lag_us| UnsafeTail {
+                lag_us,
+                durable: MemoryStore::default(),
+                journal: VecDeque::new(),
+            }),
+        }
+    }
+
+    /// Keeps a request until its commit.
+    pub(super) fn wait(&mut self, token: Token, request: StoreRequest) -> usize {
+        self.waiting.insert((token, request))
+    }
+
+    /// Commits a request that waited, if no crash took it.
+    pub(super) fn commit(&mut self, place: usize, now_us: u64) -> Option<(Token, StoreRequest, StoreReply)> {
+        let (token, request) = self.waiting.try_remove(place)?;
+        if let Some(tail) = &mut self.unsafe_tail {
+            tail.journal.push_back((now_us + tail.lag_us, request.clone()));
+            tail.settle(now_us);
+        }
+        let reply = self.store.execute(&request);
+        Some((token, request, reply))
+    }
+
+    /// Dies: what waited is answered with an error, what was committed stays.
+    pub(super) fn crash(&mut self, now_us: u64) -> Vec<Token> {
+        self.conditions.crash();
+        if let Some(tail) = &mut self.unsafe_tail {
+            tail.settle(now_us);
+            tail.journal.clear();
+            self.store = tail.durable.clone();
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.into_iter().map(|(_, (token, _))| token).collect()
+    }
+
+    pub(super) fn content(&self) -> Content {
+        self.store.content()
+    }
+}
+
+impl UnsafeTail {
+    fn settle(&mut self, now_us: u64) {
+        while self.journal.front().is_some_and(|(at_us, _)| *at_us <= now_us) {
+            if let Some((_, request)) = self.journal.pop_front() {
+                self.durable.execute(&request);
+            }
+        }
+    }
+}
+
+/// The cache.
+#[derive(Debug)]
+pub(super) struct Cache {
+    pub(super) conditions: Conditions,
+    cache: MemoryCache,
+    waiting: Slab<(Option<Token>, CacheRequest)>,
+    published: u64,
+}
+
+impl Cache {
+    pub(super) fn new(draws: Draws, service: &Service) -> Self {
+        Self {
+            conditions: Conditions::new(draws, 2, service),
+            cache: MemoryCache::default(),
+            waiting: Slab::new(),
+            published: 0,
+        }
+    }
+
+    pub(super) fn wait(&mut self, token: Option<Token>, request: CacheRequest) -> usize {
+        self.waiting.insert((token, request))
+    }
+
+    /// Executes a request that waited, if no crash took it.
+    pub(super) fn execute(&mut self, place: usize, now: Timestamp) -> Option<(Option<Token>, CacheReply)> {
+        let (token, request) = self.waiting.try_remove(place)?;
+        let reply = self.cache.execute(now, &request);
+        self.published += self.cache.take_published().count() as u64;
+        Some((token, reply))
+    }
+
+    /// Dies and forgets everything.
+    pub(super) fn crash(&mut self) -> Vec<Token> {
+        self.conditions.crash();
+        self.cache = MemoryCache::default();
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.into_iter().filter_map(|(_, (token, _))| token).collect()
+    }
+
+    /// Messages published to subscribers so far.
+    pub(super) fn published(&self) -> u64 {
+        self.published
+    }
+}
+
+/// The operation whose value this is: every value that a workload writes names its operation.
+pub(crate) fn written_op(data: &str) -> Option<OpRef> {
+    data.strip_prefix(VALUE_PREFIX)?.split('"').next()?.parse().ok()
+}
+
+/// How values begin; see [`value`].
+const VALUE_PREFIX: &str = "{\"w\":\"";
+
+/// The value that an operation writes or, for a read, asks with: JSON of `bytes` bytes that names
+/// it, filled up with spaces before the closing brace.
+pub(crate) fn value(op: OpRef, bytes: u32) -> std::sync::Arc<str> {
+    use std::fmt::Write as _;
+    let bytes = bytes as usize;
+    let mut text = String::with_capacity(bytes.max(64));
+    let _ = write!(text, "{VALUE_PREFIX}{op}\"");
+    text.extend(std::iter::repeat_n(' ', bytes.saturating_sub(text.len() + 1)));
+    text.push('}');
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_names_its_operation_and_has_its_size() {
+        for bytes in [32, 40, 96, 5_000] {
+            let op = OpRef { host: 99_999, ticket: 3 << 40 | 77 };
+            let value = value(op, bytes);
+            assert_eq!(written_op(&value), Some(op));
+            assert!(serde_json::from_str::<serde_json::Value>(&value).is_ok());
+            assert_eq!(value.len(), bytes as usize);
+        }
+        assert_eq!(written_op("{\"read\":\"1.2\"}"), None);
+    }
+}

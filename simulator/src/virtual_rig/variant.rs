@@ -1,0 +1,144 @@
+//! What one world is made of: the codec of its frames and the policy of its sessions.
+//!
+//! A world is compiled once for sealed frames, once for modelled ones, and once for all planted
+//! defects together, which are chosen at run time.
+
+use sync_core::envelope::{HostRing, InvalidRing, MasterKey, MasterRing};
+use sync_core::host_sync::codec::{HostCodec, ServerCodec};
+use sync_core::host_sync::policy::{SessionPolicy, Standard};
+use sync_core::host_sync::sealed::{Body, SealedHost, SealedServer};
+use sync_core::id::AccountId;
+use sync_core::secret::Secret;
+
+use super::modelled::{ModelledHost, ModelledReply, ModelledRequest, ModelledServer};
+use crate::draw::{Draws, Label};
+
+/// A message on its way through the simulated network.
+pub trait Message: Clone {
+    /// Size of the HTTP body.
+    fn bytes(&self) -> u64;
+    /// Flips one bit, chosen by the draw.
+    fn flip_bit(&mut self, draw: u64);
+}
+
+/// The parts of a world that differ between worlds.
+pub trait Variant {
+    /// A request on its way.
+    type Request: Message;
+    /// A reply on its way.
+    type Reply: Message;
+    /// A host's end.
+    type HostCodec: HostCodec<Request = Self::Request, Reply = Self::Reply>;
+    /// The main server's end.
+    type ServerCodec: ServerCodec<Request = Self::Request, Reply = Self::Reply>;
+    /// How sessions decide.
+    type Policy: SessionPolicy;
+
+    /// A host's end with the key of this account.
+    fn host_codec(&self, keys: &WorldKeys, account: AccountId) -> Self::HostCodec;
+    /// The main server's end.
+    fn server_codec(&self, keys: &WorldKeys) -> Self::ServerCodec;
+    /// How sessions decide.
+    fn policy(&self) -> Self::Policy;
+
+    /// For how long the database answers before what it answered is durable; `None` as it should be.
+    fn durability_lag_us(&self) -> Option<u64> {
+        None
+    }
+
+    /// At how many operations under way at a host the generator holds back arrivals, unreported;
+    /// `None` as it should be.
+    fn generator_holds_back_at(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// The keys of a world, derived from its seed: recordings and reports need none.
+#[derive(Debug)]
+pub struct WorldKeys {
+    master: MasterKey,
+}
+
+impl WorldKeys {
+    /// The keys of the world with these draws.
+    pub fn new(draws: Draws) -> Self {
+        let mut secret = [0; 32];
+        for (word, ordinal) in secret.chunks_exact_mut(8).zip(0..) {
+            word.copy_from_slice(&draws.bits(Label::Key, 0, ordinal).to_le_bytes());
+        }
+        let id = "world".parse().expect("a valid key id");
+        Self { master: MasterKey::new(id, Secret::new(secret)) }
+    }
+
+    /// A host's key ring.
+    pub fn host(&self, account: AccountId) -> HostRing {
+        let ring: Result<_, InvalidRing> = HostRing::new(self.master.host_key(account), Vec::new());
+        ring.expect("one key is a ring")
+    }
+
+    /// The main server's key ring.
+    pub fn server(&self) -> MasterRing {
+        MasterRing::new(self.master.clone(), Vec::new()).expect("one key is a ring")
+    }
+}
+
+/// Frames as in production.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sealed;
+
+impl Variant for Sealed {
+    type Request = Body;
+    type Reply = Body;
+    type HostCodec = SealedHost;
+    type ServerCodec = SealedServer;
+    type Policy = Standard;
+
+    fn host_codec(&self, keys: &WorldKeys, account: AccountId) -> SealedHost {
+        SealedHost::new(keys.host(account))
+    }
+
+    fn server_codec(&self, keys: &WorldKeys) -> SealedServer {
+        SealedServer::new(keys.server())
+    }
+
+    fn policy(&self) -> Standard {
+        Standard
+    }
+}
+
+/// Frames of the same size without a cipher.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Modelled;
+
+impl Variant for Modelled {
+    type Request = ModelledRequest;
+    type Reply = ModelledReply;
+    type HostCodec = ModelledHost;
+    type ServerCodec = ModelledServer;
+    type Policy = Standard;
+
+    fn host_codec(&self, _: &WorldKeys, _: AccountId) -> ModelledHost {
+        ModelledHost
+    }
+
+    fn server_codec(&self, _: &WorldKeys) -> ModelledServer {
+        ModelledServer
+    }
+
+    fn policy(&self) -> Standard {
+        Standard
+    }
+}
+
+impl Message for Body {
+    fn bytes(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn flip_bit(&mut self, draw: u64) {
+        if !self.is_empty() {
+            let bit = ((u128::from(draw) * (self.len() as u128 * 8)) >> 64) as usize;
+            self[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! One run of a plan in the virtual world.
+//!
+//! The world holds the nodes and the event queue and performs the engines' effects. Time is the
+//! kernel's; nothing here reads a clock or draws from a stream.
+
+use std::sync::Arc;
+
+use sync_core::cache::{CacheError, CacheReply};
+use sync_core::host_sync::operation::TransportError;
+use sync_core::host_sync::server::{Server, ServerEffect};
+use sync_core::host_sync::session::SessionEffect;
+use sync_core::host_sync::settings::{ServerSettings, SessionSettings};
+use sync_core::id::{MapName, Token};
+use sync_core::store::{Content, StoreReply};
+use sync_core::time::Span;
+
+use super::clock::NodeClock;
+use super::host::{Host, Route};
+use super::kernel::EventQueue;
+use super::main_server::MainServer;
+use super::network::Network;
+use super::services::{Cache, Database};
+use super::variant::{Variant, WorldKeys};
+use crate::arrivals::{Generator, Stream, holds};
+use crate::check;
+use crate::draw::{Draws, Label, SimEntropy};
+use crate::history::{Event, What};
+use crate::plan::{Action, Ask, Plan};
+use crate::scenario::model::{Fault, Scenario};
+
+/// Sees every event as it happens.
+pub trait Observer {
+    /// Takes one event.
+    fn event(&mut self, event: Event);
+}
+
+/// Figures of a run that no event carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunFigures {
+    /// Length of the run in simulated microseconds.
+    pub simulated_us: u64,
+    /// Events that the kernel took.
+    pub kernel_events: u64,
+    /// Bytes of HTTP bodies sent.
+    pub bytes_sent: u64,
+    /// Messages published to subscribers.
+    pub published: u64,
+    /// What the database held at the end.
+    pub content: Content,
+}
+
+/// The virtual world.
+pub struct World<V: Variant, O: Observer> {
+    pub(super) queue: EventQueue<Happening<V>>,
+    pub(super) draws: Draws,
+    pub(super) variant: V,
+    pub(super) keys: WorldKeys,
+    pub(super) session_settings: Arc<SessionSettings>,
+    server_settings: Arc<ServerSettings>,
+    pub(super) maps: Vec<MapName>,
+    pub(super) hosts: Vec<Host<V>>,
+    pub(super) server: MainServer<V>,
+    pub(super) database: Database,
+    pub(super) cache: Cache,
+    pub(super) network: Network,
+    generators: Vec<(u32, Generator)>,
+    streams: Vec<(usize, Stream)>,
+    asks: Vec<Ask>,
+    pub(super) faults: Vec<(u32, Fault)>,
+    /// Operations accepted or on their way to a session that have not ended.
+    pub(super) open_operations: u64,
+    /// Events in the queue that only wake somebody up.
+    pub(super) idle_events: usize,
+    pub(super) bytes_sent: u64,
+    pub(super) session_effects: Vec<SessionEffect<V::Request>>,
+    pub(super) server_effects: Vec<ServerEffect<V::Reply>>,
+    observer: O,
+    duration_us: u64,
+    settle_us: u64,
+}
+
+/// What can happen in the world.
+pub(super) enum Happening<V: Variant> {
+    /// The next arrival of a stream.
+    Arrive { stream: usize },
+    /// A written-out arrival.
+    Ask { number: usize },
+    /// A fault begins.
+    FaultBegins { place: usize },
+    /// A fault ends.
+    FaultEnds { place: usize },
+    /// The workload and every fault are over.
+    Heal,
+    /// A request arrives.
+    ToServer { route: Route, altered: bool, request: V::Request },
+    /// An answer arrives.
+    ToHost { route: Route, answer: Answer<V> },
+    /// A request takes effect in the database.
+    Commit { life: u32, store_life: u32, place: usize },
+    /// The database's answer arrives.
+    Stored { life: u32, store_life: u32, token: Token, answer: StoreReply },
+    /// The database fails.
+    StoreFails { life: u32, token: Token },
+    /// A request takes effect in the cache.
+    CacheRuns { life: u32, cache_life: u32, place: usize },
+    /// The cache's answer arrives.
+    Cached { life: u32, token: Token, answer: Result<CacheReply, CacheError> },
+    /// Something may be due at a host.
+    WakeHost { host: u32 },
+    /// Something may be due at the server.
+    WakeServer,
+}
+
+/// What comes back for an attempt.
+pub(super) enum Answer<V: Variant> {
+    /// A frame.
+    Frame { altered: bool, reply: V::Reply },
+    /// None.
+    Failure { error: TransportError, retry_after: Option<Span> },
+}
+
+impl<V: Variant, O: Observer> World<V, O> {
+    /// A world at its first moment, with the plan's actions scheduled.
+    pub fn new(plan: &Plan, variant: V, observer: O) -> Self {
+        let scenario = &plan.world;
+        let draws = Draws::new(plan.seed);
+        let keys = WorldKeys::new(draws);
+        let session_settings = Arc::new(session_settings(scenario));
+        let server_settings = Arc::new(server_settings(scenario));
+        let hosts = (0..scenario.topology.hosts)
+            .map(|host| {
+                Host::new(&variant, &keys, &session_settings, draws, host, host_clock(scenario, draws, host))
+            })
+            .collect();
+        let server = new_server(&variant, &keys, &server_settings, draws, 0);
+        let database = Database::new(draws, &scenario.database, variant.durability_lag_us());
+        let mut world = Self {
+            queue: EventQueue::default(),
+            draws,
+            keys,
+            session_settings,
+            server_settings,
+            maps: (0..scenario.topology.maps).map(map_name).collect(),
+            hosts,
+            server: MainServer::new(server),
+            database,
+            cache: Cache::new(draws, &scenario.cache),
+            network: Network::new(draws, &scenario.network),
+            variant,
+            generators: Vec::new(),
+            streams: Vec::new(),
+            asks: Vec::new(),
+            faults: Vec::new(),
+            open_operations: 0,
+            idle_events: 0,
+            bytes_sent: 0,
+            session_effects: Vec::new(),
+            server_effects: Vec::new(),
+            observer,
+            duration_us: scenario.duration.span().as_us(),
+            settle_us: scenario.settle.span().as_us(),
+        };
+        plan.actions.iter().for_each(|action| world.schedule(scenario, action));
+        world.queue.schedule_planned(world.duration_us, HEAL_RANK, Happening::Heal);
+        world
+    }
+
+    /// Carries the plan out and gives back the observer.
+    pub fn run(mut self, plan: &Plan) -> (O, RunFigures) {
+        let end_us = self.duration_us + self.settle_us;
+        loop {
+            let healed = self.queue.now_us() >= self.duration_us;
+            let at_rest = self.open_operations == 0 && self.queue.len() == self.idle_events;
+            if healed && at_rest || self.queue.next_us().is_none_or(|next| next > end_us) {
+                break;
+            }
+            let Some(happening) = self.queue.pop() else { break };
+            self.happen(happening);
+        }
+        self.conclude(plan)
+    }
+
+    fn schedule(&mut self, scenario: &Scenario, action: &Action) {
+        match action {
+            Action::Generate(number, workload) => {
+                let generator = Generator::new(workload, self.duration_us);
+                for host in (0..scenario.topology.hosts).filter(|host| holds(&workload.hosts, *host)) {
+                    let stream = generator.stream(self.draws, *number, host);
+                    if let Some(at_us) = generator.next_us(&stream) {
+                        let rank = stream_rank(&stream);
+                        self.streams.push((self.generators.len(), stream));
+                        let stream = self.streams.len() - 1;
+                        self.queue.schedule_planned(at_us, rank, Happening::Arrive { stream });
+                    }
+                }
+                self.generators.push((*number, generator));
+            }
+            Action::Ask(ask) => {
+                self.asks.push(ask.clone());
+                let number = self.asks.len() - 1;
+                self.queue.schedule_planned(ask.at_us, ask_rank(ask), Happening::Ask { number });
+            }
+            Action::Inject(number, fault) => {
+                let place = self.faults.len();
+                self.faults.push((*number, fault.clone()));
+                let at_us = fault.at.span().as_us();
+                let ends_us = fault
+                    .lasts
+                    .map_or(self.duration_us, |lasts| at_us + lasts.span().as_us())
+                    .min(self.duration_us);
+                let rank = FAULT_RANK + 2 * u64::from(*number);
+                self.queue.schedule_planned(at_us, rank, Happening::FaultBegins { place });
+                self.queue.schedule_planned(ends_us, rank + 1, Happening::FaultEnds { place });
+            }
+        }
+    }
+
+    fn happen(&mut self, happening: Happening<V>) {
+        match happening {
+            Happening::Arrive { stream } => self.next_arrival(stream),
+            Happening::Ask { number } => {
+                let Ask { op, entry, .. } = self.asks[number].clone();
+                self.arrive(op, &entry);
+            }
+            Happening::FaultBegins { place } => self.begin_fault(place),
+            Happening::FaultEnds { place } => self.end_fault(place),
+            Happening::Heal => self.observe(What::Healed),
+            Happening::ToServer { route, altered, request } => self.request(route, altered, request),
+            Happening::ToHost { route, answer } => self.answer(route, answer),
+            Happening::Commit { life, store_life, place } => self.commit(life, store_life, place),
+            Happening::Stored { life, store_life, token, answer } => {
+                self.stored(life, store_life, token, answer)
+            }
+            Happening::StoreFails { life, token } => {
+                self.store_answers(life, token, Err(sync_core::store::StoreError::Unavailable));
+            }
+            Happening::CacheRuns { life, cache_life, place } => self.cache_runs(life, cache_life, place),
+            Happening::Cached { life, token, answer } => self.cache_answers(life, token, answer),
+            Happening::WakeHost { host } => {
+                self.idle_events -= 1;
+                self.wake_host(host);
+            }
+            Happening::WakeServer => {
+                self.idle_events -= 1;
+                self.wake_server();
+            }
+        }
+    }
+
+    fn next_arrival(&mut self, number: usize) {
+        let (place, stream) = &mut self.streams[number];
+        let (_, generator) = &self.generators[*place];
+        let Some(arrival) = generator.next(self.draws, stream) else { return };
+        let entry = generator.entry(self.draws, arrival.op).clone();
+        if let Some(at_us) = generator.next_us(stream) {
+            let rank = stream_rank(stream);
+            self.queue.schedule_planned(at_us, rank, Happening::Arrive { stream: number });
+        }
+        self.arrive(arrival.op, &entry);
+    }
+
+    pub(super) fn observe(&mut self, what: What) {
+        self.observer.event(Event { at_us: self.queue.now_us(), what });
+    }
+
+    pub(super) fn new_server(&self, life: u32) -> Server<V::ServerCodec, SimEntropy> {
+        new_server(&self.variant, &self.keys, &self.server_settings, self.draws, life)
+    }
+
+    /// Reports the final states and recounts the plan.
+    fn conclude(mut self, plan: &Plan) -> (O, RunFigures) {
+        self.observe(What::Settled { open: self.open_operations });
+        let content = self.database.content();
+        for (key, row) in &content.states {
+            if let Some(op) = super::services::written_op(&row.data) {
+                self.observe(What::FinalState {
+                    key: crate::history::StateName(key.clone()),
+                    version: row.version,
+                    op,
+                    id: row.operation.into(),
+                });
+            }
+        }
+        for ((account, incarnation), session) in &content.sessions {
+            self.observe(What::FinalSession {
+                account: account.0,
+                incarnation: incarnation.0,
+                applied: session.applied.runs().to_vec(),
+            });
+        }
+        for (host, (arrivals, moments)) in (0..).zip(plan.count_arrivals(check::moment)) {
+            if arrivals > 0 {
+                self.observe(What::Planned { host, arrivals, moments });
+            }
+        }
+        let figures = RunFigures {
+            simulated_us: self.queue.now_us(),
+            kernel_events: self.queue.processed(),
+            bytes_sent: self.bytes_sent,
+            published: self.cache.published(),
+            content,
+        };
+        (self.observer, figures)
+    }
+}
+
+fn new_server<V: Variant>(
+    variant: &V,
+    keys: &WorldKeys,
+    settings: &Arc<ServerSettings>,
+    draws: Draws,
+    life: u32,
+) -> Server<V::ServerCodec, SimEntropy> {
+    Server::new(Arc::clone(settings), variant.server_codec(keys), SimEntropy::new(draws, 0, life))
+}
+
+fn session_settings(scenario: &Scenario) -> SessionSettings {
+    let hosts = &scenario.hosts;
+    SessionSettings {
+        critical_timeout: hosts.critical_timeout.span(),
+        critical_types: hosts.critical_data_types.iter().map(|data_type| data_type.get()).collect(),
+        queue_max: hosts.max_queue_size as usize,
+        workers: hosts.worker_threads as usize,
+        critical_slots: hosts.critical_slots as usize,
+        // The harness keeps results itself; a session needs them for replies that come late.
+        results_kept: RESULTS_KEPT,
+        ..SessionSettings::default()
+    }
+}
+
+fn server_settings(scenario: &Scenario) -> ServerSettings {
+    let server = &scenario.main_server;
+    let expiry = server.cache_expiry.span();
+    ServerSettings {
+        freshness_window: server.freshness_window.span(),
+        cache_expiry: (expiry != Span::ZERO).then_some(expiry),
+        batch_max: server.batch_max as usize,
+        batches_in_flight_max: server.batches_in_flight_max as usize,
+        critical_types: scenario.hosts.critical_data_types.iter().map(|data_type| data_type.get()).collect(),
+        ..ServerSettings::default()
+    }
+}
+
+fn host_clock(scenario: &Scenario, draws: Draws, host: u32) -> NodeClock {
+    let either_way = |bound: u64, label| {
+        let bound = i64::try_from(bound).unwrap_or(i64::MAX / 4);
+        draws.below(2 * bound as u64 + 1, label, u64::from(host), 0) as i64 - bound
+    };
+    let drift = either_way(u64::from(scenario.clocks.drift_ppm), Label::Drift);
+    let skew = either_way(scenario.clocks.skew.span().as_us(), Label::Skew);
+    NodeClock::new(drift as i32, skew)
+}
+
+fn map_name(number: u32) -> MapName {
+    MapName::new(&format!("map{number}")).unwrap_or_else(|_| unreachable!("letters and digits"))
+}
+
+/// Arrivals are ranked by stream, so that a written-out plan runs in the same order.
+fn stream_rank(stream: &Stream) -> u64 {
+    u64::from(stream.workload) << 20 | u64::from(stream.host)
+}
+
+fn ask_rank(ask: &Ask) -> u64 {
+    (ask.op.ticket >> crate::arrivals::TICKET_STREAM_BIT) << 20 | u64::from(ask.op.host)
+}
+
+/// Faults come after the arrivals of the same moment.
+const FAULT_RANK: u64 = 1 << 38;
+/// Healing comes last among what a plan does at a moment.
+const HEAL_RANK: u64 = (1 << 39) - 1;
+/// Results that a simulated session keeps.
+const RESULTS_KEPT: usize = 128;

@@ -1,0 +1,84 @@
+//! Hunting for planted defects: seed after seed until a check catches one.
+
+use super::{Entry, planted};
+use crate::plan::Plan;
+use crate::run::{Summary, run};
+use crate::scenario::Scenario;
+use crate::scenario::model::HistoryMode;
+use crate::verdict::Verdict;
+
+/// What came of the hunt for one entry.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Hunt {
+    /// The entry's number.
+    pub number: u32,
+    /// Its name.
+    pub name: String,
+    /// The first seed that caught it.
+    pub caught_at_seed: Option<u64>,
+    /// Seeds tried.
+    pub seeds: u64,
+    /// Properties that failed at that seed.
+    pub caught_by: Vec<String>,
+    /// The first finding, in words.
+    pub finding: Option<String>,
+    /// Properties that the core without the defect failed at the same seeds; there must be none.
+    pub healthy_findings: Vec<String>,
+}
+
+impl Hunt {
+    /// Caught within the budget by one of the properties expected, while the healthy core was silent.
+    pub fn verdict(&self) -> Verdict {
+        if self.caught_at_seed.is_some() && self.healthy_findings.is_empty() {
+            Verdict::Pass
+        } else {
+            Verdict::Fail
+        }
+    }
+}
+
+/// The entry's scenario.
+pub fn scenario(entry: &Entry) -> Result<Scenario, String> {
+    let name = format!("zoo entry {}", entry.number);
+    Scenario::parse(&name, entry.scenario.as_bytes())
+        .map_err(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+/// Hunts for an entry from `first_seed` on, and runs the healthy core at each seed beside it.
+pub fn hunt(entry: &Entry, first_seed: u64, seeds_max: u64) -> Result<Hunt, String> {
+    let mut scenario = scenario(entry)?;
+    scenario.history = HistoryMode::None;
+    let mut hunt = Hunt {
+        number: entry.number,
+        name: entry.name.to_owned(),
+        caught_at_seed: None,
+        seeds: 0,
+        caught_by: Vec::new(),
+        finding: None,
+        healthy_findings: Vec::new(),
+    };
+    debug_assert!(planted(entry.number).is_some());
+    for seed in first_seed..first_seed.saturating_add(seeds_max.min(entry.seeds_max)) {
+        hunt.seeds += 1;
+        let healthy = Plan::new(&scenario, seed);
+        let summary = run(&healthy).summary;
+        hunt.healthy_findings.extend(failed(&summary).map(|(id, what)| format!("seed {seed}: {id}: {what}")));
+        let summary = run(&Plan { defect: Some(entry.number), ..healthy }).summary;
+        let caught: Vec<_> = failed(&summary).filter(|(id, _)| entry.breaks.contains(&id.as_str())).collect();
+        if let Some((_, finding)) = caught.first() {
+            hunt.caught_at_seed = Some(seed);
+            hunt.finding = Some(finding.clone());
+            hunt.caught_by = caught.into_iter().map(|(id, _)| id).collect();
+            break;
+        }
+    }
+    Ok(hunt)
+}
+
+/// The properties that failed, demanded or not, each with its first finding.
+pub fn failed(summary: &Summary) -> impl Iterator<Item = (String, String)> + '_ {
+    summary.properties.iter().filter(|judgement| judgement.verdict == Verdict::Fail).map(|judgement| {
+        let finding = judgement.findings.first().map(|finding| finding.message.clone());
+        (judgement.property.clone(), finding.unwrap_or_default())
+    })
+}

@@ -1,0 +1,95 @@
+//! The zoo: broken variants of the core, each modelled on a public case, to show that the checks see them.
+//!
+//! A defect lives outside the core: a policy that decides wrongly, a codec that skips a step, a
+//! database that answers too early, a generator that leaves out. It is chosen at run time by its
+//! number, and the whole zoo is one variant of the world.
+
+pub mod hunt;
+mod planted;
+
+pub use planted::Planted;
+
+/// A defect that can be planted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number.
+    pub number: u32,
+    /// A few words.
+    pub name: &'static str,
+    /// What it does.
+    pub what: &'static str,
+    /// The public case it is modelled on.
+    pub case: &'static str,
+    /// Verbs that it takes to show.
+    pub verbs: &'static str,
+    /// Properties expected to catch it; it counts as caught when one of them fails.
+    pub breaks: &'static [&'static str],
+    /// Seeds within which it must be caught.
+    pub seeds_max: u64,
+    /// The scenario in which it shows, a file of `simulator/src/zoo/scenarios`.
+    pub scenario: &'static str,
+}
+
+/// Every entry.
+pub const ENTRIES: [Entry; 5] = [
+    Entry {
+        number: 30,
+        name: "retry under a new id",
+        what: "An attempt after the first travels under a new operation id, so the server applies it again.",
+        case: "FoundationDB commit_unknown_result",
+        verbs: "reply lost after commit",
+        breaks: &["P14"],
+        seeds_max: 100,
+        scenario: include_str!("scenarios/30-retry-under-new-id.yaml"),
+    },
+    Entry {
+        number: 32,
+        name: "acknowledged before durable",
+        what: "The database answers 200 ms before what it answered is durable, and loses it in a crash.",
+        case: "NATS, Jepsen",
+        verbs: "abrupt crash and restart of the database",
+        breaks: &["P5"],
+        seeds_max: 100,
+        scenario: include_str!("scenarios/32-acknowledged-before-durable.yaml"),
+    },
+    Entry {
+        number: 43,
+        name: "deadline from dequeue",
+        what: "The deadline of a critical operation counts from the sending, so waiting in the queue is free.",
+        case: "of our own making, after system A",
+        verbs: "overload, slow database",
+        breaks: &["P19"],
+        seeds_max: 100,
+        scenario: include_str!("scenarios/43-deadline-from-dequeue.yaml"),
+    },
+    Entry {
+        number: 50,
+        name: "no MAC",
+        what: "Frames are opened without verifying their tag.",
+        case: "system A",
+        verbs: "tampered bytes",
+        breaks: &["P26"],
+        seeds_max: 100,
+        scenario: include_str!("scenarios/50-no-mac.yaml"),
+    },
+    Entry {
+        number: 130,
+        name: "generator that waits for the system",
+        what: "The load generator leaves arrivals out while a host has many operations under way, and does not say so.",
+        case: "of our own making: coordinated omission",
+        verbs: "slow database",
+        breaks: &["P30"],
+        seeds_max: 100,
+        scenario: include_str!("scenarios/130-generator-waits.yaml"),
+    },
+];
+
+/// The entry with this number.
+pub fn entry(number: u32) -> Option<&'static Entry> {
+    ENTRIES.iter().find(|entry| entry.number == number)
+}
+
+/// The variant of the world with this defect.
+pub fn planted(number: u32) -> Option<Planted> {
+    entry(number).map(|entry| Planted::new(entry.number))
+}

@@ -1,0 +1,445 @@
+//! What a host's session promises, one behaviour a test.
+//!
+//! A line of a test is a step and what the session does at once: `accepted 1`, `send 1.2` (second
+//! attempt at ticket 1), `1 done`, `1 late true` and so on; see `support/host.rs`. Unless a test says
+//! otherwise, a critical operation has 500 ms, one attempt at it 125 ms, one attempt at another
+//! operation 10 s, and back-offs are 50, 100, 200 ms.
+
+mod support;
+
+use sync_core::data_type::SyncDataType;
+use sync_core::engine::Engine as _;
+use sync_core::host_sync::operation::{Ask, Outcome, TransportError};
+use sync_core::host_sync::results::Status;
+use sync_core::host_sync::settings::SessionSettings;
+use sync_core::id::OperationId;
+use sync_core::limits;
+use sync_core::time::{Instant, Span};
+use sync_core::wire::ErrorCode;
+
+use support::host::{ACCOUNT, Answer, Host, Step};
+use support::{AskExt, at_ms, event, read, write};
+
+use Answer::{Busy, Done, Payload, Rejected, Untrusted};
+use Step::{Answer as Answered, Ask as Asked, ShutDown, Sleep, Wait};
+
+/// One worker and one critical slot.
+fn narrow() -> SessionSettings {
+    SessionSettings { workers: 1, critical_slots: 1, ..SessionSettings::default() }
+}
+
+fn wide() -> Host {
+    Host::new(SessionSettings::default())
+}
+
+fn unreachable() -> Answer {
+    Answer::Error(TransportError::Unreachable)
+}
+
+// Deadlines
+
+#[test]
+fn the_deadline_of_a_critical_operation_counts_from_the_asking_also_while_it_waits() {
+    let mut host = Host::new(SessionSettings { workers: 1, critical_slots: 0, ..SessionSettings::default() });
+    host.check(Asked(event(1).on("a")), "accepted 1, send 1.1");
+    host.check(Wait(100), "");
+    host.check(Asked(event(2).on("b").critical()), "accepted 2");
+    host.check(Wait(499), "");
+    host.check(Wait(1), "2 deadline");
+}
+
+#[test]
+fn the_deadline_does_not_start_anew_when_the_operation_is_sent() {
+    let mut host = Host::new(SessionSettings { workers: 1, critical_slots: 0, ..SessionSettings::default() });
+    host.check(Asked(event(1).on("a")), "accepted 1, send 1.1");
+    host.check(Asked(event(2).on("b").critical()), "accepted 2");
+    host.check(Wait(450), "");
+    host.check(Answered(1, 1, Done), "1 done, send 2.1");
+    host.check(Wait(49), "");
+    host.check(Wait(1), "2 deadline");
+}
+
+#[test]
+fn a_reply_after_the_deadline_is_late_and_never_success() {
+    for (answer, late) in [(Done, "1 late true"), (Rejected(ErrorCode::Unsupported), "1 late false")] {
+        let mut host = wide();
+        host.check(Asked(event(1).critical()), "accepted 1, send 1.1");
+        host.check(Wait(500), "send 1.2, send 1.3, 1 deadline");
+        host.check(Answered(1, 1, answer), late);
+        host.check_status(1, Status::Done(&Outcome::DeadlineExceeded));
+    }
+}
+
+#[test]
+fn a_reply_just_before_the_deadline_is_success_and_one_exactly_at_it_is_not() {
+    let mut host = wide();
+    host.check(Asked(event(1).critical()), "accepted 1, send 1.1");
+    host.check(Wait(499), "send 1.2, send 1.3");
+    host.check(Answered(1, 3, Done), "1 done");
+
+    let mut host = wide();
+    host.check(Asked(event(1).critical()), "accepted 1, send 1.1");
+    host.check(Sleep(500), "");
+    host.check(Answered(1, 1, Done), "1 deadline, 1 late true");
+}
+
+#[test]
+fn a_driver_that_wakes_too_late_turns_nothing_into_success() {
+    let mut host = wide();
+    host.check(Asked(event(1).critical()), "accepted 1, send 1.1");
+    host.check(Sleep(5_000), "");
+    host.check(Wait(0), "1 deadline");
+    host.check(Answered(1, 1, Done), "1 late true");
+}
+
+#[test]
+fn an_operation_that_is_not_critical_has_no_deadline() {
+    let mut host = wide();
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    host.check(Wait(9_999), "");
+    host.check(Answered(1, 1, Payload("1")), "1 done 1");
+}
+
+#[test]
+fn a_type_in_critical_data_types_is_critical_however_it_was_asked_for() {
+    let critical_types = [SyncDataType::ChatMessage].into_iter().collect();
+    let mut host = Host::new(SessionSettings { critical_types, ..SessionSettings::default() });
+    host.does(Asked(event(1)));
+    assert!(host.request(1, 1).request.critical);
+    host.check(Wait(500), "send 1.2, send 1.3, 1 deadline");
+    host.does(Asked(write(2)));
+    assert!(!host.request(2, 1).request.critical);
+}
+
+// Attempts
+
+#[test]
+fn retries_keep_the_id_and_the_sequence_and_are_sealed_afresh() {
+    let mut host = wide();
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    host.check(Answered(1, 1, unreachable()), "");
+    host.check(Wait(50), "send 1.2");
+    let (first, second) = (host.request(1, 1), host.request(1, 2));
+    assert_eq!(first.request.operation, second.request.operation);
+    assert_eq!(first.request.sequence, second.request.sequence);
+    assert_eq!(first.request.timestamp, at_ms(0).wall);
+    assert_eq!(second.request.timestamp, at_ms(50).wall);
+    assert_ne!(first.iv, second.iv);
+}
+
+#[test]
+fn back_off_grows() {
+    let mut host = wide();
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    for (attempt, pause_ms) in [(1, 50), (2, 100), (3, 200), (4, 400)] {
+        host.check(Answered(1, attempt, unreachable()), "");
+        host.check(Wait(pause_ms - 1), "");
+        host.check(Wait(1), &format!("send 1.{}", attempt + 1));
+    }
+}
+
+#[test]
+fn an_attempt_without_an_answer_is_given_up() {
+    let mut host = wide();
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    host.check(Wait(10_049), "");
+    host.check(Wait(1), "send 1.2");
+}
+
+#[test]
+fn a_reply_to_an_earlier_attempt_counts() {
+    let mut host = wide();
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    host.check(Wait(10_050), "send 1.2");
+    host.check(Answered(1, 1, Done), "1 done");
+    host.check(Answered(1, 2, Done), "");
+}
+
+#[test]
+fn the_failure_of_an_attempt_that_was_given_up_changes_nothing() {
+    let mut host = wide();
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    host.check(Wait(10_040), "");
+    host.check(Answered(1, 1, unreachable()), "");
+    host.check(Wait(9), "");
+    host.check(Wait(1), "send 1.2");
+    host.check(Answered(1, 1, unreachable()), "");
+    host.check(Wait(9_999), "");
+    host.check(Answered(1, 2, Done), "1 done");
+}
+
+#[test]
+fn retry_after_is_respected_where_it_is_longer_than_the_back_off() {
+    let mut host = wide();
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    host.check(Answered(1, 1, Busy(429, 3_000)), "");
+    host.check(Wait(2_999), "");
+    host.check(Wait(1), "send 1.2");
+    host.check(Answered(1, 2, Busy(503, 10)), "");
+    host.check(Wait(99), "");
+    host.check(Wait(1), "send 1.3");
+}
+
+#[test]
+fn a_critical_operation_is_not_tried_again_past_its_deadline() {
+    let mut host = wide();
+    host.check(Asked(event(1).critical()), "accepted 1, send 1.1");
+    host.check(Answered(1, 1, Busy(429, 500)), "");
+    host.check(Wait(499), "");
+    host.check(Wait(1), "1 deadline");
+}
+
+#[test]
+fn a_request_that_is_too_large_ends_at_once() {
+    let mut host = wide();
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    let too_large = Answer::Error(TransportError::Status(413));
+    host.check(Answered(1, 1, too_large), "1 failed Status(413)");
+}
+
+#[test]
+fn data_larger_than_any_server_takes_is_refused() {
+    let mut host = wide();
+    let ask = |bytes| Ask { data: "1".repeat(bytes).into(), ..event(1) };
+    host.check(Asked(ask(limits::DATA_BYTES_MAX + 1)), "refused 1: too large");
+    host.check(Asked(ask(limits::DATA_BYTES_MAX)), "accepted 1, send 1.1");
+}
+
+#[test]
+fn an_operation_that_is_not_critical_fails_after_attempts_max() {
+    let mut host = Host::new(SessionSettings { attempts_max: 2, ..SessionSettings::default() });
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    host.check(Wait(10_050), "send 1.2");
+    host.check(Wait(9_999), "");
+    host.check(Wait(1), "1 failed TimedOut");
+    host.check(Answered(1, 2, Done), "1 late true");
+}
+
+#[test]
+fn attempts_beyond_what_a_token_counts_still_end() {
+    let mut host = Host::new(SessionSettings { attempts_max: u32::MAX, ..SessionSettings::default() });
+    host.does(Asked(event(1)));
+    host.does(Wait(100 * 3_600_000));
+    host.check_status(1, Status::Done(&Outcome::Failed(TransportError::TimedOut)));
+}
+
+#[test]
+fn a_reply_that_is_not_authentic_is_thrown_away_and_the_attempt_made_again() {
+    let mut host = wide();
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    host.check(Answered(1, 1, Untrusted), "untrusted");
+    host.check(Wait(50), "send 1.2");
+    host.check(Answered(1, 2, Done), "1 done");
+    host.check(Answered(1, 1, Untrusted), "untrusted");
+}
+
+#[test]
+fn a_rejection_is_a_result() {
+    let mut host = wide();
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    host.check(Answered(1, 1, Rejected(ErrorCode::MalformedData)), "1 rejected malformed_data");
+}
+
+#[test]
+fn a_state_that_came_out_of_order_was_superseded_and_an_event_was_rejected() {
+    let mut host = wide();
+    host.check(Asked(write(1)), "accepted 1, send 1.1");
+    host.check(Answered(1, 1, Rejected(ErrorCode::OutOfOrder)), "1 superseded");
+    host.check(Asked(event(2)), "accepted 2, send 2.1");
+    host.check(Answered(2, 1, Rejected(ErrorCode::OutOfOrder)), "2 rejected out_of_order");
+}
+
+#[test]
+fn a_second_reply_is_not_late() {
+    let mut host = wide();
+    for (ticket, answer) in
+        [(1, Done), (2, Rejected(ErrorCode::Unsupported)), (3, Rejected(ErrorCode::OutOfOrder))]
+    {
+        host.does(Asked(write(ticket)));
+        host.does(Answered(ticket, 1, answer.clone()));
+        host.check(Answered(ticket, 1, answer), "");
+    }
+}
+
+// Slots
+
+#[test]
+fn work_that_is_not_critical_never_takes_a_critical_slot() {
+    let mut host = Host::new(narrow());
+    host.check(Asked(event(1).on("a")), "accepted 1, send 1.1");
+    host.check(Asked(event(2).on("b").priority()), "accepted 2");
+    host.check(Asked(event(3).on("c")), "accepted 3");
+    host.check(Asked(event(4).on("d").critical()), "accepted 4, send 4.1");
+    host.check(Answered(4, 1, Done), "4 done");
+    host.check(Answered(1, 1, Done), "1 done, send 2.1");
+}
+
+#[test]
+fn critical_work_takes_its_own_slot_first_and_then_a_free_worker() {
+    let mut host = Host::new(narrow());
+    host.check(Asked(event(1).on("a").critical()), "accepted 1, send 1.1");
+    host.check(Asked(event(2).on("b")), "accepted 2, send 2.1");
+    host.check(Answered(2, 1, Done), "2 done");
+    host.check(Asked(event(3).on("c").critical()), "accepted 3, send 3.1");
+    host.check(Asked(event(4).on("d").critical()), "accepted 4");
+    host.check(Asked(event(5).on("e")), "accepted 5");
+    host.check(Answered(3, 1, Done), "3 done, send 4.1");
+}
+
+#[test]
+fn an_operation_keeps_its_slot_while_it_backs_off() {
+    let mut host = Host::new(narrow());
+    host.check(Asked(event(1).on("a")), "accepted 1, send 1.1");
+    host.check(Asked(event(2).on("b")), "accepted 2");
+    host.check(Answered(1, 1, unreachable()), "");
+    host.check(Wait(50), "send 1.2");
+    host.check(Answered(1, 2, Done), "1 done, send 2.1");
+}
+
+#[test]
+fn lanes_go_critical_then_priority_then_normal_each_in_order_of_asking() {
+    let mut host = Host::new(SessionSettings { workers: 1, critical_slots: 0, ..SessionSettings::default() });
+    host.check(Asked(event(1).on("a")), "accepted 1, send 1.1");
+    for ask in [
+        event(2).on("b"),
+        event(3).on("c"),
+        event(4).on("d").priority(),
+        event(5).on("e").priority(),
+        event(6).on("f").critical(),
+    ] {
+        let expected = format!("accepted {}", ask.ticket);
+        host.check(Asked(ask), &expected);
+    }
+    for (ended, next) in [(1, 6), (6, 4), (4, 5), (5, 2), (2, 3)] {
+        host.check(Answered(ended, 1, Done), &format!("{ended} done, send {next}.1"));
+    }
+}
+
+// Results
+
+#[test]
+fn a_result_is_pending_then_done_then_expired_and_another_id_is_unknown() {
+    let settings = SessionSettings { result_retention: Span::from_secs(60), ..SessionSettings::default() };
+    let mut host = Host::new(settings);
+    host.does(Asked(event(1)));
+    host.check_status(1, Status::Pending);
+    host.does(Answered(1, 1, Payload("1")));
+    host.check_status(1, Status::Done(&Outcome::Done(Some("1".into()))));
+    host.does(Wait(60_000));
+    host.does(Asked(event(2)));
+    host.check_status(1, Status::Done(&Outcome::Done(Some("1".into()))));
+    host.does(Wait(1));
+    host.does(Asked(event(3)));
+    host.check_status(1, Status::Expired);
+
+    let known = host.operations[&1];
+    let check = |id: OperationId| assert_eq!(host.session.status(id), Status::Unknown, "{id}");
+    check(OperationId { counter: 0, ..known });
+    check(OperationId { counter: 4, ..known });
+    check(OperationId { account: sync_core::id::AccountId(ACCOUNT.0 + 1), ..known });
+    check(OperationId { incarnation: sync_core::id::Incarnation(known.incarnation.0 ^ 1), ..known });
+}
+
+#[test]
+fn only_the_latest_results_are_remembered() {
+    let mut host = Host::new(SessionSettings { results_kept: 1, ..SessionSettings::default() });
+    for ticket in [1, 2] {
+        host.does(Asked(event(ticket)));
+        host.does(Answered(ticket, 1, Done));
+    }
+    host.check_status(1, Status::Expired);
+    host.check_status(2, Status::Done(&Outcome::Done(None)));
+}
+
+// Shutdown
+
+#[test]
+fn shutting_down_lets_what_was_accepted_end_and_accepts_nothing_new() {
+    let mut host = Host::new(narrow());
+    host.check(Asked(event(1).on("a")), "accepted 1, send 1.1");
+    host.check(Asked(event(2).on("b")), "accepted 2");
+    host.check(ShutDown(5_000), "");
+    host.check(Asked(event(3).critical()), "refused 3: shutting down");
+    host.check(Answered(1, 1, Done), "1 done, send 2.1");
+    host.check(Answered(2, 1, Done), "2 done, stopped, 0 cut");
+    host.check(Wait(10_000), "");
+    host.check(Asked(event(4)), "refused 4: shutting down");
+}
+
+#[test]
+fn what_has_not_ended_when_the_drain_ends_is_cut_short_and_counted() {
+    let mut host = Host::new(narrow());
+    host.check(Asked(event(1).on("a")), "accepted 1, send 1.1");
+    host.check(Asked(event(2).on("b")), "accepted 2");
+    host.check(ShutDown(5_000), "");
+    host.check(Wait(4_999), "");
+    host.check(Wait(1), "1 cut short, 2 never sent, stopped, 2 cut");
+    host.check(Answered(1, 1, Done), "1 late true");
+    host.check(Wait(60_000), "");
+}
+
+#[test]
+fn a_drain_of_zero_cuts_at_once() {
+    let mut host = Host::new(narrow());
+    host.check(Asked(event(1).on("a")), "accepted 1, send 1.1");
+    host.check(Asked(event(2).on("b")), "accepted 2");
+    host.check(ShutDown(0), "1 cut short, 2 never sent, stopped, 2 cut");
+    host.check(ShutDown(0), "");
+}
+
+#[test]
+fn an_idle_session_stops_at_once() {
+    let mut host = wide();
+    host.check(ShutDown(5_000), "stopped, 0 cut");
+    host.check(ShutDown(0), "");
+}
+
+#[test]
+fn a_second_shut_down_may_shorten_the_drain_and_never_lengthens_it() {
+    let mut host = wide();
+    host.does(Asked(event(1)));
+    host.check(ShutDown(5_000), "");
+    host.check(ShutDown(9_000), "");
+    host.check(ShutDown(1_000), "");
+    host.check(Wait(1_000), "1 cut short, stopped, 1 cut");
+}
+
+// Wake-ups
+
+#[test]
+fn an_idle_session_asks_for_no_wake_up() {
+    let mut host = wide();
+    assert_eq!(host.session.next_wakeup(), None);
+    host.does(Asked(event(1).critical()));
+    host.does(Answered(1, 1, Done));
+    assert_eq!(host.session.next_wakeup(), None);
+}
+
+#[test]
+fn the_next_wake_up_is_the_earliest_of_what_is_due() {
+    let mut host = Host::new(narrow());
+    let check = |host: &Host, ms: u64| {
+        assert_eq!(host.session.next_wakeup(), Some(Instant::from_us(ms * 1_000)));
+    };
+    host.does(Asked(event(1).on("a")));
+    check(&host, 10_000);
+    host.does(Asked(event(2).on("b").critical()));
+    check(&host, 125);
+    host.does(Asked(event(3).on("c").critical()));
+    host.does(Answered(2, 1, Busy(429, 499)));
+    check(&host, 499);
+    host.does(Wait(499));
+    check(&host, 500);
+}
+
+#[test]
+fn a_write_a_read_and_a_write_of_one_state_are_three_sequences() {
+    let mut host = wide();
+    host.does(Asked(write(1)));
+    host.does(Answered(1, 1, Done));
+    host.does(Asked(read(2)));
+    host.does(Answered(2, 1, Payload("1")));
+    host.does(Asked(write(3)));
+    let sequences: Vec<_> = (1..=3).map(|ticket| host.request(ticket, 1).request.sequence).collect();
+    assert_eq!(sequences, [1, 2, 3]);
+}
