@@ -9,7 +9,7 @@
 
 mod backoff;
 pub mod postgres;
-//pub mod redis;
+pub mod redis;
 
 use std::time::Duration;
 

@@ -64,8 +64,7 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     fn of(operations: &'a [Apply]) -> Result<Self, PostgresError> {
-        let signed =
-            |number: u64, name| i64::try_from(number).map_err(|_| PostgresError::OutOfRange(name));
+        let signed = |number: u64, name| i64::try_from(number).map_err(|_| PostgresError::OutOfRange(name));
         let mut columns = Self::default();
         for apply in operations {
             if apply.received.as_us() > MOMENT_US_MAX {

@@ -14,7 +14,9 @@ pub enum PostgresError {
     )]
     ConnectionString(&'static str),
     /// No connection, or it broke: whether the request took effect is not known.
-    #[error("PostgreSQL cannot be reached ({0}): see that it runs and that `pg_connection_string` leads to it")]
+    #[error(
+        "PostgreSQL cannot be reached ({0}): see that it runs and that `pg_connection_string` leads to it"
+    )]
     Unreachable(io::ErrorKind),
     /// No encrypted connection could be agreed on.
     #[error("PostgreSQL and this server agree on no encryption: see `sslmode` in `pg_connection_string`")]
