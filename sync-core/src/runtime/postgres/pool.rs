@@ -46,7 +46,7 @@ impl Pool {
             .disable_statement_logging()
             .options([
                 // What each statement is written for, whatever the database's defaults are.
-                ("default_transaction_isolation", "read\\ committed"),
+                ("default_transaction_isolation", "read committed"),
                 ("client_min_messages", "warning"),
                 // Statements look rows up by key. Plans are made once for each connection, perhaps while
                 // the tables are still empty: they must not turn to scans.
