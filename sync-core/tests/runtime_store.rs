@@ -99,6 +99,8 @@ fn operations() -> impl Strategy<Value = Apply> {
 fn requests() -> impl Strategy<Value = StoreRequest> {
     prop_oneof![
         4 => prop::collection::vec(operations(), 0..12).prop_map(batch),
+        // One alone is decided by statements of its own.
+        4 => operations().prop_map(|apply| batch(vec![apply])),
         1 => operations().prop_map(|apply| {
             StoreRequest::Load(StateKey::new(apply.data_type, apply.operation.account, apply.map))
         }),
