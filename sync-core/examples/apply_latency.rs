@@ -34,24 +34,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = PostgresStore::connect(&Secret::new(dsn), PostgresOptions::default()).await?;
     store.migrate().await?;
 
-    let mut floor = Vec::new();
-    for counter in 0..ROUNDS {
+    // In turns, so that whatever else the machine does falls on all of them.
+    let incarnation = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
+    let (mut floor, mut one, mut many) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
         let started = Instant::now();
-        sqlx::query(FLOOR).bind(1i64).bind(counter.cast_signed()).bind(DATA).execute(&mut raw).await?;
+        sqlx::query(FLOOR).bind(1i64).bind(round.cast_signed()).bind(DATA).execute(&mut raw).await?;
         floor.push(started.elapsed());
-    }
-    let floor = report("one prepared INSERT", floor, None);
-    for operations in [1, 64] {
-        let incarnation = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as u64;
-        let mut times = Vec::new();
-        for round in 0..ROUNDS {
-            let request = batch(incarnation, round, operations);
+        for (times, request) in
+            [(&mut one, batch(incarnation, round, 1)), (&mut many, batch(incarnation + 1, round, 64))]
+        {
             let started = Instant::now();
             store.perform(&request).await?;
             times.push(started.elapsed());
         }
-        report(&format!("ApplyBatch of {operations}"), times, Some(floor));
     }
+    let floor = report("one prepared INSERT", floor, None);
+    report("ApplyBatch of 1", one, Some(floor));
+    report("ApplyBatch of 64", many, Some(floor));
     println!("{:?}", store.status().counters);
     Ok(sqlx::raw_sql("DROP TABLE floor").execute(&mut raw).await.map(|_| ())?)
 }

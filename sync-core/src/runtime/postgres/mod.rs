@@ -105,7 +105,7 @@ impl PostgresStore {
             conflicts: AtomicU64::new(0),
             fault: Mutex::new(None),
         };
-        store.bounded(async { Ok(store.pool.acquire().await?.keep()) }).await?;
+        store.bounded(store.pool.acquire()).await?.keep();
         Ok(store)
     }
 
