@@ -1,6 +1,13 @@
 //! Redis decides as the in-memory cache does: same requests, same replies, same content, same publications.
 //! Lifetimes are compared as absolute deadlines, never by waiting.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and real servers live in real time"
+)]
+
 mod runtime_support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! The migrations, by psql and by the main server, and the functions for hosting.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, and real servers live in real time")]
+
 mod runtime_support;
 
 use runtime_support::{Postgres, runtime};

@@ -1,5 +1,7 @@
 //! PostgreSQL decides as the in-memory database does: same requests, same replies, same content.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, and real servers live in real time")]
+
 mod runtime_support;
 
 use std::collections::BTreeMap;

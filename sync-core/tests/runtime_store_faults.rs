@@ -1,6 +1,13 @@
 //! PostgreSQL paused, killed and started again: requests fail within their bound, work again by themselves, and
 //! what was answered is still there. A kill of the process is shown, not a loss of power.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and real servers live in real time"
+)]
+
 mod runtime_support;
 
 use std::sync::Arc;
