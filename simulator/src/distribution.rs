@@ -55,7 +55,7 @@ impl Sampler {
             Shape::Lognormal { mu, sigma, table } => {
                 let place = u128::from(bits) * TABLE as u128;
                 let (cell, rest) = ((place >> 64) as usize, place as u64);
-                if cell < TAIL || cell >= TABLE - TAIL {
+                if !(TAIL..TABLE - TAIL).contains(&cell) {
                     return exp_us(mu + sigma * normal_quantile(unit(bits)));
                 }
                 let (low, high) = (table[cell], table[cell + 1]);

@@ -3,6 +3,7 @@
 //! An event carries the world's time in microseconds since the start of the run. Its JSON form, one
 //! object a line, is the format of `history.jsonl`; a history from anywhere in this form can be judged.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sync_core::host_sync::operation::{AskError, Outcome, TransportError};
 use sync_core::id::{AccountId, MapName};
@@ -19,7 +20,7 @@ pub struct Event {
 }
 
 /// One operation as its application knows it: the same in every rig, whatever ids it travels under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct OpRef {
     /// The host, from 0.
     pub host: u32,
@@ -174,6 +175,8 @@ pub enum What {
         success: bool,
         /// When the workload intended it.
         intended_us: u64,
+        /// When its first attempt left, if one did.
+        sent_us: Option<u64>,
     },
     /// A process died.
     Crashed {

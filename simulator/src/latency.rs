@@ -7,6 +7,7 @@
 //! the system before they ask again (coordinated omission).
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::history::{End, Event, What};
@@ -29,8 +30,15 @@ pub struct Lane {
     awaited: u64,
 }
 
+/// The latencies of one lane in the order of their length.
+#[derive(Clone, Copy, Debug)]
+pub struct Curve<'a> {
+    histogram: &'a Histogram<u64>,
+    censored: u64,
+}
+
 /// Percentiles of one lane.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Percentiles {
     /// Operations measured.
     pub measured: u64,
@@ -43,7 +51,7 @@ pub struct Percentiles {
 }
 
 /// Some percentiles in microseconds; none where the percentile falls among the censored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Row {
     pub p50_us: Option<u64>,
@@ -75,10 +83,10 @@ impl Latencies {
                     End::Failed | End::Displaced | End::ShutDown => {}
                 }
             }
-            What::Late { critical, intended_us, .. } => {
+            What::Late { critical, intended_us, sent_us, .. } => {
                 let lane = self.lane(*critical);
                 lane.awaited = lane.awaited.saturating_sub(1);
-                lane.record(event.at_us - intended_us, None);
+                lane.record(event.at_us - intended_us, sent_us.map(|sent| event.at_us - sent));
             }
             _ => {}
         }
@@ -136,26 +144,50 @@ impl Lane {
         }
     }
 
+    /// From the intended moment.
+    pub fn corrected(&self) -> Curve<'_> {
+        Curve { histogram: &self.corrected, censored: self.awaited }
+    }
+
+    /// From the moment the first attempt left.
+    pub fn uncorrected(&self) -> Curve<'_> {
+        Curve { histogram: &self.uncorrected, censored: self.awaited }
+    }
+
     /// The percentiles, the censored counted as longer than everything measured.
     pub fn percentiles(&self) -> Percentiles {
         Percentiles {
             measured: self.corrected.len(),
             censored: self.awaited,
-            corrected: row(&self.corrected, self.awaited),
-            uncorrected: row(&self.uncorrected, self.awaited),
+            corrected: row(&self.corrected()),
+            uncorrected: row(&self.uncorrected()),
         }
     }
 }
 
-fn row(histogram: &Histogram<u64>, censored: u64) -> Row {
-    let at = |per_mille: u64| {
-        let all = histogram.len() + censored;
-        // The rank of the percentile, from 1, rounded up.
-        let rank = (all * per_mille).div_ceil(1_000).max(1);
-        (all > 0 && rank <= histogram.len())
-            .then(|| histogram.value_at_quantile(rank as f64 / histogram.len() as f64))
-    };
+fn row(curve: &Curve<'_>) -> Row {
+    let at = |per_mille: u64| curve.at_rank((curve.total() * per_mille).div_ceil(1_000).max(1));
     Row { p50_us: at(500), p95_us: at(950), p99_us: at(990), p999_us: at(999), max_us: at(1_000) }
+}
+
+impl Curve<'_> {
+    /// Operations measured and censored.
+    pub fn total(&self) -> u64 {
+        self.histogram.len() + self.censored
+    }
+
+    /// Operations of which only a lower bound is known; they rank after all that were measured.
+    pub fn censored(&self) -> u64 {
+        self.censored
+    }
+
+    /// The latency of this rank in microseconds, the shortest having rank 1; none among the censored.
+    pub fn at_rank(&self, rank: u64) -> Option<u64> {
+        let measured = self.histogram.len();
+        (1..=measured)
+            .contains(&rank)
+            .then(|| self.histogram.value_at_quantile(rank as f64 / measured as f64))
+    }
 }
 
 /// Longest latency told apart: a day.
@@ -202,8 +234,13 @@ mod tests {
             (row.corrected.p95_us, row.corrected.p99_us, row.corrected.max_us),
             (Some(100), None, None)
         );
-        let late =
-            What::Late { op: OpRef { host: 0, ticket: 1 }, critical: true, success: true, intended_us: 0 };
+        let late = What::Late {
+            op: OpRef { host: 0, ticket: 1 },
+            critical: true,
+            success: true,
+            intended_us: 0,
+            sent_us: None,
+        };
         events.push(Event { at_us: 800, what: late });
         let row = percentiles(events);
         assert_eq!((row.measured, row.censored, row.corrected.p99_us), (99, 1, Some(800)));

@@ -5,12 +5,14 @@
 
 pub mod arrivals;
 pub mod check;
+pub mod cli;
 pub mod distribution;
 pub mod draw;
 pub mod history;
 pub mod latency;
 pub mod plan;
 pub mod recorder;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod verdict;

@@ -5,6 +5,7 @@ use std::hash::Hasher;
 use std::io::Write;
 
 use rustc_hash::{FxHashMap, FxHasher};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Jury, Terms};
@@ -14,7 +15,7 @@ use crate::scenario::model::HistoryMode;
 use crate::virtual_rig::world::Observer;
 
 /// Counts of one lane. planned = unsent + asked; asked = refused + ended + open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LaneCounts {
     /// Operations that the workload intended.
     pub planned: u64,
@@ -43,7 +44,7 @@ pub struct LaneCounts {
 }
 
 /// Counts of one run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     /// Critical operations.
     pub critical: LaneCounts,
@@ -220,10 +221,10 @@ impl Recent {
             self.order.push_back(op);
         }
         lines.push(line);
-        if self.order.len() > RECENT_MAX {
-            if let Some(oldest) = self.order.pop_front() {
-                self.lines.remove(&oldest);
-            }
+        if self.order.len() > RECENT_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.lines.remove(&oldest);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One run from plan to result.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Terms;
@@ -14,7 +15,7 @@ use crate::virtual_rig::world::{RunFigures, World};
 use crate::zoo;
 
 /// What came of a run. Everything in it follows from the plan: nothing depends on the machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// Version of this format.
     pub format: u32,
@@ -59,7 +60,7 @@ pub struct Summary {
 }
 
 /// A figure and its bound.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Threshold {
     /// Which figure.
     pub figure: String,

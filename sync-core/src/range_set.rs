@@ -1,68 +1,84 @@
 //! A set of numbers that come nearly in order, kept as runs: exact, and small when there are few gaps.
 
 /// Numbers as a sorted list of runs that neither touch nor overlap.
+///
+/// The last run is held apart: nearly every insertion extends it and looks at nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeSet {
-    /// Inclusive runs in ascending order.
-    runs: Vec<(u64, u64)>,
+    /// Inclusive runs in ascending order, without the last.
+    earlier: Vec<(u64, u64)>,
+    last: Option<(u64, u64)>,
 }
 
 impl RangeSet {
     /// Adds the number; false when it was there already.
     pub fn insert(&mut self, number: u64) -> bool {
-        // Nearly every insertion extends the last run.
-        let at = match self.runs.last_mut() {
-            Some((_, last)) if number > *last => {
-                if number == *last + 1 {
-                    *last = number;
-                } else {
-                    self.runs.push((number, number));
-                }
-                return true;
-            }
-            _ => self.runs.partition_point(|(_, last)| *last < number),
+        let Some((first, last)) = &mut self.last else {
+            self.last = Some((number, number));
+            return true;
         };
-        let joins_left = at > 0 && self.runs[at - 1].1 + 1 == number;
-        match self.runs.get(at).copied() {
-            Some((first, _)) if first <= number => return false,
-            Some((first, last)) if first == number + 1 => {
-                if joins_left {
-                    self.runs[at - 1].1 = last;
-                    self.runs.remove(at);
-                } else {
-                    self.runs[at].0 = number;
-                }
+        if number > *last {
+            if number - *last == 1 {
+                *last = number;
+            } else {
+                self.earlier.push((*first, *last));
+                self.last = Some((number, number));
             }
-            _ if joins_left => self.runs[at - 1].1 = number,
-            _ => self.runs.insert(at, (number, number)),
+            return true;
+        }
+        if number >= *first {
+            return false;
+        }
+        self.insert_earlier(number)
+    }
+
+    /// Adds a number below the last run.
+    fn insert_earlier(&mut self, number: u64) -> bool {
+        let at = self.earlier.partition_point(|(_, last)| *last < number);
+        if self.earlier.get(at).is_some_and(|(first, _)| *first <= number) {
+            return false;
+        }
+        let left = at.checked_sub(1).map(|at| self.earlier[at]).filter(|(_, last)| last + 1 == number);
+        let right = if at < self.earlier.len() { self.earlier.get_mut(at) } else { self.last.as_mut() };
+        match (left, right.filter(|(first, _)| *first == number + 1)) {
+            (Some((first, _)), Some(right)) => {
+                right.0 = first;
+                self.earlier.remove(at - 1);
+            }
+            (None, Some(right)) => right.0 = number,
+            (Some(_), None) => self.earlier[at - 1].1 = number,
+            (None, None) => self.earlier.insert(at, (number, number)),
         }
         true
     }
 
     /// Whether the number is in the set.
     pub fn contains(&self, number: u64) -> bool {
-        let at = self.runs.partition_point(|(_, last)| *last < number);
-        self.runs.get(at).is_some_and(|(first, _)| *first <= number)
+        if self.last.is_some_and(|(first, last)| first <= number && number <= last) {
+            return true;
+        }
+        let at = self.earlier.partition_point(|(_, last)| *last < number);
+        self.earlier.get(at).is_some_and(|(first, _)| *first <= number)
     }
 
     /// How many numbers there are.
     pub fn len(&self) -> u64 {
-        self.runs.iter().map(|(first, last)| last - first + 1).sum()
+        self.runs().map(|(first, last)| last - first + 1).sum()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.last.is_none()
     }
 
     /// The runs, inclusive and ascending.
-    pub fn runs(&self) -> &[(u64, u64)] {
-        &self.runs
+    pub fn runs(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.earlier.iter().copied().chain(self.last)
     }
 
     /// The numbers that are here and not in `other`, in ascending order.
     pub fn difference<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = u64> + 'a {
-        self.runs.iter().flat_map(|(first, last)| *first..=*last).filter(|n| !other.contains(*n))
+        self.runs().flat_map(|(first, last)| first..=last).filter(|n| !other.contains(*n))
     }
 }
 
@@ -87,7 +103,8 @@ mod tests {
             for number in 0..41 {
                 prop_assert_eq!(ours.contains(number), plain.contains(&number));
             }
-            prop_assert!(ours.runs().windows(2).all(|w| w[0].1 + 1 < w[1].0));
+            let runs: Vec<_> = ours.runs().collect();
+            prop_assert!(runs.windows(2).all(|w| w[0].1 + 1 < w[1].0));
             prop_assert_eq!(ours.difference(&RangeSet::default()).collect::<BTreeSet<_>>(), plain);
         }
     }

@@ -54,15 +54,15 @@ impl Check for Acknowledged {
                 });
             }
             What::FinalState { key, version, op, id } => {
-                if let Some((greatest, seen_id, seen_op)) = self.greatest.remove(key) {
-                    if (*version, *id) != (greatest, seen_id) {
-                        findings.add(event.at_us, Some(seen_op), || {
-                            format!(
-                                "{key} ends at version {version} by operation {op}, but version {greatest} by \
+                if let Some((greatest, seen_id, seen_op)) = self.greatest.remove(key)
+                    && (*version, *id) != (greatest, seen_id)
+                {
+                    findings.add(event.at_us, Some(seen_op), || {
+                        format!(
+                            "{key} ends at version {version} by operation {op}, but version {greatest} by \
                                  operation {seen_op} had taken effect"
-                            )
-                        });
-                    }
+                        )
+                    });
                 }
             }
             _ => {}

@@ -11,11 +11,17 @@ use crate::history::{Event, Kind, What};
 
 #[derive(Default)]
 pub(super) struct ExactlyOnce {
-    /// Tickets whose write took effect, by host and stream.
-    effects: FxHashMap<(u32, u64), RangeSet>,
-    /// Tickets that have ended.
-    ended: FxHashMap<(u32, u64), RangeSet>,
+    /// By host and stream.
+    streams: FxHashMap<(u32, u64), Seen>,
     applied: u64,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Operations whose write took effect.
+    effects: RangeSet,
+    /// Operations that have ended.
+    ended: RangeSet,
 }
 
 /// Tickets of one stream are consecutive, those of two streams far apart: splitting them keeps runs few.
@@ -38,7 +44,7 @@ impl Check for ExactlyOnce {
             What::Applied { op, id, .. } => {
                 self.applied += 1;
                 let (stream, ordinal) = split(op.ticket);
-                if !self.effects.entry((op.host, stream)).or_default().insert(ordinal) {
+                if !self.streams.entry((op.host, stream)).or_default().effects.insert(ordinal) {
                     findings.add(event.at_us, Some(*op), || {
                         format!("operation {op} took effect again, now as {id}")
                     });
@@ -46,7 +52,7 @@ impl Check for ExactlyOnce {
             }
             What::Finished { op, end, .. } => {
                 let (stream, ordinal) = split(op.ticket);
-                if !self.ended.entry((op.host, stream)).or_default().insert(ordinal) {
+                if !self.streams.entry((op.host, stream)).or_default().ended.insert(ordinal) {
                     findings.add(event.at_us, Some(*op), || {
                         format!("operation {op} ended twice, now as {end:?}")
                     });

@@ -32,9 +32,15 @@ impl CriticalDeadline {
         }
     }
 
-    fn miss(&mut self, at_us: u64, op: OpRef, why: impl FnOnce() -> String) {
+    fn miss(&mut self, at_us: u64, op: OpRef, findings: &mut Findings, why: impl FnOnce() -> String) {
         self.missed += 1;
-        if self.first_miss.is_none() {
+        if self.miss_ppm_max == 0 {
+            // No need to wait for the end: it is known already, and the history can keep the operation.
+            let timeout_ms = self.timeout_us / 1_000;
+            findings.add(at_us, Some(op), || {
+                format!("critical operation {op} missed {timeout_ms} ms: {}", why())
+            });
+        } else if self.first_miss.is_none() {
             self.first_miss = Some((at_us, op, why()));
         }
     }
@@ -73,16 +79,16 @@ impl Check for CriticalDeadline {
                 self.judged += 1;
                 let answered = matches!(end, End::Done | End::Rejected | End::Superseded);
                 if !answered || latency > self.slowest_us {
-                    self.miss(at_us, *op, || format!("{end:?} after {latency} us"));
+                    self.miss(at_us, *op, findings, || format!("{end:?} after {latency} us"));
                 }
             }
             What::Refused { op, critical: true, why } => {
                 self.judged += 1;
-                self.miss(at_us, *op, || format!("refused: {why:?}"));
+                self.miss(at_us, *op, findings, || format!("refused: {why:?}"));
             }
             What::Unsent { op, critical: true, .. } => {
                 self.judged += 1;
-                self.miss(at_us, *op, || "unsent".to_owned());
+                self.miss(at_us, *op, findings, || "unsent".to_owned());
             }
             _ => {}
         }
@@ -90,17 +96,17 @@ impl Check for CriticalDeadline {
 
     fn finish(&mut self, findings: &mut Findings) -> String {
         let allowed = u128::from(self.judged) * u128::from(self.miss_ppm_max) / 1_000_000;
-        if u128::from(self.missed) > allowed {
-            if let Some((at_us, op, why)) = self.first_miss.take() {
-                let (missed, judged) = (self.missed, self.judged);
-                findings.add(at_us, Some(op), || {
+        if u128::from(self.missed) > allowed
+            && let Some((at_us, op, why)) = self.first_miss.take()
+        {
+            let (missed, judged) = (self.missed, self.judged);
+            findings.add(at_us, Some(op), || {
                     format!(
                         "{missed} of {judged} critical operations missed {} ms, at most {allowed} may; the first: \
                          operation {op}, {why}",
                         self.timeout_us / 1_000
                     )
                 });
-            }
         }
         format!("{} critical operations, {} missed", self.judged, self.missed)
     }
@@ -138,7 +144,8 @@ mod tests {
     #[test]
     fn a_miss_fails_unless_its_share_is_allowed() {
         let history = || vec![critical(1, End::Done), critical(500, End::DeadlineExceeded)];
-        fails_at(check(0), history(), "1 of 2 critical operations missed");
+        fails_at(check(0), history(), "missed 0 ms: DeadlineExceeded");
+        fails_at(check(400_000), history(), "1 of 2 critical operations missed");
         passes_at(check(500_000), history());
     }
 

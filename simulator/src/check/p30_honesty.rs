@@ -7,12 +7,14 @@
 
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashMap;
+
 use super::{Check, Findings, Property};
 use crate::history::{Event, Kind, What};
 
 #[derive(Default)]
 pub(super) struct Honesty {
-    hosts: BTreeMap<u32, Tally>,
+    hosts: FxHashMap<u32, Tally>,
     planned: u64,
     asked: u64,
     ended: u64,
@@ -81,7 +83,8 @@ impl Check for Honesty {
     }
 
     fn finish(&mut self, findings: &mut Findings) -> String {
-        for (host, tally) in &self.hosts {
+        let left: BTreeMap<_, _> = self.hosts.drain().collect();
+        for (host, tally) in &left {
             findings.add(0, None, || {
                 format!("host {host}: {} arrivals that the plan does not hold", tally.arrivals)
             });

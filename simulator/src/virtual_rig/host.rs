@@ -125,7 +125,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             kind: if writes { Kind::SyncTo } else { Kind::SyncFrom },
             data_type: entry.data_type.get(),
             map: self.map_of(op.host),
-            data: value(op, entry.bytes),
+            data: value(op, entry.bytes, &mut self.value_text),
             critical: entry.critical,
             priority: entry.priority,
         };
@@ -227,6 +227,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                             critical: pending.critical,
                             success,
                             intended_us: pending.intended_us,
+                            sent_us: pending.sent_us,
                         });
                     }
                 }

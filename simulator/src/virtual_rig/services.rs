@@ -24,10 +24,13 @@ pub(super) struct Conditions {
     latency: Sampler,
     answer_us: u64,
     failures_ppm: u32,
-    disturbed: Vec<(u32, Option<Sampler>, Option<u32>)>,
+    disturbed: Vec<Disturbed>,
     up: bool,
     life: u32,
 }
+
+/// A fault that is on: its number, another latency, another share of failures.
+type Disturbed = (u32, Option<Sampler>, Option<u32>);
 
 /// What will become of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +70,7 @@ impl Conditions {
             return Fate::Fails(self.answer_us);
         }
         let ordinal = about.rotate_left(20) ^ now_us;
-        let latest =
-            |pick: fn(&(u32, Option<Sampler>, Option<u32>)) -> bool| self.disturbed.iter().rfind(|d| pick(d));
+        let latest = |pick: fn(&Disturbed) -> bool| self.disturbed.iter().rfind(|d| pick(d));
         let latency = latest(|d| d.1.is_some()).and_then(|d| d.1.as_ref()).unwrap_or(&self.latency);
         let failures = latest(|d| d.2.is_some()).and_then(|d| d.2).unwrap_or(self.failures_ppm);
         let after_us = latency.at(self.draws.bits(Label::Commit, self.entity, ordinal));
@@ -227,15 +229,20 @@ const VALUE_PREFIX: &str = "{\"w\":\"";
 
 /// The value that an operation writes or, for a read, asks with: JSON of `bytes` bytes that names
 /// it, filled up with spaces before the closing brace.
-pub(crate) fn value(op: OpRef, bytes: u32) -> std::sync::Arc<str> {
+pub(crate) fn value(op: OpRef, bytes: u32, text: &mut String) -> std::sync::Arc<str> {
     use std::fmt::Write as _;
     let bytes = bytes as usize;
-    let mut text = String::with_capacity(bytes.max(64));
+    text.clear();
     let _ = write!(text, "{VALUE_PREFIX}{op}\"");
-    text.extend(std::iter::repeat_n(' ', bytes.saturating_sub(text.len() + 1)));
+    while text.len() + 1 < bytes {
+        let missing = bytes - text.len() - 1;
+        text.push_str(&SPACES[..missing.min(SPACES.len())]);
+    }
     text.push('}');
-    text.into()
+    text.as_str().into()
 }
+
+const SPACES: &str = "                                                                ";
 
 #[cfg(test)]
 mod tests {
@@ -245,7 +252,7 @@ mod tests {
     fn a_value_names_its_operation_and_has_its_size() {
         for bytes in [32, 40, 96, 5_000] {
             let op = OpRef { host: 99_999, ticket: 3 << 40 | 77 };
-            let value = value(op, bytes);
+            let value = value(op, bytes, &mut String::new());
             assert_eq!(written_op(&value), Some(op));
             assert!(serde_json::from_str::<serde_json::Value>(&value).is_ok());
             assert_eq!(value.len(), bytes as usize);

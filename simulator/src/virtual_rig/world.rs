@@ -72,6 +72,8 @@ pub struct World<V: Variant, O: Observer> {
     /// Events in the queue that only wake somebody up.
     pub(super) idle_events: usize,
     pub(super) bytes_sent: u64,
+    /// Where values are put together.
+    pub(super) value_text: String,
     pub(super) session_effects: Vec<SessionEffect<V::Request>>,
     pub(super) server_effects: Vec<ServerEffect<V::Reply>>,
     observer: O,
@@ -154,6 +156,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             open_operations: 0,
             idle_events: 0,
             bytes_sent: 0,
+            value_text: String::new(),
             session_effects: Vec::new(),
             server_effects: Vec::new(),
             observer,
@@ -285,7 +288,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             self.observe(What::FinalSession {
                 account: account.0,
                 incarnation: incarnation.0,
-                applied: session.applied.runs().to_vec(),
+                applied: session.applied.runs().collect(),
             });
         }
         for (host, (arrivals, moments)) in (0..).zip(plan.count_arrivals(check::moment)) {
@@ -369,4 +372,4 @@ const FAULT_RANK: u64 = 1 << 38;
 /// Healing comes last among what a plan does at a moment.
 const HEAL_RANK: u64 = (1 << 39) - 1;
 /// Results that a simulated session keeps.
-const RESULTS_KEPT: usize = 128;
+const RESULTS_KEPT: usize = 32;

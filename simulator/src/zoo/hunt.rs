@@ -82,3 +82,18 @@ pub fn failed(summary: &Summary) -> impl Iterator<Item = (String, String)> + '_ 
         (judgement.property.clone(), finding.unwrap_or_default())
     })
 }
+
+/// Runs the healthy core over many seeds of an entry's scenario and gives its findings: none is expected.
+pub fn healthy(entry: &Entry, first_seed: u64, seeds: u64) -> Result<Vec<String>, String> {
+    let mut scenario = scenario(entry)?;
+    scenario.history = HistoryMode::None;
+    let mut findings = Vec::new();
+    for seed in first_seed..first_seed.saturating_add(seeds) {
+        let summary = run(&Plan::new(&scenario, seed)).summary;
+        findings.extend(failed(&summary).map(|(id, what)| format!("seed {seed}: {id}: {what}")));
+        if summary.counts.open > 0 {
+            findings.push(format!("seed {seed}: {} operations did not end", summary.counts.open));
+        }
+    }
+    Ok(findings)
+}

@@ -67,7 +67,7 @@ impl SessionPolicy for Planted {
         if self.is(43) { Some(sent + timeout) } else { deadline }
     }
 
-    fn retries_under_new_id(&self) -> bool {
+    fn retries_as_new_operation(&self) -> bool {
         self.is(30)
     }
 }

@@ -22,9 +22,9 @@ pub trait SessionPolicy {
         deadline
     }
 
-    /// Whether an attempt after the first travels under a new operation id. Sound only when nothing
-    /// but the id tells the server that it has seen the operation before, which is never.
-    fn retries_under_new_id(&self) -> bool {
+    /// Whether an attempt after the first travels as a new operation, with an id and a sequence of its
+    /// own. Never sound: the server cannot know that it has seen the operation before.
+    fn retries_as_new_operation(&self) -> bool {
         false
     }
 

@@ -35,13 +35,15 @@ pub(super) struct Ended {
 #[derive(Clone, Debug)]
 pub(super) struct Results {
     ended: VecDeque<Ended>,
+    /// No remembered result ended earlier: looked at with every input, so it is held apart.
+    oldest: Instant,
     kept: usize,
     retention: Span,
 }
 
 impl Results {
     pub(super) fn new(kept: usize, retention: Span) -> Self {
-        Self { ended: VecDeque::new(), kept, retention }
+        Self { ended: VecDeque::new(), oldest: Instant::from_us(0), kept, retention }
     }
 
     pub(super) fn push(&mut self, ended: Ended) {
@@ -56,9 +58,13 @@ impl Results {
 
     /// Forgets what ended longer than the retention ago.
     pub(super) fn forget(&mut self, now: Instant) {
+        if now.since(self.oldest) <= self.retention {
+            return;
+        }
         while self.ended.front().is_some_and(|e| now.since(e.at) > self.retention) {
             self.ended.pop_front();
         }
+        self.oldest = self.ended.front().map_or(now, |e| e.at);
     }
 
     pub(super) fn by_id(&self, id: OperationId) -> Option<&Ended> {

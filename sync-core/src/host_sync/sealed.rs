@@ -4,6 +4,8 @@
 //! `{"encrypted_data"}`. What stands outside the frame is bound to it by the tag, and once more by
 //! comparison with the body.
 
+use std::cell::RefCell;
+
 use super::codec::{HostCodec, OpenError, Opened, ServerCodec, Untrusted};
 use crate::envelope::{self, Direction, Form, Header, HostRing, MasterRing};
 use crate::id::{AccountId, OperationId};
@@ -23,7 +25,6 @@ pub struct SealedHost {
 #[derive(Clone, Debug)]
 pub struct SealedServer {
     ring: MasterRing,
-    work: Buffers,
 }
 
 /// Memory used again from one message to the next.
@@ -44,7 +45,7 @@ impl SealedHost {
 impl SealedServer {
     /// Seals and opens with the keys derived from these.
     pub fn new(ring: MasterRing) -> Self {
-        Self { ring, work: Buffers::default() }
+        Self { ring }
     }
 }
 
@@ -53,32 +54,32 @@ impl HostCodec for SealedHost {
     type Reply = Body;
 
     fn seal(&mut self, request: &Request, iv: [u8; 16]) -> Body {
-        // A host may have thousands of sessions, so none keeps buffers of its own.
-        let mut work = Buffers::default();
-        work.plaintext.reserve(request.data.len() + BODY_BYTES_TYPICAL);
-        request.write(&mut work.plaintext);
-        let header = header(Direction::Request, request.operation, request.critical);
-        self.ring.seal(&header, iv, &work.plaintext, &mut work.frame);
-        envelope::encode_base64(&work.frame, &mut work.text);
-        let mut body = Vec::with_capacity(work.text.len() + OUTER_BYTES_TYPICAL);
-        let outer = OuterRequest {
-            account_id: request.operation.account.0,
-            operation_id: request.operation.to_string().into(),
-            is_critical: request.critical,
-            encrypted_data: work.text.as_str().into(),
-        };
-        wire::write(&outer, &mut body);
-        body
+        with_buffers(|Buffers { plaintext, frame, text }| {
+            request.write(plaintext);
+            let header = header(Direction::Request, request.operation, request.critical);
+            self.ring.seal(&header, iv, plaintext, frame);
+            envelope::encode_base64(frame, text);
+            let mut body = Vec::with_capacity(text.len() + OUTER_BYTES_TYPICAL);
+            let outer = OuterRequest {
+                account_id: request.operation.account.0,
+                operation_id: request.operation.to_string().into(),
+                is_critical: request.critical,
+                encrypted_data: text.as_str().into(),
+            };
+            wire::write(&outer, &mut body);
+            body
+        })
     }
 
     fn open(&mut self, operation: OperationId, critical: bool, reply: &Body) -> Result<Reply, Untrusted> {
         let outer: OuterReply<'_> = wire::read(bounded(reply).ok_or(Untrusted)?).map_err(|_| Untrusted)?;
-        let mut work = Buffers::default();
-        envelope::decode_base64(outer.encrypted_data.as_bytes(), &mut work.frame).map_err(|_| Untrusted)?;
-        let header = header(Direction::Reply, operation, critical);
-        let form = self.ring.open(&header, &work.frame, &mut work.plaintext).map_err(|_| Untrusted)?;
-        let reply = Reply::read(&work.plaintext).map_err(|_| Untrusted)?;
-        if form == Form::Version2 && reply.operation == operation { Ok(reply) } else { Err(Untrusted) }
+        with_buffers(|Buffers { plaintext, frame, .. }| {
+            envelope::decode_base64(outer.encrypted_data.as_bytes(), frame).map_err(|_| Untrusted)?;
+            let header = header(Direction::Reply, operation, critical);
+            let form = self.ring.open(&header, frame, plaintext).map_err(|_| Untrusted)?;
+            let reply = Reply::read(plaintext).map_err(|_| Untrusted)?;
+            if form == Form::Version2 && reply.operation == operation { Ok(reply) } else { Err(Untrusted) }
+        })
     }
 }
 
@@ -90,30 +91,45 @@ impl ServerCodec for SealedServer {
         let json = bounded(request).ok_or(OpenError::TooLarge)?;
         let outer: OuterRequest<'_> = wire::read(json).map_err(|_| OpenError::Refused)?;
         let operation = outer.operation().map_err(|_| OpenError::Refused)?;
-        let Buffers { frame, plaintext, .. } = &mut self.work;
-        envelope::decode_base64(outer.encrypted_data.as_bytes(), frame).map_err(|_| OpenError::Refused)?;
-        let header = header(Direction::Request, operation, outer.is_critical);
-        let form = self.ring.open(&header, frame, plaintext).map_err(|_| OpenError::Refused)?;
-        let request = Request::read(plaintext).map_err(|_| OpenError::Refused)?;
-        let bound = request.operation == operation && request.critical == outer.is_critical;
-        if form == Form::Version2 && bound {
-            Ok(Opened { request, nonce: nonce(frame) })
-        } else {
-            Err(OpenError::Refused)
-        }
+        with_buffers(|Buffers { plaintext, frame, .. }| {
+            envelope::decode_base64(outer.encrypted_data.as_bytes(), frame)
+                .map_err(|_| OpenError::Refused)?;
+            let header = header(Direction::Request, operation, outer.is_critical);
+            let form = self.ring.open(&header, frame, plaintext).map_err(|_| OpenError::Refused)?;
+            let request = Request::read(plaintext).map_err(|_| OpenError::Refused)?;
+            let bound = request.operation == operation && request.critical == outer.is_critical;
+            if form == Form::Version2 && bound {
+                Ok(Opened { request, nonce: nonce(frame) })
+            } else {
+                Err(OpenError::Refused)
+            }
+        })
     }
 
     fn seal(&mut self, critical: bool, reply: &Reply, iv: [u8; 16]) -> Body {
-        let Buffers { frame, plaintext, text } = &mut self.work;
-        plaintext.clear();
-        reply.write(plaintext);
-        let header = header(Direction::Reply, reply.operation, critical);
-        self.ring.seal(&header, iv, plaintext, frame);
-        envelope::encode_base64(frame, text);
-        let mut body = Vec::with_capacity(text.len() + OUTER_BYTES_TYPICAL);
-        wire::write(&OuterReply { encrypted_data: text.as_str().into() }, &mut body);
-        body
+        with_buffers(|Buffers { plaintext, frame, text }| {
+            reply.write(plaintext);
+            let header = header(Direction::Reply, reply.operation, critical);
+            self.ring.seal(&header, iv, plaintext, frame);
+            envelope::encode_base64(frame, text);
+            let mut body = Vec::with_capacity(text.len() + OUTER_BYTES_TYPICAL);
+            wire::write(&OuterReply { encrypted_data: text.as_str().into() }, &mut body);
+            body
+        })
     }
+}
+
+/// Hands out this thread's buffers, empty. A process may have thousands of sessions, so none has its own.
+fn with_buffers<T>(work: impl FnOnce(&mut Buffers) -> T) -> T {
+    thread_local! {
+        static BUFFERS: RefCell<Buffers> = RefCell::default();
+    }
+    BUFFERS.with_borrow_mut(|buffers| {
+        buffers.plaintext.clear();
+        buffers.frame.clear();
+        buffers.text.clear();
+        work(buffers)
+    })
 }
 
 fn header(direction: Direction, operation: OperationId, is_critical: bool) -> Header {
@@ -129,7 +145,6 @@ fn nonce(frame: &[u8]) -> u64 {
     frame.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-const BODY_BYTES_TYPICAL: usize = 256;
 const OUTER_BYTES_TYPICAL: usize = 128;
 
 #[cfg(test)]
@@ -181,6 +196,24 @@ mod tests {
         let other = OperationId { counter: 2, ..request().operation };
         assert_eq!(host.open(other, true, &body), Err(Untrusted));
         assert_eq!(host.open(request().operation, false, &body), Err(Untrusted));
+    }
+
+    #[test]
+    fn nothing_of_an_earlier_message_is_left_in_a_later_one() {
+        let (mut host, mut server) = ends();
+        let reply = Reply {
+            operation: request().operation,
+            server_time: Timestamp::from_ms(5),
+            result: Ok(Some(r#"{"version":1,"data":"{}"}"#.into())),
+        };
+        let first = server.seal(true, &reply, [2; 16]);
+        let shorter = Reply { result: Ok(None), ..reply.clone() };
+        let second = server.seal(true, &shorter, [3; 16]);
+        assert!(second.len() < first.len());
+        assert_eq!(host.open(reply.operation, true, &second), Ok(shorter));
+        for _ in 0..2 {
+            assert_eq!(server.open(&host.seal(&request(), [1; 16])).map(|o| o.request), Ok(request()));
+        }
     }
 
     #[test]

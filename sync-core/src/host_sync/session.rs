@@ -389,8 +389,12 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
 
     /// Makes the next attempt at the operation in this slot.
     fn send(&mut self, now: Now, slot: usize, effects: &mut Vec<SessionEffect<C::Request>>) {
-        if self.under_way[slot].attempt > 0 && self.policy.retries_under_new_id() {
-            self.under_way[slot].operation.id = self.operation_id();
+        if self.under_way[slot].attempt > 0 && self.policy.retries_as_new_operation() {
+            let id = self.operation_id();
+            let operation = &mut self.under_way[slot].operation;
+            let key = &mut self.keys[index(operation.key)];
+            key.sequence += 1;
+            (operation.id, operation.sequence) = (id, key.sequence);
             self.next_counter += 1;
         }
         let under_way = &mut self.under_way[slot];

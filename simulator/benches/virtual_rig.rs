@@ -1,0 +1,211 @@
+//! Speed and memory of the virtual rig, as ratios to a floor measured in the same run.
+//!
+//! ```text
+//! cargo bench -p simulator --bench virtual_rig
+//! ```
+//!
+//! The floor is the kernel's own event heap with the same number of events as the run had, with
+//! delays of the same distributions taken from a table, and nothing else: no hosts, no messages, no
+//! checks. What remains above it is what sessions, server, codec, store, cache, checks and latency
+//! histograms cost.
+//!
+//! Optional arguments: hosts (10000), seconds (60), rounds (3).
+
+#![allow(clippy::print_stdout, clippy::disallowed_methods, clippy::disallowed_types, unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use simulator::check::Terms;
+use simulator::distribution::{Sampler, exponential_us};
+use simulator::draw::{Draws, Label};
+use simulator::plan::Plan;
+use simulator::recorder::Recorder;
+use simulator::run::{Summary, run};
+use simulator::scenario::Scenario;
+use simulator::scenario::model::{Distribution, HistoryMode, Lognormal};
+use simulator::scenario::units::Length;
+use simulator::virtual_rig::kernel::EventQueue;
+use simulator::virtual_rig::variant::Sealed;
+use simulator::virtual_rig::world::World;
+
+/// Counts bytes in use.
+struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: hands every call on to the system's allocator unchanged and only counts beside it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn scenario(hosts: u64, seconds: u64, frames: &str) -> Scenario {
+    let text = format!(
+        "
+name: benchmark
+about: Many hosts at a steady rate.
+duration: {seconds}s
+topology: {{ hosts: {hosts}, maps: 100 }}
+main_server: {{ freshness_window: 5s }}
+network: {{ frames: {frames} }}
+workload:
+  - name: players
+    arrivals: {{ poisson: 10/s }}
+    mix:
+      - {{ type: PLAYER_POSITION, critical: true, weight: 4 }}
+      - {{ type: PLAYER_DATA, weight: 2 }}
+      - {{ type: QUEST_PROGRESS, weight: 2 }}
+      - {{ type: CHAT_MESSAGE, weight: 2 }}
+expect: {{ properties: [P5, P14, P19, P26, P30], critical_miss_ratio_max: 1% }}
+history: none
+"
+    );
+    Scenario::parse("benchmark", text.as_bytes()).unwrap_or_else(|found| panic!("{}", found[0]))
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let start = Instant::now();
+    let value = work();
+    (value, start.elapsed().as_secs_f64())
+}
+
+fn rig(hosts: u64, seconds: u64, frames: &str) -> (Summary, f64) {
+    let plan = Plan::new(&scenario(hosts, seconds, frames), 1);
+    let (result, wall) = timed(|| run(&plan));
+    (result.summary, wall)
+}
+
+/// As many events as the run had, through the same heap.
+fn floor(hosts: u64, seconds: u64, summary: &Summary) -> (u64, f64) {
+    const DELAYS: usize = 1 << 16;
+    let draws = Draws::new(1);
+    let lognormal = |median, p99| {
+        Sampler::new(&Distribution::Lognormal(Lognormal {
+            median: Length::from_ms(median),
+            p99: Length::from_ms(p99),
+        }))
+    };
+    let table = |sampler: &Sampler| -> Vec<u64> {
+        (0..DELAYS as u64).map(|n| sampler.at(draws.bits(Label::Latency, 0, n))).collect()
+    };
+    let (link, database) = (table(&lognormal(15, 60)), table(&lognormal(3, 15)));
+    let gaps: Vec<u64> =
+        (0..DELAYS as u64).map(|n| exponential_us(100_000.0, draws.bits(Label::Arrival, 0, n))).collect();
+    let operations = summary.counts.planned();
+    // Beside its arrival, its request and its reply: commits, cache updates, wake-ups.
+    let others = summary.kernel_events.saturating_sub(operations + 2 * summary.counts.attempts);
+    let end_us = seconds * 1_000_000;
+
+    timed(|| {
+        #[derive(Clone, Copy)]
+        enum Bare {
+            Arrival,
+            Request,
+            Other,
+            Reply,
+        }
+        let mut queue: EventQueue<Bare> = EventQueue::default();
+        let mut next = 0usize;
+        let mut delay = |table: &[u64]| {
+            next = next.wrapping_add(0x9e37_79b9) & (DELAYS - 1);
+            table[next]
+        };
+        for _ in 0..hosts {
+            let at = delay(&gaps);
+            queue.schedule(at, Bare::Arrival);
+        }
+        let mut owed = 0;
+        while let Some(event) = queue.pop() {
+            let now = queue.now_us();
+            match event {
+                Bare::Arrival => {
+                    let at = now + delay(&gaps);
+                    if at < end_us {
+                        queue.schedule(at, Bare::Arrival);
+                    }
+                    queue.schedule(now + delay(&link), Bare::Request);
+                }
+                Bare::Request => {
+                    queue.schedule(now + delay(&database) + delay(&link), Bare::Reply);
+                    owed += others;
+                    while owed >= operations {
+                        owed -= operations;
+                        queue.schedule(now + delay(&database), Bare::Other);
+                    }
+                }
+                Bare::Other | Bare::Reply => {}
+            }
+        }
+        black_box(queue.processed())
+    })
+}
+
+/// Bytes in use by a world of so many hosts of which none has done anything.
+fn idle_bytes(hosts: u64) -> usize {
+    let mut scenario = scenario(hosts, 1, "sealed");
+    scenario.workload.clear();
+    let plan = Plan::new(&scenario, 1);
+    let terms = Terms { critical_timeout_us: 500_000, critical_miss_ppm_max: 0, drift_ppm: 0 };
+    let before = IN_USE.load(Ordering::Relaxed);
+    let world = World::new(&plan, Sealed, Recorder::new(&terms, HistoryMode::None));
+    let bytes = IN_USE.load(Ordering::Relaxed) - before;
+    drop(black_box(world));
+    bytes
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn main() {
+    let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
+    let at = |place: usize, default| numbers.get(place).copied().unwrap_or(default);
+    let (hosts, seconds, rounds) = (at(0, 10_000), at(1, 60), at(2, 3));
+    println!(
+        "{hosts} hosts, 10 operations a second each, {seconds} simulated seconds, {rounds} rounds, checks on, history off"
+    );
+    let (mut sealed_ratios, mut modelled_ratios) = (Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        let (modelled, modelled_wall) = rig(hosts, seconds, "modelled");
+        let (events, floor_wall) = floor(hosts, seconds, &modelled);
+        let (sealed, sealed_wall) = rig(hosts, seconds, "sealed");
+        assert_eq!(modelled.bytes_sent, sealed.bytes_sent, "modelled frames have the size of sealed ones");
+        assert_eq!(modelled.counts, sealed.counts, "the cipher changes nothing but its cost");
+        let operations = modelled.counts.planned();
+        println!(
+            "round {round}: {operations} operations, verdict {} / {}; events {} in the rig, {events} in the floor",
+            modelled.verdict, sealed.verdict, modelled.kernel_events
+        );
+        let line = |name: &str, wall: f64| {
+            println!(
+                "  {name:9} {wall:7.2} s  {:6.3} us an operation  {:5.2} million operations a second  ratio {:5.2}",
+                wall * 1e6 / operations as f64,
+                operations as f64 / wall / 1e6,
+                wall / floor_wall
+            );
+        };
+        line("floor", floor_wall);
+        line("modelled", modelled_wall);
+        line("sealed", sealed_wall);
+        modelled_ratios.push(modelled_wall / floor_wall);
+        sealed_ratios.push(sealed_wall / floor_wall);
+    }
+    println!("sealed to floor, median:   {:5.2} (at most 23, aim 9)", median(sealed_ratios));
+    println!("modelled to floor, median: {:5.2} (at most 9, aim 2.3)", median(modelled_ratios));
+    let (few, many) = (idle_bytes(1_000), idle_bytes(10_000));
+    println!("idle host: {} bytes (at most 2048)", (many - few) / 9_000);
+}

@@ -1,0 +1,80 @@
+//! Finding and reading scenario files.
+
+use std::path::{Path, PathBuf};
+
+use sync_core::diagnostic::Diagnostic;
+
+use crate::scenario::Scenario;
+
+/// A scenario and where it came from.
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) scenario: Scenario,
+}
+
+/// Reads every file named, and every `.yaml` and `.yml` file below every folder named, in the order
+/// of their names. Everything wrong in any of them is reported.
+pub(super) fn read(paths: &[PathBuf], sets: &[String]) -> Result<Vec<Found>, Vec<Diagnostic>> {
+    let mut wrong = Vec::new();
+    let mut files = Vec::new();
+    for path in paths {
+        if let Err(found) = collect(path, &mut files) {
+            wrong.push(found);
+        }
+    }
+    let mut scenarios = Vec::new();
+    for path in files {
+        let name = path.display().to_string();
+        let parsed = std::fs::read(&path)
+            .map_err(|error| vec![unreadable(&name, &error)])
+            .and_then(|bytes| Scenario::parse_with(&name, &bytes, sets));
+        match parsed {
+            Ok(scenario) => scenarios.push(Found { path, scenario }),
+            Err(found) => wrong.extend(found),
+        }
+    }
+    if wrong.is_empty() { Ok(scenarios) } else { Err(wrong) }
+}
+
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Diagnostic> {
+    let name = path.display().to_string();
+    let metadata = std::fs::metadata(path).map_err(|error| unreadable(&name, &error))?;
+    if !metadata.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let before = files.len();
+    walk(path, 0, files).map_err(|error| unreadable(&name, &error))?;
+    if files.len() == before {
+        let message = "the folder holds no scenario";
+        return Err(Diagnostic::file_error(&name, message, "scenarios are files that end in .yaml or .yml"));
+    }
+    Ok(())
+}
+
+fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let mut entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        // Links are not followed, so that no circle is walked.
+        if entry.file_type()?.is_dir() && depth < DEPTH_MAX {
+            walk(&path, depth + 1, files)?;
+        } else if yaml {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn unreadable(name: &str, error: &std::io::Error) -> Diagnostic {
+    let help = match error.kind() {
+        std::io::ErrorKind::NotFound => "check the path; it counts from the folder you are in",
+        _ => "check that the file can be read",
+    };
+    Diagnostic::file_error(name, format!("cannot read this: {error}"), help)
+}
+
+/// Folders below folders that are looked into.
+const DEPTH_MAX: usize = 16;

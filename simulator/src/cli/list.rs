@@ -1,0 +1,55 @@
+//! `p2psim list`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{INVALID, complain, files, say};
+use crate::{check, zoo};
+
+/// Show scenarios, properties or planted defects.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Scenario files or folders.
+    #[arg(default_value = "scenarios")]
+    paths: Vec<PathBuf>,
+    /// The properties that can be demanded.
+    #[arg(long, conflicts_with = "zoo")]
+    properties: bool,
+    /// The defects that can be planted.
+    #[arg(long)]
+    zoo: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    if arguments.properties {
+        for property in check::properties() {
+            say(&format!("{:4} {}\n     {}", property.id, property.name, property.statement));
+        }
+        return 0;
+    }
+    if arguments.zoo {
+        for entry in &zoo::ENTRIES {
+            say(&format!(
+                "{:4} {} (breaks {})\n     {}",
+                entry.number,
+                entry.name,
+                entry.breaks.join(", "),
+                entry.what
+            ));
+        }
+        return 0;
+    }
+    match files::read(&arguments.paths, &[]) {
+        Ok(scenarios) => {
+            for found in scenarios {
+                say(&format!("{}\n     {}", found.path.display(), found.scenario.about));
+            }
+            0
+        }
+        Err(found) => {
+            found.iter().for_each(|diagnostic| complain(&format!("{diagnostic}\n")));
+            INVALID
+        }
+    }
+}

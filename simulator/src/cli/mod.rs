@@ -1,0 +1,133 @@
+//! The command line. The help texts are the manual; each command is a file.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod files;
+mod init;
+mod list;
+mod replay;
+mod run;
+mod stopwatch;
+mod zoo;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::scenario;
+
+/// Simulator and load generator for peer-to-peer data synchronisation.
+///
+/// Exit codes: 0 everything demanded holds; 1 a property or threshold failed; 2 usage or an invalid
+/// file; 3 the run could not decide.
+#[derive(Debug, Parser)]
+#[command(
+    name = "p2psim",
+    version,
+    max_term_width = 100,
+    after_help = "Start with: p2psim init host > my.yaml && p2psim run my.yaml"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run scenarios and judge them.
+    Run(run::Arguments),
+    /// Carry out a plan again: the plan.txt of a run's folder.
+    Replay(replay::Arguments),
+    /// Show scenarios, properties or planted defects.
+    List(list::Arguments),
+    /// Print the JSON schema of scenario files, for completion in editors.
+    Schema,
+    /// Print a commented scenario to start from.
+    Init(init::Arguments),
+    /// Plant defects in the core and show that the checks catch them.
+    Zoo(zoo::Arguments),
+}
+
+/// How results are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: the summaries as one JSON array on the standard output.
+    Json,
+}
+
+/// The exit code of usage errors and invalid files.
+const INVALID: u8 = 2;
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    // A reader that went away (`| head`) ends the output, not the run with a panic.
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { INVALID } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let code = match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::List(arguments) => list::run(&arguments),
+        Command::Schema => {
+            say(scenario::schema_json().trim_end());
+            0
+        }
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Zoo(arguments) => zoo::run(&arguments),
+    };
+    ExitCode::from(code)
+}
+
+/// Prints a line; a closed pipe is no error.
+fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Prints a line to the standard error.
+fn complain(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// This program as it was called, for commands to be pasted.
+fn program() -> String {
+    std::env::args().next().map_or_else(|| "p2psim".to_owned(), |program| quote(&program))
+}
+
+/// A word as a POSIX shell reads it back.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn words_are_quoted_only_when_needed() {
+        assert_eq!(quote("scenarios/smoke/a.yaml"), "scenarios/smoke/a.yaml");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote("faults[0].at=3s"), "'faults[0].at=3s'");
+    }
+}

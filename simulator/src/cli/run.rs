@@ -1,0 +1,221 @@
+//! `p2psim run`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::files::{self, Found};
+use super::stopwatch::Stopwatch;
+use super::{Format, INVALID, complain, program, quote, say};
+use crate::plan::Plan;
+use crate::report::{self, RunFolder};
+use crate::run::{RunResult, Summary, run as carry_out};
+use crate::verdict::Verdict;
+
+/// Run scenarios and judge them.
+///
+/// Each scenario runs once in the virtual rig. What happened is kept in a folder of its own below
+/// `--out`; reports/README.md explains its files.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: p2psim run scenarios/smoke --seed 7 --set network.to_server.loss=5%")]
+pub(super) struct Arguments {
+    /// Scenario files, or folders of them.
+    #[arg(required = true, value_name = "FILE_OR_FOLDER")]
+    pub(super) paths: Vec<PathBuf>,
+    /// Seed of every random draw.
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Change a value of the scenarios; may be given more than once.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Plant a defect of the zoo, by its number.
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) defect: Option<u32>,
+    /// Folder below which each run gets a folder of its own.
+    #[arg(long, value_name = "FOLDER", default_value = "reports/runs")]
+    pub(super) out: PathBuf,
+    /// How results are shown.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+    /// Also write all results to this file as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    pub(super) junit: Option<PathBuf>,
+    /// Run everything twice and compare every byte.
+    #[arg(long)]
+    pub(super) twice: bool,
+    /// Show failures only.
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+/// How results are shown and where they go.
+pub(super) struct Output<'a> {
+    pub(super) out: &'a std::path::Path,
+    pub(super) format: Format,
+    pub(super) junit: Option<&'a std::path::Path>,
+    pub(super) twice: bool,
+    pub(super) quiet: bool,
+}
+
+/// A plan and the command that carries it out again, without the program's own name.
+pub(super) struct Job {
+    pub(super) plan: Plan,
+    pub(super) repeat: String,
+}
+
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    if let Some(defect) = arguments.defect
+        && crate::zoo::entry(defect).is_none()
+    {
+        complain(&format!(
+            "error: no planted defect has the number {defect}\n  = help: `p2psim list --zoo` shows them"
+        ));
+        return INVALID;
+    }
+    let scenarios = match files::read(&arguments.paths, &arguments.set) {
+        Ok(scenarios) => scenarios,
+        Err(found) => {
+            found.iter().for_each(|diagnostic| complain(&format!("{diagnostic}\n")));
+            return INVALID;
+        }
+    };
+    if let Some(name) = twice_named(&scenarios) {
+        complain(&format!(
+            "error: two scenarios are named `{name}`: their runs would overwrite each other\n  = help: give one another name, or run them with different --out"
+        ));
+        return INVALID;
+    }
+    let jobs = scenarios
+        .into_iter()
+        .map(|Found { path, scenario }| Job {
+            plan: Plan { defect: arguments.defect, ..Plan::new(&scenario, arguments.seed) },
+            repeat: repeat_command(arguments, &path),
+        })
+        .collect();
+    let output = Output {
+        out: &arguments.out,
+        format: arguments.format,
+        junit: arguments.junit.as_deref(),
+        twice: arguments.twice,
+        quiet: arguments.quiet,
+    };
+    carry_out_all(jobs, &output)
+}
+
+/// Carries out every job, shows and keeps what came of it, and says how the process ends.
+pub(super) fn carry_out_all(jobs: Vec<Job>, output: &Output<'_>) -> u8 {
+    let mut summaries = Vec::new();
+    let mut repeats = Vec::new();
+    let mut verdict = Verdict::Pass;
+    let total = Stopwatch::start();
+    for Job { plan, repeat } in jobs {
+        let stopwatch = Stopwatch::start();
+        let result = carry_out(&plan);
+        let seconds = stopwatch.seconds();
+        verdict = verdict.and(result.summary.verdict);
+        if output.twice && !same(&result, &carry_out(&plan)) {
+            verdict = Verdict::Fail;
+            complain(&format!(
+                "error: {} with seed {} did not give the same bytes twice: the simulator itself is at fault",
+                result.summary.scenario, plan.seed
+            ));
+        }
+        // The same on every machine, wherever the program lies there.
+        let folder = match RunFolder::write(output.out, &result, &plan, &format!("p2psim {repeat}")) {
+            Ok(folder) => folder,
+            Err(error) => {
+                complain(&format!(
+                    "error: cannot keep the run below {}: {error}\n  = help: choose another folder with --out",
+                    output.out.display()
+                ));
+                return INVALID;
+            }
+        };
+        if output.format == Format::Text && (!output.quiet || result.summary.verdict != Verdict::Pass) {
+            let options = report::text::Options { colour: colour(), real_seconds: Some(seconds) };
+            say(&report::text::render(&result.summary, &options));
+            say(&format!("  kept in {}\n", folder.display()));
+        }
+        summaries.push(result.summary);
+        repeats.push(repeat);
+    }
+    finish(&summaries, &repeats, verdict, total.seconds(), output)
+}
+
+fn finish(
+    summaries: &[Summary],
+    repeats: &[String],
+    verdict: Verdict,
+    seconds: f64,
+    output: &Output<'_>,
+) -> u8 {
+    if let Some(file) = output.junit
+        && let Err(error) = std::fs::write(
+            file,
+            report::junit::render(
+                summaries,
+                &repeats.iter().map(|repeat| format!("p2psim {repeat}")).collect::<Vec<_>>(),
+            ),
+        )
+    {
+        complain(&format!(
+            "error: cannot write {}: {error}\n  = help: choose another file with --junit",
+            file.display()
+        ));
+        return INVALID;
+    }
+    match output.format {
+        Format::Json => say(&serde_json::to_string_pretty(summaries).unwrap_or_default()),
+        Format::Text => {
+            let count = |verdict| summaries.iter().filter(|summary| summary.verdict == verdict).count();
+            let mut line = format!(
+                "{} passed, {} failed, {} unknown in {seconds:.1} s",
+                count(Verdict::Pass),
+                count(Verdict::Fail),
+                count(Verdict::Unknown)
+            );
+            if output.twice && verdict == Verdict::Pass {
+                line += "; every byte the same twice";
+            }
+            say(&line);
+            // The last line is a command to paste.
+            let worst = summaries.iter().position(|summary| summary.verdict == verdict);
+            if let (true, Some(worst)) = (verdict != Verdict::Pass, worst) {
+                say("repeat with:");
+                say(&format!("{} {}", program(), repeats[worst]));
+            }
+        }
+    }
+    verdict.exit_code()
+}
+
+fn same(first: &RunResult, second: &RunResult) -> bool {
+    first.summary == second.summary && first.history == second.history && first.figures == second.figures
+}
+
+fn twice_named(scenarios: &[Found]) -> Option<&str> {
+    let mut names: Vec<_> = scenarios.iter().map(|found| found.scenario.name.as_str()).collect();
+    names.sort_unstable();
+    names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+}
+
+fn repeat_command(arguments: &Arguments, path: &std::path::Path) -> String {
+    let mut words = vec!["run".to_owned(), quote(&path.display().to_string())];
+    words.extend(["--seed".to_owned(), arguments.seed.to_string()]);
+    for set in &arguments.set {
+        words.extend(["--set".to_owned(), quote(set)]);
+    }
+    if let Some(defect) = arguments.defect {
+        words.extend(["--defect".to_owned(), defect.to_string()]);
+    }
+    if arguments.out != std::path::Path::new("reports/runs") {
+        words.extend(["--out".to_owned(), quote(&arguments.out.display().to_string())]);
+    }
+    words.join(" ")
+}
+
+/// Colour on a terminal, unless NO_COLOR asks for none.
+fn colour() -> bool {
+    use std::io::IsTerminal as _;
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}

@@ -1,0 +1,109 @@
+//! `p2psim zoo`.
+
+use clap::Args;
+
+use super::stopwatch::Stopwatch;
+use super::{Format, INVALID, complain, program, say};
+use crate::verdict::Verdict;
+use crate::zoo::hunt::{Hunt, healthy, hunt};
+use crate::zoo::{ENTRIES, Entry, entry};
+
+/// Plant defects in the core and show that the checks catch them.
+///
+/// Each entry is hunted seed after seed until a property that it breaks fails; the healthy core runs
+/// beside it at the same seeds and must be silent.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Numbers of entries; all when absent.
+    numbers: Vec<u32>,
+    /// First seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Seeds tried for each entry, at most its own budget.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// Also run the healthy core over so many seeds of every entry's scenario: there must be no finding.
+    #[arg(long, default_value_t = 0, value_name = "SEEDS")]
+    healthy: u64,
+    /// How results are shown.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    let mut entries: Vec<&Entry> = Vec::new();
+    for number in &arguments.numbers {
+        match entry(*number) {
+            Some(entry) => entries.push(entry),
+            None => {
+                complain(&format!(
+                    "error: the zoo has no entry {number}\n  = help: `p2psim list --zoo` shows them"
+                ));
+                return INVALID;
+            }
+        }
+    }
+    if entries.is_empty() {
+        entries.extend(&ENTRIES);
+    }
+    let mut verdict = Verdict::Pass;
+    let mut hunts = Vec::new();
+    for entry in entries {
+        let stopwatch = Stopwatch::start();
+        let mut hunt = match hunt(entry, arguments.seed, arguments.seeds) {
+            Ok(hunt) => hunt,
+            Err(message) => {
+                complain(&message);
+                return INVALID;
+            }
+        };
+        match healthy(entry, arguments.seed, arguments.healthy) {
+            Ok(findings) => hunt.healthy_findings.extend(findings),
+            Err(message) => {
+                complain(&message);
+                return INVALID;
+            }
+        }
+        verdict = verdict.and(hunt.verdict());
+        if arguments.format == Format::Text {
+            show(entry, &hunt, stopwatch.seconds());
+        }
+        hunts.push(hunt);
+    }
+    match arguments.format {
+        Format::Json => say(&serde_json::to_string_pretty(&hunts).unwrap_or_default()),
+        Format::Text => {
+            let caught = hunts.iter().filter(|hunt| hunt.verdict() == Verdict::Pass).count();
+            say(&format!("{caught} of {} entries caught with the healthy core silent", hunts.len()));
+            if let Some(missed) = hunts.iter().find(|hunt| hunt.verdict() != Verdict::Pass) {
+                say("repeat with:");
+                say(&format!(
+                    "{} zoo {} --seed {} --seeds {} --healthy {}",
+                    program(),
+                    missed.number,
+                    arguments.seed,
+                    arguments.seeds,
+                    arguments.healthy
+                ));
+            }
+        }
+    }
+    verdict.exit_code()
+}
+
+fn show(entry: &Entry, hunt: &Hunt, seconds: f64) {
+    say(&format!("{:4} {} ({})", entry.number, entry.name, entry.case));
+    match hunt.caught_at_seed {
+        Some(seed) => say(&format!(
+            "     caught by {} at seed {seed}, {} seed{} tried, {seconds:.2} s\n     {}",
+            hunt.caught_by.join(", "),
+            hunt.seeds,
+            if hunt.seeds == 1 { "" } else { "s" },
+            hunt.finding.as_deref().unwrap_or("")
+        )),
+        None => say(&format!("     NOT CAUGHT in {} seeds, {seconds:.2} s", hunt.seeds)),
+    }
+    for finding in hunt.healthy_findings.iter().take(5) {
+        say(&format!("     THE HEALTHY CORE FAILED: {finding}"));
+    }
+}

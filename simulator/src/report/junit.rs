@@ -1,0 +1,76 @@
+//! JUnit XML, as the test pages of GitLab, GitHub and Jenkins read it.
+//!
+//! A scenario is a suite; each property that it demands and each threshold is a case. Cases of
+//! different seeds differ in their class, `<scenario>.seed-<seed>`, because the servers know a case
+//! by class and name. A violation is a failure. A verdict of unknown is an error: the run could not
+//! decide, its exit code is 3, and a page that shows it as skipped would look green. What the
+//! scenario does not demand is no case. There are no times: the same run gives the same bytes.
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use super::facts;
+use crate::run::{Summary, Threshold};
+use crate::verdict::{Judgement, Verdict};
+
+/// The XML of some runs, each with the command that repeats it; a missing command is left out.
+pub fn render(summaries: &[Summary], repeat: &[String]) -> String {
+    let mut suites: Vec<TestSuite> = Vec::new();
+    for (number, summary) in summaries.iter().enumerate() {
+        let place = suites.iter().position(|suite| suite.name.as_str() == summary.scenario);
+        let place = place.unwrap_or_else(|| {
+            suites.push(TestSuite::new(summary.scenario.as_str()));
+            suites.len() - 1
+        });
+        suites[place].add_test_cases(cases(summary, repeat.get(number).map_or("", String::as_str)));
+    }
+    let mut report = Report::new("p2psim");
+    report.add_test_suites(suites);
+    // Writing to memory does not fail.
+    report.to_string().unwrap_or_else(|error| unreachable!("{error}"))
+}
+
+fn cases(summary: &Summary, repeat: &str) -> Vec<TestCase> {
+    let defect = summary.defect.map(|number| format!("-defect-{number}")).unwrap_or_default();
+    let class = format!("{}.seed-{}{defect}", summary.scenario, summary.seed);
+    let case = |name: String, verdict: Verdict, message: String, details: String| {
+        let details = if repeat.is_empty() { details } else { format!("{details}repeat: {repeat}\n") };
+        let status = match verdict {
+            Verdict::Pass => TestCaseStatus::success(),
+            Verdict::Fail => trouble(NonSuccessKind::Failure, "violated", message, details),
+            Verdict::Unknown => trouble(NonSuccessKind::Error, "unknown", message, details),
+        };
+        let mut case = TestCase::new(name, status);
+        case.set_classname(class.as_str());
+        case
+    };
+    let properties = summary.properties.iter().filter(|judgement| judgement.demanded).map(|judgement| {
+        case(facts::property(judgement), judgement.verdict, message(judgement), details(judgement))
+    });
+    let thresholds = summary.thresholds.iter().map(|threshold| {
+        let Threshold { figure, bound, actual, verdict } = threshold;
+        case(format!("threshold: {figure}"), *verdict, format!("{actual}, {bound}"), String::new())
+    });
+    properties.chain(thresholds).collect()
+}
+
+fn trouble(kind: NonSuccessKind, what: &str, message: String, details: String) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_type(what).set_message(facts::plain(&message)).set_description(details);
+    status
+}
+
+/// One line: the first finding, or why it is unknown.
+fn message(judgement: &Judgement) -> String {
+    let first = judgement.findings.first().map(|finding| finding.message.clone());
+    first.unwrap_or_else(|| judgement.basis.clone())
+}
+
+fn details(judgement: &Judgement) -> String {
+    let count = judgement.violations;
+    let mut out = format!("{}; {count} violation{}\n", judgement.basis, if count == 1 { "" } else { "s" });
+    for finding in &judgement.findings {
+        let op = finding.op.map(|op| format!(", operation {op}")).unwrap_or_default();
+        out += &format!("at {}{op}: {}\n", facts::moment(finding.at_us), finding.message);
+    }
+    out
+}
