@@ -89,10 +89,9 @@ CREATE TABLE IF NOT EXISTS p2p_sync.session_sequences (
 -- `p_owners` holds whose state an operation replaces, NULL for an event.
 --
 -- Needs READ COMMITTED: what is read after a wait for a lock must be what the lock's former holder left.
--- Locks are taken in the order session_sequences, states, operations, and within each in the order of the
--- key, so batches that overlap wait for each other and do not deadlock, but for two cases, which fail and
--- are to be called again: the first operations of one session arriving through several servers at once
--- (deadlock_detected), and one name used for two maps or types at once (unique_violation).
+-- Rows are made in session_sequences, then locked there, then in states, then made in operations, each time in
+-- the order of the key: batches that overlap wait for each other and do not deadlock. One case fails and is to
+-- be called again: one name used for two maps or types at once (unique_violation).
 --
 -- Table look-ups are correlated subqueries on purpose: whatever the statistics of a table that has just
 -- filled, no plan can choose to scan it.
@@ -162,6 +161,20 @@ BEGIN
     END IF;
 
     LOOP
+        -- Missing rows are made before any lock is taken: who waits for another's new row must not hold what
+        -- that other one is about to lock.
+        INSERT INTO p2p_sync.session_sequences (account_id, incarnation, data_type, map_name, last_sequence)
+        SELECT DISTINCT g.account_id, g.incarnation, g.data_type, g.map_name COLLATE "C", 0
+        FROM unnest(p_accounts, p_incarnations, p_types, p_maps)
+            AS g (account_id, incarnation, data_type, map_name)
+        WHERE NOT EXISTS (
+            SELECT FROM p2p_sync.session_sequences AS s
+            WHERE s.account_id = g.account_id AND s.incarnation = g.incarnation
+                AND s.data_type = g.data_type AND s.map_name = g.map_name
+            OFFSET 0
+        )
+        ORDER BY 1, 2, 3, 4
+        ON CONFLICT DO NOTHING;
         SELECT count(*), count(s.locked) INTO v_groups, v_locked
         FROM (
             SELECT DISTINCT g.account_id, g.incarnation, g.data_type, g.map_name COLLATE "C" AS map_name
@@ -176,13 +189,8 @@ BEGIN
                 AND s.data_type = k.data_type AND s.map_name = k.map_name
             FOR UPDATE
         ) AS s ON true;
+        -- Fewer only when a clean-up has just removed one.
         EXIT WHEN v_groups = v_locked;
-        INSERT INTO p2p_sync.session_sequences (account_id, incarnation, data_type, map_name, last_sequence)
-        SELECT DISTINCT g.account_id, g.incarnation, g.data_type, g.map_name COLLATE "C", 0
-        FROM unnest(p_accounts, p_incarnations, p_types, p_maps)
-            AS g (account_id, incarnation, data_type, map_name)
-        ORDER BY 1, 2, 3, 4
-        ON CONFLICT DO NOTHING;
     END LOOP;
 
     RETURN QUERY
