@@ -33,10 +33,25 @@ pub struct OpRef {
 pub struct WireId {
     /// The account.
     pub account: u32,
-    /// The session's life.
+    /// The session's life; 16 hex digits in JSON, as on the wire.
+    #[serde(with = "hex")]
     pub incarnation: u64,
     /// Counts the operations of that life.
     pub counter: u64,
+}
+
+/// 64 bits as 16 hex digits: many readers of JSON lose digits of integers above 2^53.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{number:016x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u64::from_str_radix(&text, 16).map_err(serde::de::Error::custom)
+    }
 }
 
 /// Names a state: `MAP_STATE/0/prontera` is type, owner (0 for the map's own) and map.
@@ -230,6 +245,7 @@ pub enum What {
         /// The account.
         account: u32,
         /// The session's life.
+        #[serde(with = "hex")]
         incarnation: u64,
         /// Counters, as inclusive runs.
         applied: Vec<(u64, u64)>,

@@ -26,7 +26,7 @@ pub struct Latencies {
 pub struct Lane {
     corrected: Histogram<u64>,
     uncorrected: Histogram<u64>,
-    /// Operations that ended at their deadline and whose reply has not come.
+    /// Operations that ended at their deadline or after their last attempt and whose reply has not come.
     awaited: u64,
 }
 
@@ -74,13 +74,12 @@ impl Latencies {
             What::Finished { critical, end, intended_us, sent_us, .. } => {
                 let lane = self.lane(*critical);
                 match end {
-                    // Answered by the server, or known to need no answer.
-                    End::Done | End::Rejected | End::Superseded => {
+                    End::Done => {
                         lane.record(event.at_us - intended_us, sent_us.map(|sent| event.at_us - sent));
                     }
-                    End::DeadlineExceeded => lane.awaited += 1,
-                    // Results that measure nothing.
-                    End::Failed | End::Displaced | End::ShutDown => {}
+                    End::DeadlineExceeded | End::Failed => lane.awaited += 1,
+                    // Ends that measure nothing; each has its count.
+                    End::Rejected | End::Superseded | End::Displaced | End::ShutDown => {}
                 }
             }
             What::Late { critical, intended_us, sent_us, .. } => {

@@ -39,9 +39,44 @@ pub struct OperationId {
     pub counter: u64,
 }
 
+impl OperationId {
+    /// Bytes of the longest text form.
+    pub const TEXT_BYTES_MAX: usize = 10 + 1 + 16 + 1 + 20;
+
+    /// The text form, written into `buffer`. Each message holds it several times, and formatting
+    /// machinery would cost as much as a block cipher.
+    pub fn text<'a>(&self, buffer: &'a mut [u8; Self::TEXT_BYTES_MAX]) -> &'a str {
+        let mut at = decimal_before(buffer, Self::TEXT_BYTES_MAX, self.counter);
+        at -= 1;
+        buffer[at] = b'-';
+        for nibble in 0..16 {
+            at -= 1;
+            buffer[at] = b"0123456789abcdef"[(self.incarnation.0 >> (4 * nibble) & 0xf) as usize];
+        }
+        at -= 1;
+        buffer[at] = b'-';
+        at = decimal_before(buffer, at, u64::from(self.account.0));
+        // Digits and hyphens only.
+        std::str::from_utf8(&buffer[at..]).unwrap_or_default()
+    }
+}
+
+/// Writes the number so that it ends before `end`, and says where it begins.
+fn decimal_before(buffer: &mut [u8], end: usize, mut number: u64) -> usize {
+    let mut at = end;
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return at;
+        }
+    }
+}
+
 impl fmt::Display for OperationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.account, self.incarnation, self.counter)
+        f.pad(self.text(&mut [0; Self::TEXT_BYTES_MAX]))
     }
 }
 
@@ -124,6 +159,14 @@ mod tests {
         let id = OperationId { account: AccountId(7), incarnation: Incarnation(0xab), counter: 3 };
         assert_eq!(id.to_string(), "7-00000000000000ab-3");
         assert_eq!("7-00000000000000ab-3".parse(), Ok(id));
+        let longest = OperationId {
+            account: AccountId(u32::MAX),
+            incarnation: Incarnation(u64::MAX),
+            counter: u64::MAX,
+        };
+        assert_eq!(longest.to_string(), "4294967295-ffffffffffffffff-18446744073709551615");
+        let zero = OperationId { account: AccountId(0), incarnation: Incarnation(0), counter: 0 };
+        assert_eq!(zero.to_string(), "0-0000000000000000-0");
         for wrong in [
             "",
             "7",

@@ -67,6 +67,8 @@ pub const REQUEST_TIMEOUT: Span = Span::from_secs(10);
 pub const BACKOFF_MIN: Span = Span::from_ms(50);
 /// Longest back-off.
 pub const BACKOFF_MAX: Span = Span::from_secs(5);
+/// Longest `Retry-After` that a session honours.
+pub const RETRY_AFTER_MAX: Span = Span::from_secs(30);
 /// How far ahead of the server's clock a retention of de-duplication reaches, in freshness windows:
 /// one for a clock that runs behind, one for a clock that runs ahead.
 pub const DEDUPLICATION_WINDOWS: u64 = 2;

@@ -165,6 +165,7 @@ pub struct StatePayload<'a> {
 impl Request {
     /// Appends the body's JSON text.
     pub fn write(&self, out: &mut Vec<u8>) {
+        let mut id = [0; OperationId::TEXT_BYTES_MAX];
         let body = RequestBody {
             kind: self.kind,
             data_type: u64::from(self.data_type.wire()),
@@ -172,7 +173,7 @@ impl Request {
             map_name: self.map.as_str().into(),
             data: (&*self.data).into(),
             timestamp: self.timestamp.as_ms(),
-            operation_id: self.operation.to_string().into(),
+            operation_id: self.operation.text(&mut id).into(),
             is_critical: self.critical,
             sequence: self.sequence,
         };
@@ -210,11 +211,12 @@ impl Reply {
             _ => None,
         };
         let rejection = self.result.as_ref().err();
+        let mut id = [0; OperationId::TEXT_BYTES_MAX];
         let body = ReplyBody {
             success: rejection.is_none(),
             error_message: rejection.map(|r| (&*r.message).into()),
             error_code: rejection.map(|r| r.code),
-            operation_id: self.operation.to_string().into(),
+            operation_id: self.operation.text(&mut id).into(),
             payload,
             server_time: self.server_time.as_ms(),
         };

@@ -263,11 +263,11 @@ fn replies_wait_for_the_database_and_are_bound_to_their_operation() {
 }
 
 #[test]
-fn a_duplicate_is_answered_as_the_first_time_and_neither_cached_nor_published_again() {
+fn a_duplicate_is_answered_as_the_first_time_and_the_cache_is_told_again() {
     let mut main = plain();
     main.asks(1, critical(write(1)), "store 0 apply [1]");
     let again = |applied: Applied| Ok(StoreReply::Applied(vec![Applied { duplicate: true, ..applied }]));
-    main.stored(0, again(fresh(1)), "1: done");
+    main.stored(0, again(fresh(1)), "refresh [PLAYER_DATA/1/m=1!], 1: done");
     let out_of_order = Applied { verdict: Verdict::OutOfOrder { last: 4 }, duplicate: false };
     main.asks(2, write(2), "store 1 apply [2]");
     main.stored(1, Ok(StoreReply::Applied(vec![out_of_order])), "2: out_of_order");

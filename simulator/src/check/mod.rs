@@ -26,7 +26,7 @@ pub trait Check {
     fn observe(&mut self, event: &Event, findings: &mut Findings);
 
     /// Called once after the last event. Says how much was looked at.
-    fn finish(&mut self, findings: &mut Findings) -> String;
+    fn finish(&mut self, findings: &mut Findings) -> Basis;
 }
 
 /// A property: its id, its name, and what a check of it needs to see.
@@ -61,6 +61,21 @@ impl Findings {
     /// How many there are.
     pub fn count(&self) -> u64 {
         self.count
+    }
+}
+
+/// How much a check looked at: nothing at all decides nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Basis {
+    /// How many.
+    pub count: u64,
+    /// Of what, in words that begin with the number.
+    pub words: String,
+}
+
+impl Basis {
+    fn new(count: u64, of_what: &str) -> Self {
+        Self { count, words: format!("{count} {of_what}") }
     }
 }
 
@@ -139,13 +154,17 @@ impl Jury {
 impl Seat {
     fn finish(mut self, observable: &[Kind], demanded: &[String]) -> Judgement {
         let blind: Vec<_> = self.property.needs.iter().filter(|kind| !observable.contains(kind)).collect();
-        let mut basis = self.check.finish(&mut self.findings);
-        let verdict = match (self.findings.count, blind.is_empty()) {
-            (0, true) => Verdict::Pass,
-            (0, false) => {
+        let Basis { count, words: mut basis } = self.check.finish(&mut self.findings);
+        let verdict = match (self.findings.count, blind.is_empty(), count) {
+            (0, false, _) => {
                 basis = format!("this rig cannot observe {blind:?}");
                 Verdict::Unknown
             }
+            (0, true, 0) => {
+                basis += ": nothing to judge by";
+                Verdict::Unknown
+            }
+            (0, true, _) => Verdict::Pass,
             _ => Verdict::Fail,
         };
         Judgement {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 use sync_core::range_set::RangeSet;
 
-use super::{Check, Findings, Property};
+use super::{Basis, Check, Findings, Property};
 use crate::history::{End, Event, Kind, OpRef, StateName, What, WireId};
 
 #[derive(Default)]
@@ -69,7 +69,7 @@ impl Check for Acknowledged {
         }
     }
 
-    fn finish(&mut self, findings: &mut Findings) -> String {
+    fn finish(&mut self, findings: &mut Findings) -> Basis {
         let acknowledged: BTreeMap<_, _> = self.acknowledged.drain().collect();
         for ((account, incarnation), acknowledged) in &acknowledged {
             let nothing = RangeSet::default();
@@ -88,7 +88,7 @@ impl Check for Acknowledged {
                 format!("{key} had version {version} by operation {op} and is not in the database at the end")
             });
         }
-        format!("{} acknowledged writes looked for at the end", self.writes)
+        Basis::new(self.writes, "acknowledged writes looked for at the end")
     }
 }
 

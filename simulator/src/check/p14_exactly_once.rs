@@ -6,7 +6,7 @@
 use rustc_hash::FxHashMap;
 use sync_core::range_set::RangeSet;
 
-use super::{Check, Findings, Property};
+use super::{Basis, Check, Findings, Property};
 use crate::history::{Event, Kind, What};
 
 #[derive(Default)]
@@ -62,8 +62,8 @@ impl Check for ExactlyOnce {
         }
     }
 
-    fn finish(&mut self, _: &mut Findings) -> String {
-        format!("{} effects told apart", self.applied)
+    fn finish(&mut self, _: &mut Findings) -> Basis {
+        Basis::new(self.applied, "effects told apart")
     }
 }
 

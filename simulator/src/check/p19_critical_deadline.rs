@@ -1,11 +1,11 @@
 //! P19: critical operations have their result within the critical timeout.
 //!
 //! Counted from the moment the workload intended the operation, so that a generator that falls behind
-//! cannot hide a miss (coordinated omission). Operations that were unsent, refused, displaced or
-//! timed out are misses. Two things fail whatever share of misses is allowed: success reported after
+//! cannot hide a miss (coordinated omission). Operations that were unsent, refused, rejected,
+//! displaced or timed out are misses. Two things fail whatever share of misses is allowed: success reported after
 //! the timeout, and a result that comes later than the deadline.
 
-use super::{Check, Findings, Property, Terms};
+use super::{Basis, Check, Findings, Property, Terms};
 use crate::history::{End, Event, Kind, OpRef, What};
 
 pub(super) struct CriticalDeadline {
@@ -72,13 +72,13 @@ impl Check for CriticalDeadline {
                     });
                 }
                 let latency = at_us - intended_us;
-                // A host that died takes its operations with it; that is no verdict on the deadline.
-                if *end == End::ShutDown {
+                // A host that died takes its operations with it, and a newer value of the same state
+                // takes the place of one that had not left: neither says anything of the deadline.
+                if matches!(end, End::ShutDown | End::Superseded) {
                     return;
                 }
                 self.judged += 1;
-                let answered = matches!(end, End::Done | End::Rejected | End::Superseded);
-                if !answered || latency > self.slowest_us {
+                if *end != End::Done || latency > self.slowest_us {
                     self.miss(at_us, *op, findings, || format!("{end:?} after {latency} us"));
                 }
             }
@@ -94,7 +94,7 @@ impl Check for CriticalDeadline {
         }
     }
 
-    fn finish(&mut self, findings: &mut Findings) -> String {
+    fn finish(&mut self, findings: &mut Findings) -> Basis {
         let allowed = u128::from(self.judged) * u128::from(self.miss_ppm_max) / 1_000_000;
         if u128::from(self.missed) > allowed
             && let Some((at_us, op, why)) = self.first_miss.take()
@@ -108,7 +108,7 @@ impl Check for CriticalDeadline {
                     )
                 });
         }
-        format!("{} critical operations, {} missed", self.judged, self.missed)
+        Basis::new(self.judged, &format!("critical operations, {} missed", self.missed))
     }
 }
 
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn results_in_time_pass() {
-        passes_at(check(0), vec![critical(499, End::Done), critical(500, End::Rejected)]);
+        passes_at(check(0), vec![critical(499, End::Done), critical(500, End::Done)]);
     }
 
     #[test]
@@ -147,6 +147,13 @@ mod tests {
         fails_at(check(0), history(), "missed 0 ms: DeadlineExceeded");
         fails_at(check(400_000), history(), "1 of 2 critical operations missed");
         passes_at(check(500_000), history());
+    }
+
+    #[test]
+    fn a_rejection_is_a_miss_and_a_replaced_value_is_not_judged() {
+        fails_at(check(0), vec![critical(1, End::Rejected)], "Rejected");
+        let half = vec![critical(1, End::Superseded), critical(500, End::DeadlineExceeded)];
+        fails_at(check(600_000), half, "1 of 1 critical operations missed");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, Findings, Property};
+use super::{Basis, Check, Findings, Property};
 use crate::history::{Event, Judgement, Kind, Way, What};
 
 #[derive(Default)]
@@ -46,8 +46,8 @@ impl Check for EnvelopeIntegrity {
         }
     }
 
-    fn finish(&mut self, _: &mut Findings) -> String {
-        format!("{} altered messages reached somebody", self.altered)
+    fn finish(&mut self, _: &mut Findings) -> Basis {
+        Basis::new(self.altered, "altered messages reached somebody")
     }
 }
 

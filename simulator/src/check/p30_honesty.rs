@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::{Check, Findings, Property};
+use super::{Basis, Check, Findings, Property};
 use crate::history::{Event, Kind, What};
 
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl Check for Honesty {
         }
     }
 
-    fn finish(&mut self, findings: &mut Findings) -> String {
+    fn finish(&mut self, findings: &mut Findings) -> Basis {
         let left: BTreeMap<_, _> = self.hosts.drain().collect();
         for (host, tally) in &left {
             findings.add(0, None, || {
@@ -95,7 +95,7 @@ impl Check for Honesty {
                 format!("{asked} operations were asked, {ended} ended and {open} are reported open")
             });
         }
-        format!("{} planned arrivals recounted", self.planned)
+        Basis::new(self.planned, "planned arrivals recounted")
     }
 }
 

@@ -1,12 +1,14 @@
 //! `p2psim replay`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use sync_core::diagnostic::Diagnostic;
 
 use super::run::{Job, Output, carry_out_all};
 use super::{Format, INVALID, complain, files, quote};
 use crate::plan::Plan;
+use crate::zoo;
 
 /// Carry out a plan again.
 ///
@@ -23,7 +25,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     pub(super) print: bool,
     /// Folder below which the run gets a folder of its own.
-    #[arg(long, value_name = "FOLDER", default_value = "reports/runs/replay")]
+    #[arg(long, value_name = "FOLDER", default_value = OUT)]
     pub(super) out: PathBuf,
     /// How results are shown.
     #[arg(long, value_enum, default_value_t)]
@@ -48,6 +50,11 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             return INVALID;
         }
     };
+    if let Some(defect) = plan.defect.filter(|defect| zoo::entry(*defect).is_none()) {
+        let message = format!("no planted defect has the number {defect}");
+        complain(&format!("{}\n", Diagnostic::file_error(&name, message, "`p2psim list --zoo` shows them")));
+        return INVALID;
+    }
     if arguments.expand {
         plan = plan.expand();
     }
@@ -59,6 +66,9 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     if arguments.expand {
         repeat += " --expand";
     }
+    if arguments.out != Path::new(OUT) {
+        repeat += &format!(" --out {}", quote(&arguments.out.display().to_string()));
+    }
     let output = Output {
         out: &arguments.out,
         format: arguments.format,
@@ -68,3 +78,6 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     };
     carry_out_all(vec![Job { plan, repeat }], &output)
 }
+
+/// Replays lie apart from the runs that they repeat.
+const OUT: &str = "reports/runs/replay";

@@ -190,7 +190,10 @@ fn finish(
 }
 
 fn same(first: &RunResult, second: &RunResult) -> bool {
-    first.summary == second.summary && first.history == second.history && first.figures == second.figures
+    first.summary == second.summary
+        && first.history == second.history
+        && first.figures == second.figures
+        && first.latencies.to_hgrm() == second.latencies.to_hgrm()
 }
 
 fn twice_named(scenarios: &[Found]) -> Option<&str> {

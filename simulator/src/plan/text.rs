@@ -15,18 +15,25 @@
 //! The world is a scenario's YAML without workload and faults. Lines that are empty or start with
 //! `#` do not count outside the world.
 
+use std::collections::BTreeSet;
+
 use serde::de::DeserializeOwned;
 use sync_core::diagnostic::{Diagnostic, Severity};
 
 use super::{Action, Ask, Plan};
+use crate::arrivals::TICKET_STREAM_BIT;
 use crate::history::OpRef;
+use crate::scenario::MIX_BYTES;
 use crate::scenario::model::Scenario;
 
 /// Why a text is not a plan.
 pub type PlanError = Vec<Diagnostic>;
 
 const HEAD: &str = "p2psim plan 1";
-const FILE_BYTES_MAX: usize = 1 << 30;
+/// Workloads count from 0 and are part of their operations' names and ranks.
+const WORKLOADS_MAX: u32 = 1 << 16;
+/// Keeps the actions within what the kernel can tell apart.
+const FILE_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 impl Plan {
     /// The text form.
@@ -76,6 +83,8 @@ impl Reader<'_> {
         let mut world = String::new();
         let mut world_line = None;
         let mut actions = Vec::new();
+        // Where each action stands.
+        let mut places = Vec::new();
         let mut section = "";
         for (number, line) in (1..).zip(self.text.lines()) {
             if number == 1 {
@@ -96,6 +105,16 @@ impl Reader<'_> {
                 continue;
             }
             match (section, indented, trimmed.split_once(' ').unwrap_or((trimmed, ""))) {
+                (_, false, (word @ ("seed" | "defect"), _))
+                    if (word == "seed" && seed.is_some()) || (word == "defect" && defect.is_some()) =>
+                {
+                    return Err(self.at(
+                        number,
+                        line,
+                        "the plan says this twice",
+                        "keep one of the two lines",
+                    ));
+                }
                 (_, false, ("seed", value)) => {
                     seed = Some(value.parse().map_err(|_| {
                         self.at(number, line, "a seed is a whole number below 2^64", "write `seed 42`")
@@ -107,12 +126,15 @@ impl Reader<'_> {
                             number,
                             line,
                             "a defect is a number of the zoo",
-                            "`p2psim zoo --list` shows them",
+                            "`p2psim list --zoo` shows them",
                         )
                     })?);
                 }
                 (_, false, ("world" | "actions", "")) => section = trimmed,
-                ("actions", true, (word, rest)) => actions.push(self.action(number, line, word, rest)?),
+                ("actions", true, (word, rest)) => {
+                    actions.push(self.action(number, line, word, rest)?);
+                    places.push((number, line));
+                }
                 _ => {
                     return Err(self.at(
                         number,
@@ -132,6 +154,7 @@ impl Reader<'_> {
             found.into_iter().map(|d| shift(d, world_line - 1)).collect::<Vec<_>>()
         })?;
         let plan = Plan { seed: seed.ok_or_else(|| missing("seed"))?, defect, world, actions };
+        self.names(&plan, &places)?;
         self.check(&plan)?;
         Ok(plan)
     }
@@ -180,6 +203,48 @@ impl Reader<'_> {
         })
     }
 
+    /// Each action has a name of its own, by which everything about it is drawn, and each operation
+    /// fits the world.
+    fn names(&self, plan: &Plan, places: &[(usize, &str)]) -> Result<(), PlanError> {
+        let mut generators = BTreeSet::new();
+        let mut faults = BTreeSet::new();
+        let mut asks = BTreeSet::new();
+        for (action, (number, line)) in plan.actions.iter().zip(places) {
+            let refuse = |message: String, help: &str| Err(self.at(*number, line, &message, help));
+            let own = match action {
+                Action::Generate(name, _) if *name >= WORKLOADS_MAX => {
+                    let message = format!("w{name} is too great a number for a workload");
+                    return refuse(message, &format!("write a number below {WORKLOADS_MAX}"));
+                }
+                Action::Generate(name, _) => generators.insert(*name),
+                Action::Inject(name, _) => faults.insert(*name),
+                Action::Ask(ask) => {
+                    if let Some((message, help)) = misfit(ask, &plan.world) {
+                        return refuse(message, &help);
+                    }
+                    asks.insert(ask.op)
+                }
+            };
+            if !own {
+                return refuse("two actions have this name".to_owned(), "give each a name of its own");
+            }
+        }
+        for (action, (number, line)) in plan.actions.iter().zip(places) {
+            let Action::Ask(Ask { op, .. }) = action else { continue };
+            let stream = op.ticket >> TICKET_STREAM_BIT;
+            if u32::try_from(stream).is_ok_and(|stream| generators.contains(&stream)) {
+                let message = format!("two actions may have the name {op}: w{stream} generates such names");
+                return Err(self.at(
+                    *number,
+                    line,
+                    &message,
+                    "write the generator out with `replay --expand --print`",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// What the parts cannot say alone: the actions have to fit the world.
     fn check(&self, plan: &Plan) -> Result<(), PlanError> {
         let mut whole = plan.world.clone();
@@ -192,19 +257,8 @@ impl Reader<'_> {
                     whole.workload.push(workload);
                 }
                 Action::Inject(_, fault) => whole.faults.push(fault.clone()),
-                Action::Ask(ask) => {
-                    if ask.op.host >= plan.world.topology.hosts {
-                        let message = format!(
-                            "operation {} is of a host that the world does not have ({} hosts, from 0)",
-                            ask.op, plan.world.topology.hosts
-                        );
-                        return Err(vec![Diagnostic::file_error(
-                            self.file_name,
-                            message,
-                            "lower the host's number",
-                        )]);
-                    }
-                }
+                // Looked at one by one, where they stand.
+                Action::Ask(_) => {}
             }
         }
         Scenario::parse("plan", whole.to_yaml().as_bytes()).map(drop).map_err(|found| {
@@ -228,6 +282,27 @@ impl Reader<'_> {
             Diagnostic::at(Severity::Error, self.file_name, self.text, number, column, width, message)
                 .with_help(help),
         ]
+    }
+}
+
+/// What is wrong with an operation in this world, and the remedy.
+fn misfit(Ask { op, at_us, entry }: &Ask, world: &Scenario) -> Option<(String, String)> {
+    let (hosts, end_us) = (world.topology.hosts, world.duration.span().as_us());
+    if op.host >= hosts {
+        let message =
+            format!("operation {op} is of a host that the world does not have ({hosts} hosts, from 0)");
+        Some((message, "lower the host's number".to_owned()))
+    } else if op.ticket >> TICKET_STREAM_BIT >= u64::from(WORKLOADS_MAX) {
+        let message = format!("operation {op} has too great a ticket");
+        Some((message, format!("write a ticket below {}", u64::from(WORKLOADS_MAX) << TICKET_STREAM_BIT)))
+    } else if *at_us >= end_us {
+        let message = format!("operation {op} comes after the end of the scenario");
+        Some((message, format!("write a moment before {end_us}us, the world's `duration`")))
+    } else if !MIX_BYTES.contains(&entry.bytes) {
+        let message = format!("`bytes` is {} here", entry.bytes);
+        Some((message, format!("write {} to {}", MIX_BYTES.start(), MIX_BYTES.end())))
+    } else {
+        None
     }
 }
 

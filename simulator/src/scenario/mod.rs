@@ -20,6 +20,7 @@ mod validate;
 pub use init::{TEMPLATES, template};
 pub use model::*;
 pub use schema::schema_json;
+pub(crate) use validate::MIX_BYTES;
 pub use validate::known_properties;
 
 use sync_core::diagnostic::{Diagnostic, Severity};

@@ -192,7 +192,7 @@ impl Rules<'_> {
 
     fn mix_entry(&mut self, path: &str, entry: &MixEntry) {
         self.range(&format!("{path}.weight"), entry.weight, 1..=1_000_000);
-        self.range(&format!("{path}.bytes"), entry.bytes, 32..=1_000_000);
+        self.range(&format!("{path}.bytes"), entry.bytes, MIX_BYTES);
     }
 
     fn hosts(&mut self, path: &str, hosts: &HostSet) {
@@ -341,6 +341,8 @@ const DAY: Length = Length::from_ms(86_400_000);
 const HOSTS_MAX: u32 = 100_000;
 const MAPS_MAX: u32 = 100_000;
 const NAME_BYTES_MAX: usize = 64;
+/// Bytes of an operation's value: room for its name, and within what a server takes.
+pub(crate) const MIX_BYTES: RangeInclusive<u32> = 32..=1_000_000;
 /// Of one workload: far more than a run of an hour can do.
 const OPERATIONS_MAX: u64 = 100_000_000;
 /// Must equal the registry of the checks.

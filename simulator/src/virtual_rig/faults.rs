@@ -17,7 +17,10 @@ impl<V: Variant, O: Observer> World<V, O> {
             Injection::Degrade(degrade) => self.network.degrade(number, degrade),
             Injection::Database(disturbance) => self.database.conditions.disturb(number, &disturbance),
             Injection::Cache(disturbance) => self.cache.conditions.disturb(number, &disturbance),
-            Injection::Crash(crash) => self.crash(&crash),
+            Injection::Crash(crash) => {
+                self.crashes.push(place);
+                self.crash(&crash);
+            }
             Injection::ClockStep(step) => {
                 for host in self.members(&step.hosts) {
                     self.hosts[host as usize].clock.step(step.by.as_us());
@@ -32,7 +35,10 @@ impl<V: Variant, O: Observer> World<V, O> {
             Injection::Partition(_) | Injection::Degrade(_) => self.network.heal(number),
             Injection::Database(_) => self.database.conditions.heal(number),
             Injection::Cache(_) => self.cache.conditions.heal(number),
-            Injection::Crash(crash) => self.restart(&crash),
+            Injection::Crash(crash) => {
+                self.crashes.retain(|other| *other != place);
+                self.restart(&crash);
+            }
             // A clock that jumped stays where it is.
             Injection::ClockStep(_) => {}
         }
@@ -60,8 +66,23 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
     }
 
+    /// Whether a crash that is still on holds down what the test recognises.
+    fn held_down(&self, test: impl Fn(&Crash) -> bool) -> bool {
+        self.crashes
+            .iter()
+            .any(|place| matches!(&self.faults[*place].1.inject, Injection::Crash(crash) if test(crash)))
+    }
+
     fn restart(&mut self, crash: &Crash) {
         match crash {
+            Crash::Hosts(hosts) => {
+                for host in self.members(hosts) {
+                    if !self.held_down(|other| matches!(other, Crash::Hosts(set) if holds(set, host))) {
+                        self.restart_host(host);
+                    }
+                }
+            }
+            same if self.held_down(|other| other == same) => {}
             Crash::MainServer => self.restart_server(),
             Crash::Database => {
                 self.database.conditions.restart();
@@ -71,7 +92,6 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.cache.conditions.restart();
                 self.observe(What::Restarted { node: "cache".to_owned() });
             }
-            Crash::Hosts(hosts) => self.members(hosts).into_iter().for_each(|host| self.restart_host(host)),
         }
     }
 

@@ -25,7 +25,7 @@ type Effect<V> = SessionEffect<<V as Variant>::Request>;
 /// A host of the world.
 pub(super) struct Host<V: Variant> {
     /// None while it is down.
-    session: Option<Box<HostSession<V>>>,
+    session: Option<HostSession<V>>,
     life: u32,
     pub(super) clock: NodeClock,
     /// World time of the wake-up that counts; others are stale.
@@ -39,6 +39,7 @@ struct Pending {
     intended_us: u64,
     asked_us: u64,
     sent_us: Option<u64>,
+    attempts: u32,
     critical: bool,
     writes: bool,
     /// It ended at its deadline: a late reply may still come.
@@ -80,7 +81,7 @@ impl<V: Variant> Host<V> {
             SimEntropy::new(draws, u64::from(host) + 1, self.life),
             variant.policy(),
         );
-        self.session = Some(Box::new(session));
+        self.session = Some(session);
     }
 
     /// Operations that have not ended.
@@ -112,6 +113,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             intended_us: now_us,
             asked_us: now_us,
             sent_us: None,
+            attempts: 0,
             critical,
             writes,
             ended: false,
@@ -130,6 +132,12 @@ impl<V: Variant, O: Observer> World<V, O> {
             priority: entry.priority,
         };
         self.tell_host(op.host, SessionInput::Ask(ask));
+    }
+
+    /// Attempts made at an operation; 0 when it has ended.
+    pub(super) fn attempts_at(&self, op: OpRef) -> u32 {
+        let pending = self.hosts.get(op.host as usize).and_then(|host| host.pending.get(&op.ticket));
+        pending.map_or(0, |pending| pending.attempts)
     }
 
     fn map_of(&self, host: u32) -> MapName {
@@ -252,6 +260,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let route = Route { host, life: node.life, token, ticket, attempt, copy: 0 };
         if let Some(pending) = node.pending.get_mut(&ticket) {
             pending.sent_us.get_or_insert(now_us);
+            pending.attempts = attempt;
         }
         let bytes = request.bytes();
         self.bytes_sent += bytes;

@@ -10,7 +10,7 @@ use sync_core::store::{StoreError, StoreReply, StoreRequest, Verdict};
 
 use super::clock::NodeClock;
 use super::host::Route;
-use super::services::{Fate, written_op};
+use super::services::{About, Fate, written_op};
 use super::variant::{Message, Variant};
 use super::world::{Answer, Happening, Observer, World};
 use crate::draw::SimEntropy;
@@ -58,7 +58,10 @@ impl<V: Variant, O: Observer> World<V, O> {
             return;
         }
         let token = Token(self.server.exchanges.insert(Exchange { route, altered }) as u64);
+        // Whatever the server asks for at once, it asks for this attempt.
+        self.serving = About::attempt(OpRef { host: route.host, ticket: route.ticket }, route.attempt);
         self.tell_server(ServerInput::Request { token, request });
+        self.serving = About::default();
         if altered && self.server.exchanges.contains(token.0 as usize) {
             // Neither refused nor answered: it went on to the database, so it was believed.
             self.observe_judged(route, Judgement::Accepted, true);
@@ -75,13 +78,17 @@ impl<V: Variant, O: Observer> World<V, O> {
 
     pub(super) fn store_answers(&mut self, life: u32, token: Token, answer: Result<StoreReply, StoreError>) {
         if life == self.server.life {
+            self.serving = self.reads.remove(&token).unwrap_or_default();
             self.tell_server(ServerInput::Stored { token, answer });
+            self.serving = About::default();
         }
     }
 
     pub(super) fn cache_answers(&mut self, life: u32, token: Token, answer: Result<CacheReply, CacheError>) {
         if life == self.server.life {
+            self.serving = self.reads.remove(&token).unwrap_or_default();
             self.tell_server(ServerInput::Cached { token, answer });
+            self.serving = About::default();
         }
     }
 
@@ -176,18 +183,26 @@ impl<V: Variant, O: Observer> World<V, O> {
         self.observe(What::Judged { way: Way::ToServer, op, altered, judgement });
     }
 
+    /// Names a write by the operation whose value it holds and the latest attempt at it. Not by the id
+    /// on the wire: its counter depends on what the host was asked before.
+    fn about_write(&self, data: Option<&str>) -> About {
+        data.and_then(written_op).map_or_else(About::default, |op| About::attempt(op, self.attempts_at(op)))
+    }
+
     fn ask_store(&mut self, token: Token, request: StoreRequest) {
         let now_us = self.queue.now_us();
         let about = match &request {
-            StoreRequest::ApplyBatch(operations) => operations
-                .first()
-                .and_then(|apply| written_op(&apply.data))
-                .map_or(0, |op| u64::from(op.host) << 48 ^ op.ticket),
-            StoreRequest::Load(key) => u64::from(key.owner.0) << 8 | u64::from(key.data_type.wire()),
-            StoreRequest::Purge { .. } => 0,
+            StoreRequest::ApplyBatch(operations) => {
+                self.about_write(operations.first().map(|apply| &*apply.data))
+            }
+            StoreRequest::Load(_) => {
+                self.reads.insert(token, self.serving);
+                self.serving
+            }
+            StoreRequest::Purge { .. } => About::moment(now_us),
         };
         let life = self.server.life;
-        match self.database.conditions.fate(about, now_us) {
+        match self.database.conditions.fate(about) {
             Fate::Commits(after_us) => {
                 let place = self.database.wait(token, request);
                 let store_life = self.database.conditions.life();
@@ -227,13 +242,16 @@ impl<V: Variant, O: Observer> World<V, O> {
     fn ask_cache(&mut self, token: Option<Token>, request: CacheRequest) {
         let now_us = self.queue.now_us();
         let about = match &request {
-            CacheRequest::Refresh { states, .. } => states
-                .first()
-                .map_or(0, |state| state.operation.counter << 20 ^ u64::from(state.operation.account.0)),
-            _ => 1,
+            CacheRequest::Refresh { states, .. } if self.serving == About::default() => {
+                self.about_write(states.first().map(|state| &*state.data))
+            }
+            _ => self.serving,
         };
+        if let Some(token) = token {
+            self.reads.insert(token, self.serving);
+        }
         let life = self.server.life;
-        match self.cache.conditions.fate(about, now_us) {
+        match self.cache.conditions.fate(about) {
             Fate::Commits(after_us) => {
                 let place = self.cache.wait(token, request);
                 let cache_life = self.cache.conditions.life();
@@ -267,6 +285,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
         self.server.life += 1;
         self.server.wake_us = u64::MAX;
+        self.reads.clear();
         self.observe(What::Crashed { node: "main server".to_owned() });
         let broken: Vec<_> =
             std::mem::take(&mut self.server.exchanges).into_iter().map(|(_, e)| e.route).collect();

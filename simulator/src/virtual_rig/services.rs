@@ -32,6 +32,25 @@ pub(super) struct Conditions {
 /// A fault that is on: its number, another latency, another share of failures.
 type Disturbed = (u32, Option<Sampler>, Option<u32>);
 
+/// Names a request to a service by the attempt that it serves; a batch by its first operation's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct About {
+    host: u64,
+    ordinal: u64,
+}
+
+impl About {
+    /// The latest attempt at an operation.
+    pub(super) fn attempt(op: OpRef, attempt: u32) -> Self {
+        Self { host: u64::from(op.host) + 1, ordinal: op.ticket << 8 | u64::from(attempt & 0xff) }
+    }
+
+    /// Work that serves no operation, told apart by its moment.
+    pub(super) fn moment(now_us: u64) -> Self {
+        Self { host: 0, ordinal: now_us }
+    }
+}
+
 /// What will become of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -64,17 +83,18 @@ impl Conditions {
         self.disturbed.retain(|(number, ..)| *number != fault);
     }
 
-    /// What will become of a request, named by what it is about and when it comes.
-    pub(super) fn fate(&self, about: u64, now_us: u64) -> Fate {
+    /// What will become of a request, named by what it is about: never by when it comes, which hangs on
+    /// what else happens.
+    pub(super) fn fate(&self, about: About) -> Fate {
         if !self.up {
             return Fate::Fails(self.answer_us);
         }
-        let ordinal = about.rotate_left(20) ^ now_us;
+        let (entity, ordinal) = (about.host << 8 | self.entity, about.ordinal);
         let latest = |pick: fn(&Disturbed) -> bool| self.disturbed.iter().rfind(|d| pick(d));
         let latency = latest(|d| d.1.is_some()).and_then(|d| d.1.as_ref()).unwrap_or(&self.latency);
         let failures = latest(|d| d.2.is_some()).and_then(|d| d.2).unwrap_or(self.failures_ppm);
-        let after_us = latency.at(self.draws.bits(Label::Commit, self.entity, ordinal));
-        if self.draws.hits(failures, Label::Failure, self.entity, ordinal) {
+        let after_us = latency.at(self.draws.bits(Label::Commit, entity, ordinal));
+        if self.draws.hits(failures, Label::Failure, entity, ordinal) {
             Fate::Fails(after_us + self.answer_us)
         } else {
             Fate::Commits(after_us)

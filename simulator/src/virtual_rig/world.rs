@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use sync_core::cache::{CacheError, CacheReply};
 use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::server::{Server, ServerEffect};
 use sync_core::host_sync::session::SessionEffect;
 use sync_core::host_sync::settings::{ServerSettings, SessionSettings};
 use sync_core::id::{MapName, Token};
+use sync_core::limits;
 use sync_core::store::{Content, StoreReply};
 use sync_core::time::Span;
 
@@ -19,7 +21,7 @@ use super::host::{Host, Route};
 use super::kernel::EventQueue;
 use super::main_server::MainServer;
 use super::network::Network;
-use super::services::{Cache, Database};
+use super::services::{About, Cache, Database};
 use super::variant::{Variant, WorldKeys};
 use crate::arrivals::{Generator, Stream, holds};
 use crate::check;
@@ -72,6 +74,11 @@ pub struct World<V: Variant, O: Observer> {
     /// Events in the queue that only wake somebody up.
     pub(super) idle_events: usize,
     pub(super) bytes_sent: u64,
+    /// What the server is at work for, and what its reads under way are for.
+    pub(super) serving: About,
+    pub(super) reads: FxHashMap<Token, About>,
+    /// Crashes that are on, by their place among the faults.
+    pub(super) crashes: Vec<usize>,
     /// Where values are put together.
     pub(super) value_text: String,
     pub(super) session_effects: Vec<SessionEffect<V::Request>>,
@@ -112,6 +119,9 @@ pub(super) enum Happening<V: Variant> {
     /// Something may be due at the server.
     WakeServer,
 }
+
+/// Bytes of an event of a world with modelled frames, the message in it included.
+pub const EVENT_BYTES: usize = size_of::<Happening<super::variant::Modelled>>();
 
 /// What comes back for an attempt.
 pub(super) enum Answer<V: Variant> {
@@ -156,6 +166,9 @@ impl<V: Variant, O: Observer> World<V, O> {
             open_operations: 0,
             idle_events: 0,
             bytes_sent: 0,
+            serving: About::default(),
+            reads: FxHashMap::default(),
+            crashes: Vec::new(),
             value_text: String::new(),
             session_effects: Vec::new(),
             server_effects: Vec::new(),
@@ -326,7 +339,8 @@ fn session_settings(scenario: &Scenario) -> SessionSettings {
         workers: hosts.worker_threads as usize,
         critical_slots: hosts.critical_slots as usize,
         // The harness keeps results itself; a session needs them for replies that come late.
-        results_kept: RESULTS_KEPT,
+        results_kept: (RESULTS_IN_ALL / scenario.topology.hosts as usize)
+            .clamp(RESULTS_MIN, limits::RESULTS_KEPT),
         ..SessionSettings::default()
     }
 }
@@ -371,5 +385,7 @@ fn ask_rank(ask: &Ask) -> u64 {
 const FAULT_RANK: u64 = 1 << 38;
 /// Healing comes last among what a plan does at a moment.
 const HEAL_RANK: u64 = (1 << 39) - 1;
-/// Results that a simulated session keeps.
-const RESULTS_KEPT: usize = 32;
+/// Results that all simulated sessions together keep, so that ten thousand hosts fit into memory.
+const RESULTS_IN_ALL: usize = 1_000_000;
+/// Results that each simulated session keeps at the least.
+const RESULTS_MIN: usize = 32;

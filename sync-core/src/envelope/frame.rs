@@ -11,7 +11,7 @@ use zeroize::Zeroize;
 
 use super::keys::{HostKey, KEY_BYTES, KeyId};
 use super::{EnvelopeError, Header};
-use crate::id::{AccountId, Incarnation, OperationId};
+use crate::id::{AccountId, OperationId};
 use crate::limits;
 
 /// Bytes of an initialisation vector.
@@ -25,8 +25,6 @@ pub const BLOCK_BYTES: usize = 16;
 const VERSION: u8 = 2;
 /// Version and length of the key id.
 const PREFIX_BYTES: usize = 2;
-/// Longest text of an operation id: account, 16 hex digits, counter, two hyphens.
-const OPERATION_ID_BYTES_MAX: usize = 10 + 1 + 16 + 1 + 20;
 /// Bytes of the additional authenticated data around the operation id.
 const AAD_FIXED_BYTES: usize = 1 + 4 + 2 + 1;
 
@@ -176,13 +174,13 @@ pub(super) fn decrypt(
 /// It follows the frame in the tag without a length between them. No other split of the same bytes is
 /// a frame and a header: the AAD starts with 0x00 or 0x01, which an operation id never contains.
 struct Aad {
-    bytes: [u8; AAD_FIXED_BYTES + OPERATION_ID_BYTES_MAX],
+    bytes: [u8; AAD_FIXED_BYTES + OperationId::TEXT_BYTES_MAX],
     len: usize,
 }
 
 impl Default for Aad {
     fn default() -> Self {
-        Self { bytes: [0; AAD_FIXED_BYTES + OPERATION_ID_BYTES_MAX], len: 0 }
+        Self { bytes: [0; AAD_FIXED_BYTES + OperationId::TEXT_BYTES_MAX], len: 0 }
     }
 }
 
@@ -193,7 +191,7 @@ impl Aad {
         self.push(&account.to_be_bytes());
         let length_at = self.len;
         self.push(&[0; 2]);
-        self.push_operation_id(operation);
+        self.push(operation.text(&mut [0; OperationId::TEXT_BYTES_MAX]).as_bytes());
         let id_bytes = u16::try_from(self.len - length_at - 2).unwrap_or(u16::MAX);
         self.bytes[length_at..length_at + 2].copy_from_slice(&id_bytes.to_be_bytes());
         self.push(&[u8::from(is_critical)]);
@@ -201,33 +199,6 @@ impl Aad {
 
     fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
-    }
-
-    /// The text of `Display`, without the formatting machinery: this is on the path of every frame.
-    fn push_operation_id(&mut self, operation: OperationId) {
-        let OperationId { account: AccountId(account), incarnation: Incarnation(incarnation), counter } =
-            operation;
-        self.push_decimal(account.into());
-        self.push(b"-");
-        for shift in (0..16).rev() {
-            self.push(&[b"0123456789abcdef"[(incarnation >> (4 * shift)) as usize & 0xf]]);
-        }
-        self.push(b"-");
-        self.push_decimal(counter);
-    }
-
-    fn push_decimal(&mut self, mut number: u64) {
-        let mut digits = [0; 20];
-        let mut first = digits.len();
-        loop {
-            first -= 1;
-            digits[first] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.push(&digits[first..]);
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -240,6 +211,7 @@ impl Aad {
 mod tests {
     use super::super::Direction;
     use super::*;
+    use crate::id::Incarnation;
     use proptest::prelude::*;
 
     fn expected_aad(header: &Header) -> Vec<u8> {
@@ -275,21 +247,6 @@ mod tests {
             let mut aad = Aad::default();
             aad.write(&header);
             prop_assert_eq!(aad.as_bytes(), expected_aad(&header));
-        }
-    }
-
-    #[test]
-    fn the_longest_and_shortest_operation_ids_fit() {
-        for (number, expected) in [(0, OPERATION_ID_BYTES_MAX - 28), (u64::MAX, OPERATION_ID_BYTES_MAX)] {
-            let operation = OperationId {
-                account: AccountId(number as u32),
-                incarnation: Incarnation(number),
-                counter: number,
-            };
-            let mut aad = Aad::default();
-            aad.push_operation_id(operation);
-            assert_eq!(aad.as_bytes(), operation.to_string().as_bytes());
-            assert_eq!(aad.len, expected);
         }
     }
 

@@ -400,7 +400,9 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         effects: &mut Vec<ServerEffect<C::Reply>>,
     ) {
         let fresh = operations.iter().zip(applied).filter_map(|(operation, answer)| match answer {
-            Applied { verdict: Verdict::Applied { version }, duplicate: false } => Some(Refresh {
+            // A duplicate too: its first answer may have been lost before the cache was told. The
+            // version keeps an old value from replacing a newer one, so telling again does no harm.
+            Applied { verdict: Verdict::Applied { version }, .. } => Some(Refresh {
                 key: operation.state_key()?,
                 version: *version,
                 data: Arc::clone(&operation.data),

@@ -36,7 +36,8 @@ pub enum SessionInput<R> {
         token: Token,
         /// The reply, still sealed, or why there is none.
         answer: Result<R, TransportError>,
-        /// How long the server asked to be left alone (`Retry-After`).
+        /// How long the server asked to be left alone (`Retry-After`). Nobody vouches for it, so it is
+        /// honoured up to [`limits::RETRY_AFTER_MAX`].
         retry_after: Option<Span>,
     },
     /// The host shuts down: nothing new is accepted, and what has not ended after `drain` ends then.
@@ -268,6 +269,12 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         let operation = self.operation(now, ask, critical);
         let key = operation.key;
         let (ticket, id) = (operation.ticket, operation.id);
+        // Nobody waits and nothing stands in the way: the queue is not needed.
+        if self.queue.is_empty() && self.can_start(&operation) {
+            self.accept(key, ticket, id, effects);
+            self.start(now, operation, effects);
+            return;
+        }
         let follows = self.keys[index(key)].waiting > 0;
         let admission =
             if follows { self.queue.admit_following(operation) } else { self.queue.admit(operation) };
@@ -367,24 +374,36 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
                 }
                 queue.take(Lane::Priority, ready).or_else(|| queue.take(Lane::Normal, ready))
             });
-            let Some(mut operation) = taken else { return };
-            let key = &mut self.keys[index(operation.key)];
-            key.waiting -= 1;
-            key.under_way = true;
-            // Critical work takes a reserved slot first, and a worker's when those are taken.
-            let reserved_busy = self.under_way.len() - self.workers_busy;
-            let worker = operation.lane != Lane::Critical || reserved_busy >= self.settings.critical_slots;
-            self.workers_busy += usize::from(worker);
-            if operation.critical {
-                operation.deadline = self.policy.deadline_when_sent(
-                    operation.deadline,
-                    now.monotonic,
-                    self.settings.critical_timeout,
-                );
-            }
-            self.under_way.push(UnderWay { operation, attempt: 0, worker, next: Next::Deadline });
-            self.send(now, self.under_way.len() - 1, effects);
+            let Some(operation) = taken else { return };
+            self.start(now, operation, effects);
         }
+    }
+
+    /// Whether a slot is free for this operation and nothing on its key is under way.
+    fn can_start(&self, operation: &Operation) -> bool {
+        let slot_free = self.under_way.len() < self.settings.workers + self.settings.critical_slots;
+        let lane_free = operation.lane == Lane::Critical || self.workers_busy < self.settings.workers;
+        slot_free && lane_free && !self.keys[index(operation.key)].under_way
+    }
+
+    /// Gives an accepted operation a slot and makes the first attempt.
+    fn start(&mut self, now: Now, mut operation: Operation, effects: &mut Vec<SessionEffect<C::Request>>) {
+        let key = &mut self.keys[index(operation.key)];
+        key.waiting -= 1;
+        key.under_way = true;
+        // Critical work takes a reserved slot first, and a worker's when those are taken.
+        let reserved_busy = self.under_way.len() - self.workers_busy;
+        let worker = operation.lane != Lane::Critical || reserved_busy >= self.settings.critical_slots;
+        self.workers_busy += usize::from(worker);
+        if operation.critical {
+            operation.deadline = self.policy.deadline_when_sent(
+                operation.deadline,
+                now.monotonic,
+                self.settings.critical_timeout,
+            );
+        }
+        self.under_way.push(UnderWay { operation, attempt: 0, worker, next: Next::Deadline });
+        self.send(now, self.under_way.len() - 1, effects);
     }
 
     /// Makes the next attempt at the operation in this slot.
@@ -507,7 +526,10 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             return true;
         }
         let draw = self.entropy.draw(Purpose::Jitter, operation.ticket, u64::from(*attempt));
-        let pause = self.policy.backoff(*attempt, draw).max(retry_after.unwrap_or(Span::ZERO));
+        let pause = self
+            .policy
+            .backoff(*attempt, draw)
+            .max(retry_after.unwrap_or(Span::ZERO).min(limits::RETRY_AFTER_MAX));
         let retry = now.monotonic + pause;
         let in_vain =
             operation.deadline.is_some_and(|deadline| deadline <= retry) || *attempt >= ATTEMPT_MASK as u32;
