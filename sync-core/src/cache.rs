@@ -4,7 +4,7 @@
 //! version by an older one: a slow reader cannot put a stale value back (Nishtala et al. 2013,
 //! section 3.2.1, solve the same with leases).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -143,6 +143,12 @@ impl MemoryCache {
     /// Takes what has been published since the last call, in order.
     pub fn take_published(&mut self) -> impl Iterator<Item = Publication> + '_ {
         self.published.drain(..)
+    }
+
+    /// Every entry that is served at `now`, with the first moment at which it no longer is.
+    pub fn entries(&self, now: Timestamp) -> BTreeMap<CacheKey, (CacheValue, Option<Timestamp>)> {
+        let live = self.entries.iter().filter(|(_, entry)| entry.expires.is_none_or(|at| at > now));
+        live.map(|(key, entry)| (key.clone(), (entry.value.clone(), entry.expires))).collect()
     }
 
     /// Entries held, expired ones included.

@@ -1,7 +1,7 @@
 //! Reference core for peer-to-peer data synchronisation.
 //!
 //! Everything here is a deterministic state machine or plain data: no I/O, no clock, no
-//! randomness of its own. An [`engine::Engine`] receives inputs together with the present
+//! randomness of its own (but for `runtime`, a feature that is off by default). An [`engine::Engine`] receives inputs together with the present
 //! moment and answers with effects that a driver performs. The simulator drives the same
 //! engines in a virtual world; a runtime drives them against real servers.
 //!
@@ -19,6 +19,8 @@ pub mod host_sync;
 pub mod id;
 pub mod limits;
 pub mod range_set;
+#[cfg(feature = "runtime")]
+pub mod runtime;
 pub mod secret;
 pub mod store;
 pub mod time;

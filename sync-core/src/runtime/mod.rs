@@ -1,0 +1,26 @@
+//! What performs: real servers behind the requests that the engines make (feature `runtime`).
+//!
+//! Nothing here decides. [`postgres`] executes [`StoreRequest`](crate::store::StoreRequest)s and
+//! [`redis`] [`CacheRequest`](crate::cache::CacheRequest)s as their in-memory forms do, which
+//! differential tests hold together. This is the one place in the core that reads a clock, draws from
+//! the system's randomness and leans on tokio.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod backoff;
+pub mod postgres;
+pub mod redis;
+
+use std::time::Duration;
+
+use crate::time::{Span, Timestamp};
+
+/// The machine's wall clock.
+fn wall_clock() -> Timestamp {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_us(u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX))
+}
+
+const fn duration(span: Span) -> Duration {
+    Duration::from_micros(span.as_us())
+}

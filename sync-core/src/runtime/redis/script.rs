@@ -1,0 +1,47 @@
+//! The one decision that Redis makes: which of several states are newer than what it holds.
+
+use std::sync::LazyLock;
+
+use ::redis::{Cmd, Script, cmd};
+
+use super::{publication, redis_key};
+use crate::cache::{CacheKey, Refresh};
+
+/// KEYS: one for each state. ARGV: the deadline in ms or nothing, the channel, then for each state its
+/// version, its data, and its publication's first line or nothing. Versions are compared as decimal texts:
+/// numbers here are exact below 2^53 only.
+const REFRESH: &str = "
+local deadline, channel = ARGV[1], ARGV[2]
+for i, key in ipairs(KEYS) do
+  local version, data, header = ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2]
+  local held = string.match(redis.call('GETRANGE', key, 0, 20), '^(%d+):')
+  if not held or #held < #version or (#held == #version and held < version) then
+    local value = version .. ':' .. data
+    if deadline == '' then
+      redis.call('SET', key, value)
+    else
+      redis.call('SET', key, value, 'PXAT', deadline)
+    end
+  end
+  if header ~= '' then
+    redis.call('PUBLISH', channel, header .. '\\n' .. data)
+  end
+end
+return 'OK'";
+
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(REFRESH));
+
+/// The command that refreshes all states at once; `how` is `EVALSHA` or `EVAL`.
+pub(super) fn refresh(how: &str, channel: &str, states: &[Refresh], deadline: Option<u64>) -> Cmd {
+    let mut command = cmd(how);
+    command.arg(if how == "EVAL" { REFRESH } else { SCRIPT.get_hash() }).arg(states.len());
+    for state in states {
+        command.arg(redis_key(&CacheKey::State(state.key.clone())));
+    }
+    command.arg(deadline.map(|at| at.to_string()).unwrap_or_default()).arg(channel);
+    for state in states {
+        let header = if state.publish { publication::header(state) } else { String::new() };
+        command.arg(state.version).arg(&*state.data).arg(header);
+    }
+    command
+}

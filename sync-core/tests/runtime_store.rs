@@ -1,0 +1,304 @@
+//! PostgreSQL decides as the in-memory database does: same requests, same replies, same content.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, and real servers live in real time")]
+
+mod runtime_support;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use runtime_support::{Postgres, runtime};
+use sync_core::data_type::SyncDataType;
+use sync_core::id::{AccountId, Incarnation, MapName, OperationId};
+use sync_core::limits;
+use sync_core::runtime::postgres::{PostgresError, PostgresOptions, PostgresStore};
+use sync_core::store::{Applied, Apply, MemoryStore, StateKey, StoreReply, StoreRequest, Verdict};
+use sync_core::time::{Span, Timestamp};
+
+/// One server for the file; tests that empty its tables hold the guard.
+fn postgres() -> std::sync::MutexGuard<'static, Postgres> {
+    static SERVER: OnceLock<std::sync::Mutex<Postgres>> = OnceLock::new();
+    let server =
+        SERVER.get_or_init(|| std::sync::Mutex::new(runtime().block_on(Postgres::given_or_started())));
+    server.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+async fn migrated(server: &Postgres, options: PostgresOptions) -> PostgresStore {
+    let store = server.connect(options).await;
+    store.migrate().await.unwrap();
+    empty(server).await;
+    store
+}
+
+async fn empty(server: &Postgres) {
+    let truncate = "TRUNCATE p2p_sync.states, p2p_sync.operations, p2p_sync.session_sequences";
+    sqlx::raw_sql(truncate).execute(&mut server.raw().await).await.unwrap();
+}
+
+fn apply(account: u32, incarnation: u64, counter: u64, data_type: SyncDataType, sequence: u64) -> Apply {
+    Apply {
+        operation: OperationId {
+            account: AccountId(account),
+            incarnation: Incarnation(incarnation),
+            counter,
+        },
+        data_type,
+        map: MapName::new("prontera").unwrap(),
+        sequence,
+        critical: false,
+        data: format!("{{\"from\":\"{account}-{counter}\"}}").into(),
+        received: Timestamp::from_us(1_795_000_000_000_000 + counter),
+    }
+}
+
+fn batch(operations: Vec<Apply>) -> StoreRequest {
+    StoreRequest::ApplyBatch(Arc::new(operations))
+}
+
+async fn applied(store: &PostgresStore, operations: Vec<Apply>) -> Vec<Applied> {
+    match store.perform(&batch(operations)).await.unwrap() {
+        StoreReply::Applied(applied) => applied,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Few names, so that they meet: repeats, other contents under one name, sequences in any order.
+fn operations() -> impl Strategy<Value = Apply> {
+    let names =
+        (prop_oneof![Just(0u32), Just(7), Just(u32::MAX)], prop_oneof![Just(1u64), Just(u64::MAX)], 1..9u64);
+    let types = prop::sample::select(vec![
+        SyncDataType::MapState,
+        SyncDataType::PlayerData,
+        SyncDataType::ChatMessage,
+        SyncDataType::VectorEmbedding,
+    ]);
+    let maps = prop::sample::select(vec!["", "m", "prontera@1#2"]);
+    let data = prop_oneof![
+        "[ -~]{0,12}",
+        Just("{\"nul\":\"\\u0000\",\"b\":1,\"a\":2,\"a\":1.0}".to_owned()),
+        Just("\"\u{1F409} \u{e9}\u{301}\t\\ ' NULL {} \"".to_owned()),
+        Just("NULL".to_owned()),
+    ];
+    (names, types, maps, 0..9u64, data, any::<bool>(), 0..=1u64 << 53).prop_map(
+        |((account, incarnation, counter), data_type, map, sequence, data, critical, received)| Apply {
+            operation: OperationId {
+                account: AccountId(account),
+                incarnation: Incarnation(incarnation),
+                counter,
+            },
+            data_type,
+            map: MapName::new(map).unwrap(),
+            sequence,
+            critical,
+            data: data.into(),
+            received: Timestamp::from_us(received),
+        },
+    )
+}
+
+fn requests() -> impl Strategy<Value = StoreRequest> {
+    prop_oneof![
+        4 => prop::collection::vec(operations(), 0..12).prop_map(batch),
+        // One alone is decided by statements of its own.
+        4 => operations().prop_map(|apply| batch(vec![apply])),
+        1 => operations().prop_map(|apply| {
+            StoreRequest::Load(StateKey::new(apply.data_type, apply.operation.account, apply.map))
+        }),
+    ]
+}
+
+#[test]
+fn postgres_decides_as_memory_does() {
+    let server = postgres();
+    let runtime = runtime();
+    let store = runtime.block_on(migrated(&server, PostgresOptions::default()));
+    let check = |requests: Vec<StoreRequest>| {
+        runtime.block_on(async {
+            empty(&server).await;
+            let mut memory = MemoryStore::default();
+            for request in &requests {
+                let before = store.status().counters;
+                let reply = store.perform(request).await.unwrap();
+                prop_assert_eq!(&reply, &memory.execute(request), "{:?}", request);
+                let empty = matches!(request, StoreRequest::ApplyBatch(operations) if operations.is_empty());
+                let after = store.status().counters;
+                prop_assert_eq!(after.statements - before.statements, u64::from(!empty));
+            }
+            prop_assert_eq!(store.content().await.unwrap(), memory.content());
+            Ok(())
+        })
+    };
+    let config = Config { cases: 256, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config).run(&prop::collection::vec(requests(), 1..10), check).unwrap();
+    assert_eq!(store.status().counters.conflicts, 0);
+}
+
+/// Operations come in the order of their counters, as the in-memory purge wants them; the latest is repeated now
+/// and then, whether its name is remembered or forgotten.
+#[test]
+fn a_purge_forgets_the_same_names_as_in_memory() {
+    let server = postgres();
+    let runtime = runtime();
+    let store = runtime.block_on(migrated(&server, PostgresOptions::default()));
+    let check = |steps: Vec<(u32, u64)>| {
+        runtime.block_on(async {
+            empty(&server).await;
+            let mut memory = MemoryStore::default();
+            let mut latest = [0u64; 3];
+            for (at, (account, choice)) in steps.into_iter().enumerate() {
+                let moment = |at: u64| Timestamp::from_us(1_795_000_000_000_000 + at);
+                let request = if choice < 4 {
+                    StoreRequest::Purge { before: moment((at as u64).saturating_sub(choice)) }
+                } else {
+                    let counter = &mut latest[account as usize];
+                    *counter += u64::from(choice < 9 || *counter == 0);
+                    let operation = apply(account, 1, *counter, SyncDataType::PlayerData, *counter);
+                    batch(vec![Apply { received: moment(at as u64), ..operation }])
+                };
+                prop_assert_eq!(store.perform(&request).await.unwrap(), memory.execute(&request));
+            }
+            Ok(())
+        })
+    };
+    let config = Config { cases: 64, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config).run(&prop::collection::vec((1..3u32, 0..12u64), 1..24), check).unwrap();
+}
+
+#[test]
+fn a_purge_is_bounded() {
+    let server = postgres();
+    runtime().block_on(async {
+        let store = migrated(&server, PostgresOptions::default()).await;
+        let many = "INSERT INTO p2p_sync.operations
+            (account_id, incarnation, counter, map_name, data_type, status, outcome, sequence, created_at, is_priority)
+            SELECT 1, 1, n, 'm', 7, 'APPLIED', n, n, 'epoch', false FROM generate_series(1, $1) AS n";
+        sqlx::query(many).bind(limits::PURGE_MAX as i64 + 5).execute(&mut server.raw().await).await.unwrap();
+        let purge = StoreRequest::Purge { before: Timestamp::from_us(u64::MAX) };
+        assert_eq!(store.perform(&purge).await, Ok(StoreReply::Purged(limits::PURGE_MAX as u64)));
+        assert_eq!(store.perform(&purge).await, Ok(StoreReply::Purged(5)));
+    });
+}
+
+#[test]
+fn the_greatest_numbers_are_kept_and_greater_ones_refused() {
+    let server = postgres();
+    runtime().block_on(async {
+        let store = migrated(&server, PostgresOptions::default()).await;
+        let mut greatest = apply(u32::MAX, u64::MAX, limits::JSON_INTEGER_MAX, SyncDataType::PlayerData, 1);
+        greatest.sequence = limits::JSON_INTEGER_MAX;
+        greatest.received = Timestamp::from_us(1 << 53);
+        applied(&store, vec![greatest.clone()]).await;
+        let key = greatest.state_key().unwrap();
+        let loaded = store.perform(&StoreRequest::Load(key)).await.unwrap();
+        let StoreReply::Loaded(Some(row)) = loaded else { panic!("{loaded:?}") };
+        assert_eq!((row.operation, row.updated), (greatest.operation, greatest.received));
+        let name: String = sqlx::query_scalar("SELECT operation_id FROM p2p_sync.find_operation($1)")
+            .bind(greatest.operation.to_string())
+            .fetch_one(&mut server.raw().await)
+            .await
+            .unwrap();
+        assert_eq!(name, greatest.operation.to_string());
+        greatest.operation.counter = u64::MAX;
+        let refused = store.perform(&batch(vec![greatest])).await;
+        assert!(matches!(refused, Err(PostgresError::OutOfRange(_))), "{refused:?}");
+    });
+}
+
+/// Two servers on one database get overlapping batches: the same names, the same sessions, the same states.
+#[test]
+fn servers_that_share_a_database_apply_each_operation_once() {
+    let server = postgres();
+    runtime().block_on(async {
+        // All are asked for at once, so the last waits for all the others.
+        let options = PostgresOptions { connections_max: 4, request_timeout: Span::from_secs(120) };
+        let first = Arc::new(migrated(&server, options).await);
+        let second = Arc::new(server.connect(options).await);
+        let mut work = Vec::new();
+        for round in 0..40u64 {
+            for copy in 0..4 {
+                // Each round asks for 24 operations four times over, in other orders and groupings.
+                let types = [SyncDataType::MapState, SyncDataType::PlayerData, SyncDataType::ChatMessage];
+                let mut operations: Vec<_> = (0..24u64)
+                    .map(|n| {
+                        let data_type = types[(n % 3) as usize];
+                        let counter = round * 24 + n + 1;
+                        // Every few rounds new sessions: their first operations race as well.
+                        apply((n % 4) as u32, round / 4, counter, data_type, counter)
+                    })
+                    .collect();
+                if copy % 2 == 1 {
+                    // Sessions come in another order; each keeps its own.
+                    operations.sort_by_key(|apply| std::cmp::Reverse(apply.operation.account));
+                }
+                for part in operations.chunks(if copy < 2 { 24 } else { 6 }) {
+                    work.push((copy, batch(part.to_vec())));
+                }
+            }
+        }
+        let tasks: Vec<_> = work
+            .into_iter()
+            .map(|(copy, request)| {
+                let store = Arc::clone(if copy % 2 == 0 { &first } else { &second });
+                tokio::spawn(async move { (store.perform(&request).await.unwrap(), request) })
+            })
+            .collect();
+        let mut effects: BTreeMap<OperationId, u32> = BTreeMap::new();
+        let mut verdicts: BTreeMap<OperationId, Verdict> = BTreeMap::new();
+        let mut versions: BTreeMap<StateKey, Vec<u64>> = BTreeMap::new();
+        for task in tasks {
+            let (StoreReply::Applied(answers), StoreRequest::ApplyBatch(operations)) = task.await.unwrap()
+            else {
+                panic!("an answer of another kind");
+            };
+            for (operation, answer) in operations.iter().zip(answers) {
+                let first = *verdicts.entry(operation.operation).or_insert(answer.verdict);
+                assert_eq!(first, answer.verdict, "{} was answered in two ways", operation.operation);
+                *effects.entry(operation.operation).or_default() += u32::from(!answer.duplicate);
+                if let (false, Verdict::Applied { version }, Some(key)) =
+                    (answer.duplicate, answer.verdict, operation.state_key())
+                {
+                    versions.entry(key).or_default().push(version);
+                }
+            }
+        }
+        assert_eq!(effects.len(), 40 * 24);
+        // They waited for each other; none of them deadlocked.
+        assert_eq!((first.status().counters.conflicts, second.status().counters.conflicts), (0, 0));
+        assert!(effects.values().all(|times| *times == 1), "not once each: {effects:?}");
+        let content = first.content().await.unwrap();
+        for (key, mut given) in versions {
+            given.sort_unstable();
+            assert_eq!(given, (1..=given.len() as u64).collect::<Vec<_>>(), "versions of {key}");
+            assert_eq!(content.states[&key].version, given.len() as u64, "{key}");
+        }
+        let applied: u64 = content.sessions.values().map(|session| session.applied.len()).sum();
+        let expected = verdicts.values().filter(|verdict| matches!(verdict, Verdict::Applied { .. })).count();
+        assert_eq!(applied, expected as u64);
+    });
+}
+
+/// The same name for two maps at once: no lock keeps these apart, so one is told to try again.
+#[test]
+fn one_name_for_two_maps_at_once_takes_effect_once() {
+    let server = postgres();
+    runtime().block_on(async {
+        let store = Arc::new(migrated(&server, PostgresOptions::default()).await);
+        for counter in 1..=100 {
+            let tasks: Vec<_> = ["a", "b", "c"]
+                .map(|map| {
+                    let mut operation = apply(1, 1, counter, SyncDataType::PlayerData, counter);
+                    operation.map = MapName::new(map).unwrap();
+                    let store = Arc::clone(&store);
+                    tokio::spawn(async move { applied(&store, vec![operation]).await })
+                })
+                .into();
+            let mut effects = 0;
+            for task in tasks {
+                effects += task.await.unwrap().iter().filter(|answer| !answer.duplicate).count();
+            }
+            assert_eq!(effects, 1);
+        }
+    });
+}
