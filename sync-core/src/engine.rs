@@ -10,7 +10,8 @@ use crate::time::{Instant, Now};
 ///   is taken from the mailbox, and performs the effects it finds in `effects` afterwards, in
 ///   order of their start. `effects` is only ever appended to.
 /// - An effect with a token is completed by exactly one input with that token, failures included:
-///   an effect that cannot be performed completes with an error, never with silence.
+///   an effect that cannot be performed completes with an error, never with silence. The one exception
+///   crosses the network: an attempt that a session sends may be answered several times or never.
 /// - After each call the driver asks [`next_wakeup`](Engine::next_wakeup) and calls
 ///   [`wake`](Engine::wake) no earlier than that moment. Calling it early or
 ///   twice is harmless.

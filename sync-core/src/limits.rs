@@ -88,7 +88,7 @@ pub const KEY_TEXT_BYTES_MAX: usize = 128;
 
 const _: () = assert!(KEY_ID_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(KEY_ID_BYTES_MAX + 10 + 44 + 11 <= KEY_TEXT_BYTES_MAX);
-/// `critical_slots`: without a slot no critical operation would ever leave.
+/// `critical_slots`: without one, critical operations would wait for slots that normal work holds.
 pub const CRITICAL_SLOTS_MIN: u64 = 1;
 /// `redis_port`.
 pub const REDIS_PORT_MAX: u64 = 65_535;

@@ -63,7 +63,6 @@ const INVALID: u8 = 2;
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    // A reader that went away (`| head`) ends the output, not the run with a panic.
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
