@@ -29,8 +29,14 @@ pub struct Summary {
     /// The planted defect, if one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defect: Option<u32>,
-    /// Where it ran.
+    /// Where it ran: `virtual` or `live`.
     pub rig: String,
+    /// The real servers it ran against; none in the virtual rig.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerVersion>,
+    /// What a reader has to know to judge the result rightly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The worst of what is demanded.
     pub verdict: Verdict,
     /// The critical timeout.
@@ -45,7 +51,7 @@ pub struct Summary {
     pub critical: Percentiles,
     /// How long all others took.
     pub normal: Percentiles,
-    /// Length of the run in simulated time.
+    /// Length of the run in simulated time; in the live rig, in real time.
     pub simulated_us: u64,
     /// Events that the kernel took.
     pub kernel_events: u64,
@@ -58,6 +64,15 @@ pub struct Summary {
     /// Hash over the full history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_digest: Option<String>,
+}
+
+/// A server and its version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServerVersion {
+    /// What it is, such as `PostgreSQL`.
+    pub name: String,
+    /// As it says itself.
+    pub version: String,
 }
 
 /// A figure and its bound.
@@ -97,10 +112,32 @@ pub fn run(plan: &Plan) -> RunResult {
 fn run_in<V: Variant>(plan: &Plan, variant: V) -> RunResult {
     let recorder = Recorder::new(&terms(&plan.world), plan.world.history);
     let (recorder, figures) = World::new(plan, variant, recorder).run(plan);
-    conclude(plan, recorder, figures)
+    conclude(plan, recorder, figures, &Ran::virtually())
 }
 
-fn terms(scenario: &Scenario) -> Terms {
+/// Where and how a plan was carried out.
+pub(crate) struct Ran {
+    pub(crate) rig: &'static str,
+    pub(crate) observable: &'static [Kind],
+    pub(crate) servers: Vec<ServerVersion>,
+    pub(crate) notes: Vec<String>,
+    /// Further figures with a bound, judged whether or not the scenario demands them.
+    pub(crate) thresholds: Vec<Threshold>,
+}
+
+impl Ran {
+    fn virtually() -> Self {
+        Self {
+            rig: "virtual",
+            observable: &OBSERVABLE,
+            servers: Vec::new(),
+            notes: Vec::new(),
+            thresholds: Vec::new(),
+        }
+    }
+}
+
+pub(crate) fn terms(scenario: &Scenario) -> Terms {
     Terms {
         critical_timeout_us: scenario.hosts.critical_timeout.span().as_us(),
         critical_miss_ppm_max: scenario.expect.critical_miss_ratio_max.ppm(),
@@ -108,16 +145,18 @@ fn terms(scenario: &Scenario) -> Terms {
     }
 }
 
-fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures) -> RunResult {
+/// Judges what was recorded.
+pub(crate) fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures, ran: &Ran) -> RunResult {
     let scenario = &plan.world;
     let Recorder { jury, latencies, counts, history } = recorder;
     // Modelled frames are refused when altered because the model says so: that shows nothing.
     let modelled = scenario.network.frames == Frames::Modelled;
     let observable: Vec<_> =
-        OBSERVABLE.into_iter().filter(|kind| !(modelled && *kind == Kind::Judged)).collect();
+        ran.observable.iter().copied().filter(|kind| !(modelled && *kind == Kind::Judged)).collect();
     let properties = jury.finish(&observable, &scenario.expect.properties);
     let (critical, normal) = (latencies.critical.percentiles(), latencies.normal.percentiles());
     let mut thresholds = vec![at_rest(scenario, &counts)];
+    thresholds.extend(ran.thresholds.iter().cloned());
     for (figure, bound) in &scenario.expect.at_most {
         thresholds.push(threshold(*figure, bound.span().as_us(), &critical, &normal));
     }
@@ -133,7 +172,9 @@ fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures) -> RunResult {
         about: scenario.about.clone(),
         seed: plan.seed,
         defect: plan.defect,
-        rig: "virtual".to_owned(),
+        rig: ran.rig.to_owned(),
+        servers: ran.servers.clone(),
+        notes: ran.notes.clone(),
         verdict,
         critical_timeout_us: scenario.hosts.critical_timeout.span().as_us(),
         properties,

@@ -17,6 +17,12 @@ pub(super) fn shown(row: &Row) -> [(&'static str, Option<u64>); 5] {
     ]
 }
 
+/// The real servers of a run, with their versions.
+pub(super) fn servers(summary: &Summary) -> String {
+    let servers = summary.servers.iter().map(|server| format!("{} {}", server.name, server.version));
+    servers.collect::<Vec<_>>().join(", ")
+}
+
 /// A percentile that falls among operations of which no reply ever came is longer than can be told.
 pub(super) const NO_REPLY: &str = "no reply";
 

@@ -39,7 +39,12 @@ fn head(summary: &Summary, out: &mut String) {
     let mut facts = vec![("Seed", seed.to_string()), ("Rig", rig.clone())];
     facts.extend(summary.defect.map(|number| ("Planted defect", number.to_string())));
     facts.push(("Critical timeout", facts::length(summary.critical_timeout_us)));
-    facts.push(("Simulated", format!("{:.1} s", summary.simulated_us as f64 / 1e6)));
+    let length = if summary.rig == "live" { "Real time" } else { "Simulated" };
+    facts.push((length, format!("{:.1} s", summary.simulated_us as f64 / 1e6)));
+    if !summary.servers.is_empty() {
+        facts.push(("Servers", facts::servers(summary)));
+    }
+    facts.extend(summary.notes.iter().map(|note| ("Note", note.clone())));
     for (name, value) in facts {
         *out += &format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(&value));
     }

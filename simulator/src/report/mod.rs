@@ -36,7 +36,7 @@ pub const JUNIT: &str = "junit.xml";
 pub struct RunFolder;
 
 impl RunFolder {
-    /// Writes `<root>/<scenario>-seed<seed>[-defect<n>]/` and returns its path. What an earlier run
+    /// Writes `<root>/<scenario>-seed<seed>[-defect<n>][-live]/` and returns its path. What an earlier run
     /// left there under these names is replaced; other files stay.
     ///
     /// The summary is removed first and written last, and every file is written beside its place,
@@ -85,7 +85,8 @@ fn name(summary: &Summary) -> io::Result<String> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     let defect = defect.map(|number| format!("-defect{number}")).unwrap_or_default();
-    Ok(format!("{scenario}-seed{seed}{defect}"))
+    let rig = if summary.rig == "virtual" { String::new() } else { format!("-{}", summary.rig) };
+    Ok(format!("{scenario}-seed{seed}{defect}{rig}"))
 }
 
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {

@@ -46,6 +46,12 @@ impl Page {
         let verdict = self.verdict(*verdict, 0);
         self.out += &format!("{verdict}  {scenario}, seed {seed}{defect}, {rig} rig\n");
         self.wrapped("", "", about);
+        if !summary.servers.is_empty() {
+            self.wrapped("", "  ", &format!("servers: {}", facts::servers(summary)));
+        }
+        for note in &summary.notes {
+            self.wrapped("", "  ", &format!("note: {note}"));
+        }
     }
 
     fn latencies(&mut self, summary: &Summary) {
@@ -141,7 +147,9 @@ impl Page {
 
     fn foot(&mut self, summary: &Summary, real_seconds: Option<f64>) {
         let simulated_s = summary.simulated_us as f64 / 1e6;
-        let pace = match real_seconds {
+        let real = summary.rig == "live";
+        let kind = if real { "real time" } else { "simulated" };
+        let pace = match real_seconds.filter(|_| !real) {
             Some(real_seconds) if real_seconds > 0.0 => {
                 format!(" in {}, {}x", seconds(real_seconds), significant(simulated_s / real_seconds))
             }
@@ -149,7 +157,7 @@ impl Page {
         };
         let digest = summary.history_digest.as_ref().map(|digest| format!(", history digest {digest}"));
         let line = format!(
-            "{} simulated{pace}; {} events{}",
+            "{} {kind}{pace}; {} events{}",
             seconds(simulated_s),
             facts::grouped(summary.history_events),
             digest.unwrap_or_default()

@@ -260,6 +260,23 @@ impl Rules<'_> {
             }
             Injection::Crash(Crash::Hosts(hosts)) => self.hosts(&format!("{inject}.crash.hosts"), hosts),
             Injection::Crash(_) => {}
+            Injection::Freeze(_) => {}
+            Injection::Connection(c) => {
+                let at = format!("{inject}.connection");
+                let shape = c.latency.is_some() || c.corrupt.is_some() || c.stall || c.refuse;
+                let bounds = c.bytes_per_second.is_some() || c.slice_bytes.is_some();
+                self.changes(&at, shape || bounds || c.open.is_some(), "open: reset");
+                if let Some(latency) = &c.latency {
+                    self.distribution(&format!("{at}.latency"), latency);
+                }
+                if c.bytes_per_second == Some(0) {
+                    let help = "write at least 1, or `stall: true` to let nothing through";
+                    self.refuse(&format!("{at}.bytes_per_second"), "no byte would ever get through", help);
+                }
+                if c.slice_bytes == Some(0) {
+                    self.refuse(&format!("{at}.slice_bytes"), "a slice of no bytes", "write at least 1");
+                }
+            }
             Injection::ClockStep(step) => {
                 self.hosts(&format!("{inject}.clock_step.hosts"), &step.hosts);
                 let by = format!("{inject}.clock_step.by");

@@ -12,6 +12,10 @@ impl<V: Variant, O: Observer> World<V, O> {
     pub(super) fn begin_fault(&mut self, place: usize) {
         let (number, fault) = self.faults[place].clone();
         self.observe(What::FaultBegan { action: format!("f{number}") });
+        if self.order(number, &fault.inject, true) {
+            self.crashes.extend(matches!(fault.inject, Injection::Crash(_)).then_some(place));
+            return;
+        }
         match fault.inject {
             Injection::Partition(partition) => self.network.partition(number, partition),
             Injection::Degrade(degrade) => self.network.degrade(number, degrade),
@@ -26,11 +30,17 @@ impl<V: Variant, O: Observer> World<V, O> {
                     self.hosts[host as usize].clock.step(step.by.as_us());
                 }
             }
+            // There are no bytes and no processes here: `cannot` kept such a plan from running.
+            Injection::Connection(_) | Injection::Freeze(_) => {}
         }
     }
 
     pub(super) fn end_fault(&mut self, place: usize) {
         let (number, fault) = self.faults[place].clone();
+        if self.outside.is_some() && self.ends_outside(place, number, &fault.inject) {
+            self.observe(What::FaultEnded { action: format!("f{number}") });
+            return;
+        }
         match fault.inject {
             Injection::Partition(_) | Injection::Degrade(_) => self.network.heal(number),
             Injection::Database(_) => self.database.conditions.heal(number),
@@ -40,9 +50,22 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.restart(&crash);
             }
             // A clock that jumped stays where it is.
-            Injection::ClockStep(_) => {}
+            Injection::ClockStep(_) | Injection::Connection(_) | Injection::Freeze(_) => {}
         }
         self.observe(What::FaultEnded { action: format!("f{number}") });
+    }
+
+    /// Orders the end of a fault outside, unless another one still holds the same process down; says whether
+    /// the fault was of that kind.
+    fn ends_outside(&mut self, place: usize, number: u32, injection: &Injection) -> bool {
+        match injection {
+            Injection::Crash(Crash::Hosts(_)) => false,
+            Injection::Crash(crash) => {
+                self.crashes.retain(|other| *other != place);
+                self.held_down(|other| other == crash) || self.order(number, injection, false)
+            }
+            _ => self.order(number, injection, false),
+        }
     }
 
     fn crash(&mut self, crash: &Crash) {

@@ -96,8 +96,8 @@ pub(super) fn account(host: u32) -> AccountId {
 }
 
 impl<V: Variant, O: Observer> World<V, O> {
-    /// An arrival at its intended moment.
-    pub(super) fn arrive(&mut self, op: OpRef, entry: &MixEntry) {
+    /// An arrival, at its intended moment or, in real time, a little later.
+    pub(super) fn arrive(&mut self, op: OpRef, entry: &MixEntry, intended_us: u64) {
         let now_us = self.queue.now_us();
         let host = &mut self.hosts[op.host as usize];
         let critical = entry.critical || self.session_settings.critical_types.contains(entry.data_type.get());
@@ -105,12 +105,12 @@ impl<V: Variant, O: Observer> World<V, O> {
             return;
         }
         if host.session.is_none() {
-            self.observe(What::Unsent { op, intended_us: now_us, critical });
+            self.observe(What::Unsent { op, intended_us, critical });
             return;
         }
         let writes = entry.kind == MixKind::SyncTo;
         let pending = Pending {
-            intended_us: now_us,
+            intended_us,
             asked_us: now_us,
             sent_us: None,
             attempts: 0,
@@ -121,7 +121,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         };
         host.pending.insert(op.ticket, pending);
         self.open_operations += 1;
-        self.observe(What::Asked { op, intended_us: now_us, critical, writes });
+        self.observe(What::Asked { op, intended_us, critical, writes });
         let ask = Ask {
             ticket: op.ticket,
             kind: if writes { Kind::SyncTo } else { Kind::SyncFrom },
@@ -163,10 +163,10 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
     }
 
-    pub(super) fn wake_host(&mut self, host: u32) {
+    pub(super) fn wake_host(&mut self, host: u32, due_us: u64) {
         let now_us = self.queue.now_us();
         let node = &mut self.hosts[host as usize];
-        if node.wake_us != now_us {
+        if node.wake_us != due_us {
             return;
         }
         node.wake_us = u64::MAX;

@@ -73,6 +73,20 @@ impl<E> EventQueue<E> {
         Some(self.events.remove((key & PLACE_MASK) as usize))
     }
 
+    /// Takes the next event if it is due by `now_us`, with the moment at which it was due; the present moment
+    /// becomes `now_us`. For a world that runs in real time and is always a little late.
+    pub fn pop_due(&mut self, now_us: u64) -> Option<(u64, E)> {
+        let due_us = self.next_us().filter(|due_us| *due_us <= now_us)?;
+        let event = self.pop()?;
+        self.advance(now_us);
+        Some((due_us, event))
+    }
+
+    /// Lets time pass up to `now_us`; never goes back.
+    pub fn advance(&mut self, now_us: u64) {
+        self.now_us = self.now_us.max(now_us);
+    }
+
     /// When the next event is.
     pub fn next_us(&self) -> Option<u64> {
         self.heap.peek().map(|Reverse((at_us, _))| *at_us)
@@ -102,5 +116,16 @@ mod tests {
         queue.schedule(3, "in the past");
         queue.pop();
         assert_eq!(queue.now_us(), 20);
+    }
+
+    #[test]
+    fn in_real_time_an_event_is_taken_late_and_keeps_the_moment_at_which_it_was_due() {
+        let mut queue = EventQueue::default();
+        queue.schedule(20, "due at 20");
+        assert_eq!(queue.pop_due(19), None);
+        assert_eq!(queue.pop_due(25), Some((20, "due at 20")));
+        assert_eq!(queue.now_us(), 25);
+        queue.advance(7);
+        assert_eq!(queue.now_us(), 25);
     }
 }

@@ -7,6 +7,7 @@ use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::server::{RETRY_AFTER, Server, ServerEffect, ServerInput, Status};
 use sync_core::id::Token;
 use sync_core::store::{StoreError, StoreReply, StoreRequest, Verdict};
+use sync_core::time::Span;
 
 use super::clock::NodeClock;
 use super::host::Route;
@@ -29,7 +30,7 @@ pub(super) struct MainServer<V: Variant> {
 
 /// A request that the server has not answered.
 #[derive(Clone, Copy, Debug)]
-struct Exchange {
+pub(super) struct Exchange {
     route: Route,
     altered: bool,
 }
@@ -53,6 +54,10 @@ impl<V: Variant> MainServer<V> {
 impl<V: Variant, O: Observer> World<V, O> {
     /// A request reaches the server, or its closed door.
     pub(super) fn request(&mut self, route: Route, altered: bool, request: V::Request) {
+        if let Some(outside) = &mut self.outside {
+            outside.request(Exchange { route, altered }, request);
+            return;
+        }
         if self.server.engine.is_none() {
             self.refuse_connection(route);
             return;
@@ -92,8 +97,8 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
     }
 
-    pub(super) fn wake_server(&mut self) {
-        if self.server.wake_us != self.queue.now_us() {
+    pub(super) fn wake_server(&mut self, due_us: u64) {
+        if self.server.wake_us != due_us {
             return;
         }
         self.server.wake_us = u64::MAX;
@@ -137,9 +142,14 @@ impl<V: Variant, O: Observer> World<V, O> {
     }
 
     fn reply(&mut self, token: Token, reply: Result<V::Reply, Status>) {
-        let Some(Exchange { route, altered }) = self.server.exchanges.try_remove(token.0 as usize) else {
-            return;
-        };
+        if let Some(exchange) = self.server.exchanges.try_remove(token.0 as usize) {
+            self.reply_to(exchange, reply);
+        }
+    }
+
+    /// Sends an answer on its way back.
+    pub(super) fn reply_to(&mut self, exchange: Exchange, reply: Result<V::Reply, Status>) {
+        let Exchange { route, altered } = exchange;
         let now_us = self.queue.now_us();
         match reply {
             Ok(reply) => {
@@ -170,6 +180,16 @@ impl<V: Variant, O: Observer> World<V, O> {
 
     fn refuse_connection(&mut self, route: Route) {
         self.fail_attempt(route, Answer::Failure { error: TransportError::Unreachable, retry_after: None });
+    }
+
+    /// An exchange failed without an answer of the server's own.
+    pub(super) fn fail_exchange(
+        &mut self,
+        exchange: Exchange,
+        error: TransportError,
+        retry_after: Option<Span>,
+    ) {
+        self.fail_attempt(exchange.route, Answer::Failure { error, retry_after });
     }
 
     fn fail_attempt(&mut self, route: Route, answer: Answer<V>) {

@@ -10,11 +10,26 @@ pub mod kernel;
 mod main_server;
 pub mod modelled;
 mod network;
+pub mod outside;
 mod services;
 pub mod variant;
 pub mod world;
 
 use crate::history::Kind;
+use crate::plan::{Action, Plan};
+use crate::scenario::model::Injection;
 
 /// What this rig can observe: everything.
 pub const OBSERVABLE: [Kind; 15] = Kind::ALL;
+
+/// What a plan asks of this rig that it cannot do, if anything.
+pub fn cannot(plan: &Plan) -> Option<&'static str> {
+    plan.actions.iter().find_map(|action| match action {
+        Action::Inject(_, fault) => match fault.inject {
+            Injection::Connection(_) => Some("`inject: connection` needs real connections"),
+            Injection::Freeze(_) => Some("`inject: freeze` needs real processes"),
+            _ => None,
+        },
+        _ => None,
+    })
+}

@@ -21,6 +21,7 @@ use super::host::{Host, Route};
 use super::kernel::EventQueue;
 use super::main_server::MainServer;
 use super::network::Network;
+use super::outside::Outside;
 use super::services::{About, Cache, Database};
 use super::variant::{Variant, WorldKeys};
 use crate::arrivals::{Generator, Stream, holds};
@@ -83,9 +84,11 @@ pub struct World<V: Variant, O: Observer> {
     pub(super) value_text: String,
     pub(super) session_effects: Vec<SessionEffect<V::Request>>,
     pub(super) server_effects: Vec<ServerEffect<V::Reply>>,
-    observer: O,
-    duration_us: u64,
-    settle_us: u64,
+    /// What is to be done outside, when the main server is not of this world.
+    pub(super) outside: Option<Outside<V>>,
+    pub(super) observer: O,
+    pub(super) duration_us: u64,
+    pub(super) settle_us: u64,
 }
 
 /// What can happen in the world.
@@ -172,6 +175,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             value_text: String::new(),
             session_effects: Vec::new(),
             server_effects: Vec::new(),
+            outside: None,
             observer,
             duration_us: scenario.duration.span().as_us(),
             settle_us: scenario.settle.span().as_us(),
@@ -185,15 +189,21 @@ impl<V: Variant, O: Observer> World<V, O> {
     pub fn run(mut self, plan: &Plan) -> (O, RunFigures) {
         let end_us = self.duration_us + self.settle_us;
         loop {
-            let healed = self.queue.now_us() >= self.duration_us;
-            let at_rest = self.open_operations == 0 && self.queue.len() == self.idle_events;
-            if healed && at_rest || self.queue.next_us().is_none_or(|next| next > end_us) {
+            if self.is_at_rest() || self.queue.next_us().is_none_or(|next| next > end_us) {
                 break;
             }
             let Some(happening) = self.queue.pop() else { break };
-            self.happen(happening);
+            self.happen(self.queue.now_us(), happening);
         }
-        self.conclude(plan)
+        let (content, published) = (self.database.content(), self.cache.published());
+        self.conclude(plan, content, published)
+    }
+
+    /// Whether the workload and every fault are over and nothing is under way.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.queue.now_us() >= self.duration_us
+            && self.open_operations == 0
+            && self.queue.len() == self.idle_events
     }
 
     fn schedule(&mut self, scenario: &Scenario, action: &Action) {
@@ -231,12 +241,13 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
     }
 
-    fn happen(&mut self, happening: Happening<V>) {
+    /// Lets something happen that was due at `due_us`.
+    pub(super) fn happen(&mut self, due_us: u64, happening: Happening<V>) {
         match happening {
             Happening::Arrive { stream } => self.next_arrival(stream),
             Happening::Ask { number } => {
                 let Ask { op, entry, .. } = self.asks[number].clone();
-                self.arrive(op, &entry);
+                self.arrive(op, &entry, due_us);
             }
             Happening::FaultBegins { place } => self.begin_fault(place),
             Happening::FaultEnds { place } => self.end_fault(place),
@@ -254,11 +265,11 @@ impl<V: Variant, O: Observer> World<V, O> {
             Happening::Cached { life, token, answer } => self.cache_answers(life, token, answer),
             Happening::WakeHost { host } => {
                 self.idle_events -= 1;
-                self.wake_host(host);
+                self.wake_host(host, due_us);
             }
             Happening::WakeServer => {
                 self.idle_events -= 1;
-                self.wake_server();
+                self.wake_server(due_us);
             }
         }
     }
@@ -272,7 +283,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             let rank = stream_rank(stream);
             self.queue.schedule_planned(at_us, rank, Happening::Arrive { stream: number });
         }
-        self.arrive(arrival.op, &entry);
+        self.arrive(arrival.op, &entry, arrival.at_us);
     }
 
     pub(super) fn observe(&mut self, what: What) {
@@ -284,9 +295,8 @@ impl<V: Variant, O: Observer> World<V, O> {
     }
 
     /// Reports the final states and recounts the plan.
-    fn conclude(mut self, plan: &Plan) -> (O, RunFigures) {
+    pub(super) fn conclude(mut self, plan: &Plan, content: Content, published: u64) -> (O, RunFigures) {
         self.observe(What::Settled { open: self.open_operations });
-        let content = self.database.content();
         for (key, row) in &content.states {
             if let Some(op) = super::services::written_op(&row.data) {
                 self.observe(What::FinalState {
@@ -313,7 +323,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             simulated_us: self.queue.now_us(),
             kernel_events: self.queue.processed(),
             bytes_sent: self.bytes_sent,
-            published: self.cache.published(),
+            published,
             content,
         };
         (self.observer, figures)

@@ -1,0 +1,4 @@
+//! The live rig: the hosts of a scenario against real servers, over real HTTP, in real time.
+
+mod drive;
+mod watch;

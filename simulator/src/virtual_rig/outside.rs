@@ -1,0 +1,197 @@
+//! A world whose main server, database and cache lie outside: real ones, in real time.
+//!
+//! The hosts, their links, the arrivals and the faults are those of the virtual world, draw for draw. What
+//! leaves the last link is an [`Outgoing`] request for somebody to carry to a real server, and what
+//! concerns a server or a service is an [`Order`] for somebody to carry out. Whoever drives such a
+//! world hands it the present moment and what came back; the world itself reads no clock and does no I/O.
+
+use slab::Slab;
+use sync_core::host_sync::operation::TransportError;
+use sync_core::host_sync::server::Status;
+use sync_core::id::OperationId;
+use sync_core::store::Content;
+use sync_core::time::Span;
+
+use super::clock::WORLD_START_US;
+use super::main_server::Exchange;
+use super::variant::Variant;
+use super::world::{Observer, RunFigures, World};
+use crate::history::{OpRef, StateName, What};
+use crate::plan::Plan;
+use crate::scenario::model::{Crash, Injection};
+
+/// Exchanges that are open outside, and what is to be done there.
+pub(super) struct Outside<V: Variant> {
+    exchanges: Slab<Exchange>,
+    outgoing: Vec<Outgoing<V::Request>>,
+    orders: Vec<Order>,
+}
+
+/// A request that leaves the world; to be answered once with [`World::answered`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing<R> {
+    /// Names the exchange.
+    pub exchange: usize,
+    /// The body.
+    pub request: R,
+}
+
+/// Something that is to be done to a server or a service outside.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Order {
+    /// A fault begins.
+    Begin {
+        /// The fault's place in the scenario.
+        number: u32,
+        /// What it is.
+        injection: Injection,
+    },
+    /// A fault ends.
+    End {
+        /// The fault's place in the scenario.
+        number: u32,
+        /// What it was.
+        injection: Injection,
+    },
+}
+
+/// A write as the database holds it, seen from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenWrite {
+    /// The operation as its application knows it.
+    pub op: OpRef,
+    /// The id under which it took effect.
+    pub id: OperationId,
+    /// The state, for one that replaces.
+    pub key: Option<StateName>,
+    /// The state's version, or the event's sequence.
+    pub version: u64,
+}
+
+impl<V: Variant> Outside<V> {
+    fn new() -> Self {
+        Self { exchanges: Slab::new(), outgoing: Vec::new(), orders: Vec::new() }
+    }
+
+    pub(super) fn request(&mut self, exchange: Exchange, request: V::Request) {
+        let exchange = self.exchanges.insert(exchange);
+        self.outgoing.push(Outgoing { exchange, request });
+    }
+}
+
+impl<V: Variant, O: Observer> World<V, O> {
+    /// The same world, but its main server lies outside, where the time is `unix_us` (microseconds since
+    /// 1970) at the world's first moment.
+    #[must_use]
+    pub fn with_server_outside(mut self, unix_us: u64) -> Self {
+        self.outside = Some(Outside::new());
+        let offset = i64::try_from(unix_us.saturating_sub(WORLD_START_US)).unwrap_or(i64::MAX);
+        for host in &mut self.hosts {
+            host.clock.step(offset);
+        }
+        self
+    }
+
+    /// Lets everything happen that is due by `now_us`, microseconds since the world's first moment.
+    pub fn advance(&mut self, now_us: u64) {
+        while let Some((due_us, happening)) = self.queue.pop_due(now_us) {
+            self.happen(due_us, happening);
+        }
+        self.queue.advance(now_us);
+    }
+
+    /// When something is due next.
+    pub fn next_us(&self) -> Option<u64> {
+        self.queue.next_us()
+    }
+
+    /// Takes the requests that are to be carried outside, in their order.
+    pub fn take_outgoing(&mut self) -> Vec<Outgoing<V::Request>> {
+        self.outside.as_mut().map(|outside| std::mem::take(&mut outside.outgoing)).unwrap_or_default()
+    }
+
+    /// Takes the orders that are to be carried out, in their order.
+    pub fn take_orders(&mut self) -> Vec<Order> {
+        self.outside.as_mut().map(|outside| std::mem::take(&mut outside.orders)).unwrap_or_default()
+    }
+
+    /// Requests outside that have not been answered.
+    pub fn open_exchanges(&self) -> usize {
+        self.outside.as_ref().map_or(0, |outside| outside.exchanges.len())
+    }
+
+    /// Whether the run is over: everything is at rest, or the bound on coming to rest has passed.
+    pub fn is_over(&self) -> bool {
+        let past_bound = self.queue.now_us() > self.duration_us + self.settle_us;
+        past_bound || self.is_at_rest() && self.open_exchanges() == 0
+    }
+
+    /// An exchange was answered, or failed.
+    pub fn answered(
+        &mut self,
+        exchange: usize,
+        answer: Result<V::Reply, (TransportError, Option<Span>)>,
+    ) {
+        let Some(outside) = &mut self.outside else { return };
+        let Some(exchange) = outside.exchanges.try_remove(exchange) else { return };
+        match answer {
+            Ok(reply) => self.reply_to(exchange, Ok(reply)),
+            Err((TransportError::Status(code), _)) if code == Status::Refused.code() => {
+                self.reply_to(exchange, Err(Status::Refused));
+            }
+            Err((TransportError::Status(code), _)) if code == Status::TooLarge.code() => {
+                self.reply_to(exchange, Err(Status::TooLarge));
+            }
+            Err((error, retry_after)) => self.fail_exchange(exchange, error, retry_after),
+        }
+    }
+
+    /// A server or a service outside is up again.
+    pub fn restarted(&mut self, node: &str) {
+        self.observe(What::Restarted { node: node.to_owned() });
+    }
+
+    /// A write was seen in the database.
+    pub fn seen(&mut self, write: SeenWrite) {
+        let SeenWrite { op, id, key, version } = write;
+        self.observe(What::Applied { op, id: id.into(), key, version });
+    }
+
+    /// The observer, while the run is on.
+    pub fn observer_mut(&mut self) -> &mut O {
+        &mut self.observer
+    }
+
+    /// Ends the run with what the database outside holds, and gives back the observer.
+    pub fn finish(self, plan: &Plan, content: Content, published: u64) -> (O, RunFigures) {
+        self.conclude(plan, content, published)
+    }
+
+    /// Hands a fault that concerns no host on to whoever drives this world; says whether it did.
+    pub(super) fn order(&mut self, number: u32, injection: &Injection, begins: bool) -> bool {
+        let Some(outside) = &mut self.outside else { return false };
+        let node = match injection {
+            Injection::Partition(_)
+            | Injection::Degrade(_)
+            | Injection::ClockStep(_)
+            | Injection::Crash(Crash::Hosts(_)) => return false,
+            Injection::Crash(Crash::MainServer) => Some("main server"),
+            Injection::Crash(Crash::Database) => Some("database"),
+            Injection::Crash(Crash::Cache) => Some("cache"),
+            Injection::Database(_)
+            | Injection::Cache(_)
+            | Injection::Connection(_)
+            | Injection::Freeze(_) => None,
+        };
+        let injection = injection.clone();
+        outside.orders.push(if begins {
+            Order::Begin { number, injection }
+        } else {
+            Order::End { number, injection }
+        });
+        if let (Some(node), true) = (node, begins) {
+            self.observe(What::Crashed { node: node.to_owned() });
+        }
+        true
+    }
+}
