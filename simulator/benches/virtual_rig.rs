@@ -167,7 +167,8 @@ fn idle_bytes(hosts: u64) -> usize {
     let mut scenario = scenario(hosts, 1, "sealed");
     scenario.workload.clear();
     let plan = Plan::new(&scenario, 1);
-    let terms = Terms { critical_timeout_us: 500_000, critical_miss_ppm_max: 0, drift_ppm: 0 };
+    let terms =
+        Terms { critical_timeout_us: 500_000, critical_miss_ppm_max: 0, drift_ppm: 0, lateness_us_max: 0 };
     let before = IN_USE.load(Ordering::Relaxed);
     let world = World::new(&plan, Sealed, Recorder::new(&terms, HistoryMode::None));
     let bytes = IN_USE.load(Ordering::Relaxed) - before;

@@ -142,6 +142,7 @@ pub(crate) fn terms(scenario: &Scenario) -> Terms {
         critical_timeout_us: scenario.hosts.critical_timeout.span().as_us(),
         critical_miss_ppm_max: scenario.expect.critical_miss_ratio_max.ppm(),
         drift_ppm: scenario.clocks.drift_ppm,
+        lateness_us_max: 0,
     }
 }
 

@@ -64,8 +64,7 @@ type Answered = (Result<Body, (TransportError, Option<sync_core::time::Span>)>, 
 impl Instant {
     fn new(draws: Draws) -> Self {
         let codec = Sealed.server_codec(&WorldKeys::new(draws));
-        let engine =
-            Server::new(Arc::new(ServerSettings::default()), codec, SimEntropy::new(draws, 0, 0));
+        let engine = Server::new(Arc::new(ServerSettings::default()), codec, SimEntropy::new(draws, 0, 0));
         Self { engine, store: MemoryStore::default(), cache: MemoryCache::default(), down: false }
     }
 
@@ -115,7 +114,12 @@ fn writes(request: &StoreRequest, reply: &StoreReply) -> Vec<SeenWrite> {
 }
 
 fn run(plan: &Plan) -> (Recorder, RunFigures, Vec<Order>) {
-    let terms = Terms { critical_timeout_us: 500_000, critical_miss_ppm_max: 1_000_000, drift_ppm: 50 };
+    let terms = Terms {
+        critical_timeout_us: 500_000,
+        critical_miss_ppm_max: 1_000_000,
+        drift_ppm: 50,
+        lateness_us_max: 1_000,
+    };
     let recorder = Recorder::new(&terms, HistoryMode::Full);
     let mut world = World::new(plan, Sealed, recorder).with_server_outside(WORLD_START_US);
     let mut server = Instant::new(Draws::new(plan.seed));
@@ -172,7 +176,8 @@ fn hosts_and_faults_are_those_of_the_virtual_world_and_the_checks_hold() {
 #[test]
 fn an_answer_that_comes_twice_or_to_nobody_is_ignored() {
     let plan = Plan::new(&Scenario::parse("test", SCENARIO.as_bytes()).unwrap(), 3);
-    let terms = Terms { critical_timeout_us: 500_000, critical_miss_ppm_max: 0, drift_ppm: 50 };
+    let terms =
+        Terms { critical_timeout_us: 500_000, critical_miss_ppm_max: 0, drift_ppm: 50, lateness_us_max: 0 };
     let mut world = World::new(&plan, Sealed, Recorder::new(&terms, HistoryMode::None))
         .with_server_outside(WORLD_START_US);
     while world.take_outgoing().is_empty() {

@@ -88,6 +88,9 @@ pub struct Terms {
     pub critical_miss_ppm_max: u32,
     /// How much a host's clock may run slow, in parts per million: its timeout is that much longer.
     pub drift_ppm: u32,
+    /// How late the rig itself may be in handing over arrivals and waking hosts, in microseconds: 0 where it
+    /// makes the time, more in real time.
+    pub lateness_us_max: u64,
 }
 
 /// Every check there is.
@@ -97,13 +100,13 @@ pub fn all(terms: &Terms) -> Vec<Box<dyn Check>> {
         Box::new(p14_exactly_once::ExactlyOnce::default()),
         Box::new(p19_critical_deadline::CriticalDeadline::new(terms)),
         Box::new(p26_envelope::EnvelopeIntegrity::default()),
-        Box::new(p30_honesty::Honesty::default()),
+        Box::new(p30_honesty::Honesty::new(terms)),
     ]
 }
 
 /// The properties in the order of their numbers.
 pub fn properties() -> Vec<Property> {
-    let terms = Terms { critical_timeout_us: 0, critical_miss_ppm_max: 0, drift_ppm: 0 };
+    let terms = Terms { critical_timeout_us: 0, critical_miss_ppm_max: 0, drift_ppm: 0, lateness_us_max: 0 };
     all(&terms).iter().map(|check| check.property()).collect()
 }
 

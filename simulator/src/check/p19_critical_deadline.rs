@@ -12,6 +12,7 @@ pub(super) struct CriticalDeadline {
     timeout_us: u64,
     /// The timeout as a host with the slowest allowed clock counts it.
     slowest_us: u64,
+    lateness_us_max: u64,
     miss_ppm_max: u32,
     judged: u64,
     missed: u64,
@@ -25,6 +26,7 @@ impl CriticalDeadline {
             timeout_us: terms.critical_timeout_us,
             slowest_us: terms.critical_timeout_us
                 + slow.div_ceil(1_000_000 - u64::from(terms.drift_ppm.min(500_000))),
+            lateness_us_max: terms.lateness_us_max,
             miss_ppm_max: terms.critical_miss_ppm_max,
             judged: 0,
             missed: 0,
@@ -62,7 +64,7 @@ impl Check for CriticalDeadline {
             What::Finished { op, critical: true, end, intended_us, asked_us, .. } => {
                 // What the session promises counts from the asking, by the host's own clock.
                 let since_asked = at_us - asked_us;
-                if since_asked > self.slowest_us {
+                if since_asked > self.slowest_us + self.lateness_us_max {
                     findings.add(at_us, Some(*op), || {
                         format!(
                             "critical operation {op} ended as {end:?} {since_asked} us after the asking: \
@@ -118,7 +120,12 @@ mod tests {
     use super::*;
 
     fn check(miss_ppm_max: u32) -> CriticalDeadline {
-        let terms = Terms { critical_timeout_us: 500, critical_miss_ppm_max: miss_ppm_max, drift_ppm: 0 };
+        let terms = Terms {
+            critical_timeout_us: 500,
+            critical_miss_ppm_max: miss_ppm_max,
+            drift_ppm: 0,
+            lateness_us_max: 0,
+        };
         CriticalDeadline::new(&terms)
     }
 

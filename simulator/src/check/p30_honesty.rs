@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::{Basis, Check, Findings, Property};
+use super::{Basis, Check, Findings, Property, Terms};
 use crate::history::{Event, Kind, What};
 
 #[derive(Default)]
 pub(super) struct Honesty {
+    lateness_us_max: u64,
+    latest_us: u64,
     hosts: FxHashMap<u32, Tally>,
     planned: u64,
     asked: u64,
@@ -26,6 +28,12 @@ pub(super) struct Honesty {
 struct Tally {
     arrivals: u64,
     moments: u64,
+}
+
+impl Honesty {
+    pub(super) fn new(terms: &Terms) -> Self {
+        Self { lateness_us_max: terms.lateness_us_max, ..Self::default() }
+    }
 }
 
 /// Hash of a set of intended moments, whatever their order: the sum over all (ticket, moment).
@@ -53,7 +61,9 @@ impl Check for Honesty {
                 tally.moments = tally.moments.wrapping_add(moment(op.ticket, *intended_us));
                 let asked = matches!(event.what, What::Asked { .. });
                 self.asked += u64::from(asked);
-                if asked && event.at_us != *intended_us {
+                let late_us = event.at_us.saturating_sub(*intended_us);
+                self.latest_us = self.latest_us.max(if asked { late_us } else { 0 });
+                if asked && (event.at_us < *intended_us || late_us > self.lateness_us_max) {
                     findings.add(event.at_us, Some(*op), || {
                         format!(
                             "operation {op} was intended at {intended_us} us and asked at {} us",
@@ -95,7 +105,14 @@ impl Check for Honesty {
                 format!("{asked} operations were asked, {ended} ended and {open} are reported open")
             });
         }
-        Basis::new(self.planned, "planned arrivals recounted")
+        match self.lateness_us_max {
+            0 => Basis::new(self.planned, "planned arrivals recounted"),
+            _ => {
+                let late =
+                    format!("planned arrivals recounted, handed over at most {} us late", self.latest_us);
+                Basis::new(self.planned, &late)
+            }
+        }
     }
 }
 
@@ -140,6 +157,16 @@ mod tests {
         );
         let planned = rest(1, moment(1, 5), 0);
         fails_at(Honesty::default(), history(asked(1, 7, 7), planned), "at other moments");
+    }
+
+    #[test]
+    fn in_real_time_an_arrival_may_be_as_late_as_the_rig_allows_itself() {
+        let terms =
+            Terms { critical_timeout_us: 0, critical_miss_ppm_max: 0, drift_ppm: 0, lateness_us_max: 2 };
+        let planned = rest(1, moment(1, 5), 0);
+        passes_at(Honesty::new(&terms), history(asked(1, 7, 5), planned.clone()));
+        fails_at(Honesty::new(&terms), history(asked(1, 8, 5), planned.clone()), "asked at 8 us");
+        fails_at(Honesty::new(&terms), history(asked(1, 4, 5), planned), "asked at 4 us");
     }
 
     #[test]

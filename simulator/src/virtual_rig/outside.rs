@@ -127,11 +127,7 @@ impl<V: Variant, O: Observer> World<V, O> {
     }
 
     /// An exchange was answered, or failed.
-    pub fn answered(
-        &mut self,
-        exchange: usize,
-        answer: Result<V::Reply, (TransportError, Option<Span>)>,
-    ) {
+    pub fn answered(&mut self, exchange: usize, answer: Result<V::Reply, (TransportError, Option<Span>)>) {
         let Some(outside) = &mut self.outside else { return };
         let Some(exchange) = outside.exchanges.try_remove(exchange) else { return };
         match answer {
