@@ -2,6 +2,8 @@
 //!
 //! A server keeps nothing of its own: any number of them may stand over one database and one cache.
 
+#[cfg(feature = "programs")]
+pub mod cli;
 mod connect;
 
 use std::io;
