@@ -104,3 +104,29 @@ pub const CONFIG_DIAGNOSTICS_MAX: usize = 100;
 const _: () = assert!(CRITICAL_SLOTS_MIN >= 1 && CRITICAL_SLOTS_MIN <= CRITICAL_SLOTS_MAX);
 const _: () = assert!(WORKERS_MIN >= 1 && WORKERS_MIN <= WORKERS_MAX);
 const _: () = assert!(CONFIG_DIAGNOSTICS_MAX >= 1);
+
+/// Requests that wait in an engine's mailbox; past it the answer is 429.
+pub const MAILBOX_REQUESTS_MAX: usize = 8_192;
+/// Requests to the database and the cache that a shard keeps under way; past it no further request is
+/// taken from its mailbox until one has ended.
+pub const SHARD_EFFECTS_MAX: usize = 16_384;
+/// One request to the database, whatever stands behind it: longer than what bounds PostgreSQL itself.
+pub const STORE_TIMEOUT: Span = Span::from_secs(10);
+/// One request to the cache, whatever stands behind it: longer than what bounds Redis itself.
+pub const CACHE_TIMEOUT: Span = Span::from_secs(5);
+/// Longest time that a server which shuts down spends on answering what is open.
+pub const SHUTDOWN_DRAIN: Span = Span::from_secs(10);
+/// Connections a server holds open; further ones wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 65_536;
+/// The head of a request must be there by then; also how long a connection may stay without one.
+pub const CONNECTION_IDLE: Span = Span::from_secs(60);
+/// The body of a request must be there by then.
+pub const BODY_READ_TIMEOUT: Span = Span::from_secs(30);
+/// How long a client keeps a connection without a request: less than the server does.
+pub const CLIENT_IDLE: Span = Span::from_secs(30);
+/// How long a client tries to connect.
+pub const CONNECT_TIMEOUT: Span = Span::from_secs(5);
+/// Questions that wait in the mailbox of a host's session; past it whoever asks waits.
+pub const HOST_MAILBOX_MAX: usize = 1_024;
+
+const _: () = assert!(CLIENT_IDLE.as_us() < CONNECTION_IDLE.as_us());

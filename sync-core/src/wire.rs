@@ -4,6 +4,8 @@
 //! Everything is strict: an unknown field, a second spelling of a number or an id, an integer at or
 //! above 2^53 is refused, so that what one side means is what the other reads.
 
+pub mod batch;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 

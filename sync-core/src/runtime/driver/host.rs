@@ -1,0 +1,310 @@
+//! A host's side: drives one session, sends what it seals, and gives results to whoever asked.
+//!
+//! One task a host, so thousands of them fit in a process; they may share one [`HttpClient`].
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::alarm::Alarm;
+use super::{Driven, NoTap, Tap};
+use crate::entropy::Entropy;
+use crate::host_sync::codec::HostCodec;
+use crate::host_sync::operation::{Ask, AskError, Outcome};
+use crate::host_sync::policy::SessionPolicy;
+use crate::host_sync::sealed::Body;
+use crate::host_sync::session::{Counters, Session, SessionEffect, SessionInput};
+use crate::host_sync::settings::SessionSettings;
+use crate::id::OperationId;
+use crate::limits;
+use crate::runtime::clock::Clock;
+use crate::runtime::http::{Failure, HttpClient};
+use crate::time::Span;
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// Its name.
+    pub operation: OperationId,
+    /// Whether it was critical.
+    pub critical: bool,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Why there is no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum HostError {
+    /// The session did not accept it; it had no effect.
+    #[error(transparent)]
+    Refused(#[from] AskError),
+    /// An operation with the same ticket has not ended.
+    #[error("ticket {0} is in use: give each question its own until it has ended")]
+    TicketInUse(u64),
+    /// The session has ended.
+    #[error("the session has ended")]
+    Stopped,
+}
+
+/// How long attempts are waited for. A session gives an attempt up by itself and takes a reply that comes
+/// after that all the same, so the bounds here are longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostOptions {
+    /// One attempt at a critical operation.
+    pub critical_attempt: Span,
+    /// One attempt at another operation.
+    pub attempt: Span,
+}
+
+impl HostOptions {
+    /// Critical: twice the time allowed in all, so that a reply which comes after the deadline is seen and
+    /// recorded as late. Others: as long as the session waits.
+    pub fn of(settings: &SessionSettings) -> Self {
+        Self {
+            critical_attempt: settings.critical_timeout.saturating_mul(2),
+            attempt: settings.request_timeout,
+        }
+    }
+}
+
+/// What became of a session when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Operations that the bound cut short.
+    pub cut_short: usize,
+    /// What the session counted.
+    pub counters: Counters,
+}
+
+/// A running session. Dropped, it ends at once.
+#[derive(Debug)]
+pub struct Host {
+    mailbox: mpsc::Sender<Letter>,
+    task: JoinHandle<Stopped>,
+}
+
+#[derive(Debug)]
+enum Letter {
+    Ask(Ask, oneshot::Sender<Result<Finished, HostError>>),
+    ShutDown(Span),
+}
+
+impl Host {
+    /// Starts to drive a session over `client`. Must be called within a tokio runtime.
+    pub fn start<C, E, P>(session: Session<C, E, P>, client: HttpClient, options: HostOptions) -> Self
+    where
+        C: HostCodec<Request = Body, Reply = Body> + Send + 'static,
+        E: Entropy + Send + 'static,
+        P: SessionPolicy + Send + 'static,
+    {
+        Self::start_with_tap(session, client, options, NoTap)
+    }
+
+    /// The same with a tap that sees every call of the session.
+    pub fn start_with_tap<C, E, P, T>(
+        session: Session<C, E, P>,
+        client: HttpClient,
+        options: HostOptions,
+        tap: T,
+    ) -> Self
+    where
+        C: HostCodec<Request = Body, Reply = Body> + Send + 'static,
+        E: Entropy + Send + 'static,
+        P: SessionPolicy + Send + 'static,
+        T: Tap<Session<C, E, P>> + 'static,
+    {
+        let (mailbox, letters) = mpsc::channel(limits::HOST_MAILBOX_MAX);
+        let driver = Driver {
+            driven: Driven::new(session, Clock::start(), tap),
+            client,
+            options,
+            letters,
+            waiting: BTreeMap::new(),
+            under_way: FuturesUnordered::new(),
+            stopped: None,
+        };
+        Self { mailbox, task: tokio::spawn(driver.run()) }
+    }
+
+    /// Asks and waits for the one result. `ask.ticket` must be unlike those of operations that have not
+    /// ended.
+    ///
+    /// # Errors
+    /// When the session did not accept the operation or ended.
+    pub async fn ask(&self, ask: Ask) -> Result<Finished, HostError> {
+        let (answer, answered) = oneshot::channel();
+        self.mailbox.send(Letter::Ask(ask, answer)).await.map_err(|_| HostError::Stopped)?;
+        answered.await.unwrap_or(Err(HostError::Stopped))
+    }
+
+    /// Accepts nothing more, ends after `drain` what has not ended by then, and says how many that were.
+    pub async fn shutdown(self, drain: Span) -> Stopped {
+        // A session that has ended already says so below.
+        let _ = self.mailbox.send(Letter::ShutDown(drain)).await;
+        self.task.await.unwrap_or(Stopped { cut_short: 0, counters: Counters::default() })
+    }
+}
+
+type Attempt = Pin<Box<dyn Future<Output = SessionInput<Body>> + Send>>;
+
+struct Driver<C: HostCodec, E: Entropy, P: SessionPolicy, T> {
+    driven: Driven<Session<C, E, P>, T>,
+    client: HttpClient,
+    options: HostOptions,
+    letters: mpsc::Receiver<Letter>,
+    waiting: BTreeMap<u64, oneshot::Sender<Result<Finished, HostError>>>,
+    under_way: FuturesUnordered<Attempt>,
+    stopped: Option<usize>,
+}
+
+enum Event {
+    Due,
+    Answered(SessionInput<Body>),
+    Letter(Letter),
+    Abandoned,
+}
+
+impl<C, E, P, T> Driver<C, E, P, T>
+where
+    C: HostCodec<Request = Body, Reply = Body>,
+    E: Entropy,
+    P: SessionPolicy,
+    T: Tap<Session<C, E, P>>,
+{
+    async fn run(mut self) -> Stopped {
+        let mut wake = Alarm::default();
+        let mut is_abandoned = false;
+        loop {
+            if let Some(cut_short) = self.stopped {
+                return Stopped { cut_short, counters: self.driven.engine.counters() };
+            }
+            wake.set(self.driven.due());
+            let event = tokio::select! {
+                biased;
+                () = wake.ring() => Event::Due,
+                Some(answer) = self.under_way.next() => Event::Answered(answer),
+                letter = self.letters.recv(), if !is_abandoned => {
+                    letter.map_or(Event::Abandoned, Event::Letter)
+                }
+            };
+            match event {
+                Event::Due => self.driven.wake(),
+                Event::Answered(input) => self.driven.handle(input),
+                Event::Letter(Letter::Ask(ask, answer)) => self.ask(ask, answer),
+                Event::Letter(Letter::ShutDown(drain)) => {
+                    self.driven.handle(SessionInput::ShutDown { drain });
+                }
+                Event::Abandoned => {
+                    is_abandoned = true;
+                    self.driven.handle(SessionInput::ShutDown { drain: Span::ZERO });
+                }
+            }
+            self.perform();
+        }
+    }
+
+    fn ask(&mut self, ask: Ask, answer: oneshot::Sender<Result<Finished, HostError>>) {
+        let ticket = ask.ticket;
+        if self.waiting.contains_key(&ticket) {
+            let _ = answer.send(Err(HostError::TicketInUse(ticket)));
+            return;
+        }
+        self.waiting.insert(ticket, answer);
+        self.driven.handle(SessionInput::Ask(ask));
+    }
+
+    fn perform(&mut self) {
+        let mut effects = self.driven.take_effects();
+        for effect in effects.drain(..) {
+            match effect {
+                SessionEffect::Send { token, critical, request, .. } => {
+                    let client = self.client.clone();
+                    let bound = if critical { self.options.critical_attempt } else { self.options.attempt };
+                    self.under_way.push(Box::pin(async move {
+                        let (answer, retry_after) = match client.exchange(request, bound).await {
+                            Ok(reply) => (Ok(reply), None),
+                            Err(Failure { error, retry_after }) => (Err(error), retry_after),
+                        };
+                        SessionInput::Answered { token, answer, retry_after }
+                    }));
+                }
+                SessionEffect::Refused { ticket, error, .. } => {
+                    self.answer(ticket, Err(HostError::Refused(error)));
+                }
+                SessionEffect::Finished { ticket, operation, critical, outcome } => {
+                    self.answer(ticket, Ok(Finished { operation, critical, outcome }));
+                }
+                SessionEffect::Stopped { cut_short } => self.stopped = Some(cut_short),
+                // For the record: a tap sees them.
+                SessionEffect::Accepted { .. }
+                | SessionEffect::Late { .. }
+                | SessionEffect::Untrusted { .. } => {}
+            }
+        }
+        self.driven.give_back(effects);
+    }
+
+    fn answer(&mut self, ticket: u64, result: Result<Finished, HostError>) {
+        if let Some(answer) = self.waiting.remove(&ticket) {
+            // Whoever asked may be gone.
+            let _ = answer.send(result);
+        }
+    }
+}
+
+/// A host of a configuration: its session, its keys, its address.
+pub mod configured {
+    use super::*;
+    use crate::config::{Config, Role};
+    use crate::envelope::{HostKey, HostRing, InvalidKey, InvalidRing, LegacyKey};
+    use crate::host_sync::policy::Standard;
+    use crate::host_sync::sealed::SealedHost;
+    use crate::runtime::entropy::OsEntropy;
+    use crate::runtime::http::ClientError;
+
+    /// Why a host could not be started.
+    #[derive(Clone, Debug, PartialEq, Eq, Error)]
+    pub enum StartError {
+        /// The file is a main server's, or has no address.
+        #[error("the configuration is not a host's: write `role = host` and `main_server_endpoint`")]
+        Role,
+        /// A key.
+        #[error(transparent)]
+        Key(#[from] InvalidKey),
+        /// The keys together.
+        #[error(transparent)]
+        Ring(#[from] InvalidRing),
+        /// The address.
+        #[error(transparent)]
+        Client(#[from] ClientError),
+    }
+
+    /// Starts the host of a configuration with `role = host`, with the system's randomness. Must be called
+    /// within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the configuration is not a host's, or its address cannot be spoken to.
+    pub fn start(config: &Config) -> Result<Host, StartError> {
+        let (Role::Host, Some(endpoint)) = (config.role, &config.main_server_endpoint) else {
+            return Err(StartError::Role);
+        };
+        let key: HostKey = config.encryption_key.expose().parse()?;
+        let accepted = config.encryption_keys_accepted.iter().map(|key| key.expose().parse());
+        let account = key.account();
+        let mut ring = HostRing::new(key, accepted.collect::<Result<_, _>>()?)?;
+        if let Some(legacy) = &config.legacy_encryption_key {
+            ring = ring.with_legacy(legacy.expose().parse::<LegacyKey>()?);
+        }
+        let settings = Arc::new(config.session_settings());
+        let options = HostOptions::of(&settings);
+        let codec = SealedHost::new(ring);
+        let session = Session::new(account, settings, codec, OsEntropy::new(), Standard);
+        Ok(Host::start(session, HttpClient::new(endpoint)?, options))
+    }
+}

@@ -1,0 +1,330 @@
+//! The engines of a main server: so many shards, each with a mailbox and a task of its own.
+//!
+//! An exchange goes to the shard of the account that stands outside its frame, so that order within an
+//! account is kept. Reads go the same way: what an operation asks for is sealed, and nothing but the
+//! account can be seen before the engine has opened it.
+//!
+//! Promises:
+//! - every exchange is answered: by its engine, with 429 while the mailbox is full, with 503 after the end;
+//! - a database or a cache that hangs, or panics, is one that failed, after [`ShardOptions::store_timeout`]
+//!   and [`ShardOptions::cache_timeout`];
+//! - requests to the cache are started in the order in which the engine made them: a state that was written
+//!   is on its way to the cache before whoever wrote it can ask for it;
+//! - while [`ShardOptions::effects_max`] requests are under way, nothing is taken from the mailbox.
+
+mod shard;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::{CacheService, Database, NoTap, Tap};
+use crate::entropy::Entropy;
+use crate::host_sync::sealed::{Body, SealedServer};
+use crate::host_sync::server::{Counters, Server, Status};
+use crate::host_sync::settings::ServerSettings;
+use crate::limits;
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::OsEntropy;
+use crate::time::Span;
+
+use shard::{Letter, Shard};
+
+/// The engine that a shard drives.
+pub type ShardEngine<E> = Server<SealedServer, E>;
+
+/// Where the engines' draws come from and who sees their calls: [`Plain`], or what makes a recording.
+pub trait Instruments: Send {
+    /// The generator of a shard.
+    type Entropy: Entropy + Send + 'static;
+    /// What sees the calls of a shard.
+    type Tap: Tap<ShardEngine<Self::Entropy>> + 'static;
+
+    /// Called once for each shard, from 0.
+    fn shard(&mut self, shard: usize) -> (Self::Entropy, Self::Tap);
+}
+
+/// The system's randomness, and no tap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plain;
+
+impl Instruments for Plain {
+    type Entropy = OsEntropy;
+    type Tap = NoTap;
+
+    fn shard(&mut self, _shard: usize) -> (OsEntropy, NoTap) {
+        (OsEntropy::new(), NoTap)
+    }
+}
+
+/// Bounds of the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardOptions {
+    /// Requests that wait in a mailbox, at least 1; further ones are answered 429.
+    pub mailbox_max: usize,
+    /// Requests to the database and the cache under way at a shard, at least 1.
+    pub effects_max: usize,
+    /// One request to the database.
+    pub store_timeout: Span,
+    /// One request to the cache.
+    pub cache_timeout: Span,
+}
+
+impl Default for ShardOptions {
+    fn default() -> Self {
+        Self {
+            mailbox_max: limits::MAILBOX_REQUESTS_MAX,
+            effects_max: limits::SHARD_EFFECTS_MAX,
+            store_timeout: limits::STORE_TIMEOUT,
+            cache_timeout: limits::CACHE_TIMEOUT,
+        }
+    }
+}
+
+/// The mailboxes of all shards: takes exchanges and gives them their answers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Front {
+    mailboxes: Arc<[mpsc::Sender<Letter>]>,
+    open: Arc<AtomicUsize>,
+}
+
+/// Counts one exchange for as long as it is waited for.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The running shards.
+#[derive(Debug)]
+pub struct Shards {
+    front: Front,
+    stop: watch::Sender<Option<Span>>,
+    tasks: Vec<JoinHandle<ShardEnd>>,
+}
+
+/// What became of the shards' work when they ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Exchanges that were open when the end began and were answered by their engine.
+    pub answered: u64,
+    /// Exchanges that the bound cut short; they were answered 503, and whether they took effect is not known.
+    pub cut_short: u64,
+    /// What the engines counted since their start, added up.
+    pub counters: Counters,
+}
+
+pub(super) type ShardEnd = Drained;
+
+impl Front {
+    /// Gives one request to the shard of `account` at once; the future waits for its answer. A request from
+    /// which no account could be read goes to the first shard, whose engine refuses it.
+    pub fn exchange(
+        &self,
+        account: Option<u32>,
+        request: Body,
+    ) -> impl Future<Output = Result<Body, Status>> + Send + use<> {
+        let shard = account.map_or(0, |account| shard_of(account, self.mailboxes.len()));
+        let (answer, answered) = oneshot::channel();
+        let open = Open::begin(&self.open);
+        let sent = self.mailboxes[shard].try_send(Letter { request, answer });
+        async move {
+            let _open = open;
+            match sent {
+                Ok(()) => answered.await.unwrap_or(Err(Status::Unavailable)),
+                Err(TrySendError::Full(_)) => Err(Status::Overloaded),
+                Err(TrySendError::Closed(_)) => Err(Status::Unavailable),
+            }
+        }
+    }
+
+    /// Exchanges that wait for their answer.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether every shard still takes requests.
+    pub fn is_open(&self) -> bool {
+        self.mailboxes.iter().all(|mailbox| !mailbox.is_closed())
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.mailboxes.len()
+    }
+}
+
+/// The shard of an account: the upper bits of a multiplicative hash, scaled to the number of shards.
+fn shard_of(account: u32, shards: usize) -> usize {
+    let hash = u64::from(account.wrapping_mul(0x9e37_79b9));
+    ((hash * shards as u64) >> 32) as usize
+}
+
+impl Shards {
+    /// Starts so many shards, at least one, that share the bounds of `settings` among them. Must be called
+    /// within a tokio runtime.
+    pub fn start<D: Database, C: CacheService, I: Instruments>(
+        shards: usize,
+        settings: &ServerSettings,
+        codec: &SealedServer,
+        services: &Services<D, C>,
+        instruments: &mut I,
+        options: ShardOptions,
+    ) -> Self {
+        let shards = shards.max(1);
+        let settings = Arc::new(ServerSettings {
+            batches_in_flight_max: (settings.batches_in_flight_max / shards).max(1),
+            exchanges_max: settings.exchanges_max.div_ceil(shards),
+            ..settings.clone()
+        });
+        let (stop, stopped) = watch::channel(None);
+        let clock = Clock::start();
+        let (mailboxes, tasks): (Vec<_>, Vec<_>) = (0..shards)
+            .map(|number| {
+                let (entropy, tap) = instruments.shard(number);
+                let engine = Server::new(Arc::clone(&settings), codec.clone(), entropy);
+                let (mailbox, letters) = mpsc::channel(options.mailbox_max.max(1));
+                let shard =
+                    Shard::new(engine, clock, tap, services.clone(), options, letters, stopped.clone());
+                (mailbox, tokio::spawn(shard.run()))
+            })
+            .unzip();
+        Self { front: Front { mailboxes: mailboxes.into(), open: Arc::default() }, stop, tasks }
+    }
+
+    /// The mailboxes.
+    pub fn front(&self) -> Front {
+        self.front.clone()
+    }
+
+    /// Takes nothing more, lets what is open end within `drain`, and stops.
+    pub async fn stop(self, drain: Span) -> Drained {
+        self.stop.send_replace(Some(drain));
+        let mut all = Drained::default();
+        for task in self.tasks {
+            // A shard that panicked has nothing to tell: its exchanges were answered 503 then.
+            if let Ok(end) = task.await {
+                all.answered += end.answered;
+                all.cut_short += end.cut_short;
+                add(&mut all.counters, end.counters);
+            }
+        }
+        all
+    }
+}
+
+fn add(sum: &mut Counters, more: Counters) {
+    sum.requests += more.requests;
+    sum.refused += more.refused;
+    sum.overloaded += more.overloaded;
+    sum.applied += more.applied;
+    sum.duplicates += more.duplicates;
+    sum.rejected += more.rejected;
+    sum.cache_hits += more.cache_hits;
+    sum.cache_misses += more.cache_misses;
+    sum.batches += more.batches;
+}
+
+/// The database and the cache of all shards, and how they were last seen.
+#[derive(Debug)]
+pub struct Services<D, C> {
+    pub(crate) database: Arc<D>,
+    pub(crate) cache: Arc<C>,
+    pub(crate) health: Arc<Health>,
+}
+
+impl<D, C> Clone for Services<D, C> {
+    fn clone(&self) -> Self {
+        Self {
+            database: Arc::clone(&self.database),
+            cache: Arc::clone(&self.cache),
+            health: Arc::clone(&self.health),
+        }
+    }
+}
+
+impl<D: Database, C: CacheService> Services<D, C> {
+    /// These two, whose changes between up and down are told to `report`.
+    pub fn new(database: D, cache: C, report: impl Fn(Service, bool) + Send + Sync + 'static) -> Self {
+        let health = Health {
+            database: AtomicU8::new(UNSEEN),
+            cache: AtomicU8::new(UNSEEN),
+            report: Box::new(report),
+        };
+        Self { database: Arc::new(database), cache: Arc::new(cache), health: Arc::new(health) }
+    }
+}
+
+/// One of the two services of a main server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// The database: without it nothing can be answered.
+    Database,
+    /// The cache: without it every read goes to the database.
+    Cache,
+}
+
+/// How the services were last seen, and who is told of a change.
+pub(crate) struct Health {
+    database: AtomicU8,
+    cache: AtomicU8,
+    report: Box<dyn Fn(Service, bool) + Send + Sync>,
+}
+
+const UNSEEN: u8 = 0;
+const UP: u8 = 1;
+const DOWN: u8 = 2;
+
+impl std::fmt::Debug for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Health").field("database", &self.database).field("cache", &self.cache).finish()
+    }
+}
+
+impl Health {
+    /// Takes down whether a request went through; a change is reported once, a first success not at all.
+    pub(crate) fn saw(&self, service: Service, is_up: bool) {
+        let (state, seen) = match service {
+            Service::Database => (&self.database, if is_up { UP } else { DOWN }),
+            Service::Cache => (&self.cache, if is_up { UP } else { DOWN }),
+        };
+        // Read first: it hardly ever changes, and every shard looks at it with every completion.
+        if state.load(Ordering::Relaxed) == seen {
+            return;
+        }
+        let before = state.swap(seen, Ordering::Relaxed);
+        if before != seen && (before, seen) != (UNSEEN, UP) {
+            (self.report)(service, is_up);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_are_spread_over_all_shards() {
+        for shards in [1, 2, 3, 4, 7, 256] {
+            let mut counts = vec![0_u32; shards];
+            for account in 2_000_000..2_010_000 {
+                counts[shard_of(account, shards)] += 1;
+            }
+            let fair = 10_000 / shards as u32;
+            assert!(counts.iter().all(|count| (fair / 2..=fair * 2).contains(count)), "{counts:?}");
+        }
+        assert_eq!(shard_of(u32::MAX, 256), shard_of(u32::MAX, 256));
+    }
+}

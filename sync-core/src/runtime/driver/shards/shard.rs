@@ -1,0 +1,202 @@
+//! One shard: an engine, its mailbox, its open exchanges and what it has under way.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use rustc_hash::FxHashMap;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
+
+use super::{Drained, Health, Service, Services, ShardEngine, ShardOptions};
+use crate::cache::{CacheError, CacheRequest};
+use crate::entropy::Entropy;
+use crate::host_sync::sealed::Body;
+use crate::host_sync::server::{ServerEffect, ServerInput, Status};
+use crate::id::Token;
+use crate::runtime::clock::Clock;
+use crate::runtime::driver::alarm::Alarm;
+use crate::runtime::driver::{CacheService, Database, Driven, Tap};
+use crate::runtime::duration;
+use crate::store::{StoreError, StoreRequest};
+use crate::time::Span;
+
+/// A request in a mailbox, and where its answer goes.
+#[derive(Debug)]
+pub(super) struct Letter {
+    pub(super) request: Body,
+    pub(super) answer: oneshot::Sender<Result<Body, Status>>,
+}
+
+type Input = ServerInput<Body>;
+/// Ends with what the engine is to be told, if anything.
+type UnderWay = Pin<Box<dyn Future<Output = Option<Input>> + Send>>;
+
+pub(super) struct Shard<D, C, E: Entropy, T> {
+    driven: Driven<ShardEngine<E>, T>,
+    services: Services<D, C>,
+    options: ShardOptions,
+    letters: mpsc::Receiver<Letter>,
+    stop: watch::Receiver<Option<Span>>,
+    /// By token, never used twice; never iterated.
+    exchanges: FxHashMap<Token, oneshot::Sender<Result<Body, Status>>>,
+    next_token: u64,
+    under_way: FuturesUnordered<UnderWay>,
+}
+
+/// What the shard has to attend to next.
+enum Event {
+    Stop(Span),
+    GiveUp,
+    Due,
+    Completed(Option<Input>),
+    Letter(Option<Letter>),
+}
+
+impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, C, E, T> {
+    pub(super) fn new(
+        engine: ShardEngine<E>,
+        clock: Clock,
+        tap: T,
+        services: Services<D, C>,
+        options: ShardOptions,
+        letters: mpsc::Receiver<Letter>,
+        stop: watch::Receiver<Option<Span>>,
+    ) -> Self {
+        Self {
+            driven: Driven::new(engine, clock, tap),
+            services,
+            options,
+            letters,
+            stop,
+            exchanges: FxHashMap::default(),
+            next_token: 0,
+            under_way: FuturesUnordered::new(),
+        }
+    }
+
+    /// Runs until it is told to stop and everything has ended, or the bound for that is past.
+    pub(super) async fn run(mut self) -> Drained {
+        let mut wake = Alarm::default();
+        let mut give_up = Alarm::default();
+        let mut mailbox_open = true;
+        let mut drained = None::<Drained>;
+        while mailbox_open || !self.exchanges.is_empty() || !self.under_way.is_empty() {
+            wake.set(self.driven.due());
+            let has_room = self.under_way.len() < self.options.effects_max.max(1);
+            let is_stopping = drained.is_some();
+            let event = tokio::select! {
+                biased;
+                () = give_up.ring() => Event::GiveUp,
+                drain = stopped(&mut self.stop), if !is_stopping => Event::Stop(drain),
+                () = wake.ring() => Event::Due,
+                Some(completed) = self.under_way.next() => Event::Completed(completed),
+                letter = self.letters.recv(), if mailbox_open && has_room => Event::Letter(letter),
+            };
+            match event {
+                Event::GiveUp => break,
+                Event::Stop(drain) => {
+                    // What is in the mailbox already counts as open.
+                    self.letters.close();
+                    let open = self.exchanges.len() + self.letters.len();
+                    drained = Some(Drained { answered: open as u64, ..Drained::default() });
+                    give_up.set(Instant::now().checked_add(duration(drain)));
+                }
+                Event::Due => self.driven.wake(),
+                Event::Completed(input) => {
+                    if let Some(input) = input {
+                        self.driven.handle(input);
+                    }
+                }
+                Event::Letter(Some(letter)) => self.open(letter),
+                Event::Letter(None) => mailbox_open = false,
+            }
+            self.perform();
+        }
+        // Answered by dropping what waits for their answers: 503.
+        let cut_short = (self.exchanges.len() + self.letters.len()) as u64;
+        let mut drained = drained.unwrap_or_default();
+        drained.answered = drained.answered.saturating_sub(cut_short);
+        Drained { cut_short, counters: self.driven.engine.counters(), ..drained }
+    }
+
+    fn open(&mut self, letter: Letter) {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.exchanges.insert(token, letter.answer);
+        self.driven.handle(ServerInput::Request { token, request: letter.request });
+    }
+
+    fn perform(&mut self) {
+        let mut effects = self.driven.take_effects();
+        for effect in effects.drain(..) {
+            match effect {
+                ServerEffect::Reply { token, reply } => {
+                    if let Some(answer) = self.exchanges.remove(&token) {
+                        // Whoever asked may be gone.
+                        let _ = answer.send(reply);
+                    }
+                }
+                ServerEffect::Store { token, request } => {
+                    let work = store(&self.services, self.options.store_timeout, token, request);
+                    self.under_way.push(Box::pin(work));
+                }
+                ServerEffect::Cache { token, request } => {
+                    let work = cache(&self.services, self.options.cache_timeout, token, request);
+                    self.under_way.push(Box::pin(work));
+                }
+            }
+        }
+        self.driven.give_back(effects);
+    }
+}
+
+/// In a task of its own: what is sent and read for a batch need not share the engine's processor.
+fn store<D: Database, C: CacheService>(
+    services: &Services<D, C>,
+    bound: Span,
+    token: Token,
+    request: StoreRequest,
+) -> impl Future<Output = Option<Input>> + Send + use<D, C> {
+    let (database, health) = (Arc::clone(&services.database), Arc::clone(&services.health));
+    let work = tokio::spawn(async move { timeout(duration(bound), database.execute(&request)).await });
+    async move {
+        // Panicked, too late, or failed: all the same to an engine.
+        let answer = match work.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable),
+        };
+        health.saw(Service::Database, answer.is_ok());
+        Some(ServerInput::Stored { token, answer })
+    }
+}
+
+/// Within the shard's task, so that requests start in the order in which the engine made them.
+fn cache<D: Database, C: CacheService>(
+    services: &Services<D, C>,
+    bound: Span,
+    token: Option<Token>,
+    request: CacheRequest,
+) -> impl Future<Output = Option<Input>> + Send + use<D, C> {
+    let service = Arc::clone(&services.cache);
+    let health: Arc<Health> = Arc::clone(&services.health);
+    async move {
+        let work = AssertUnwindSafe(async { service.execute(&request).await }).catch_unwind();
+        let answer = match timeout(duration(bound), work).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(CacheError::Unavailable),
+        };
+        health.saw(Service::Cache, answer.is_ok());
+        token.map(|token| ServerInput::Cached { token, answer })
+    }
+}
+
+/// Waits to be told to stop; a driver that is gone tells so, too.
+async fn stopped(stop: &mut watch::Receiver<Option<Span>>) -> Span {
+    match stop.wait_for(Option::is_some).await {
+        Ok(drain) => drain.unwrap_or(Span::ZERO),
+        Err(_) => Span::ZERO,
+    }
+}

@@ -1,0 +1,185 @@
+//! `main-server serve`: a server from its start to its orderly end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+
+use super::{ConfigArguments, FAILED, INVALID, UNREACHABLE, complain, say};
+use crate::config::Config;
+use crate::runtime::driver::shards::{Drained, Service};
+use crate::runtime::driver::{CacheService, Database, EmbeddedCache, EmbeddedDatabase};
+use crate::runtime::main_server::{MainServer, MainServerError, Parts, connect_cache, connect_database};
+use crate::runtime::postgres::{MIGRATIONS, PostgresError};
+
+/// `main-server serve`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct ServeArguments {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArguments,
+    /// Where to listen; port 0 takes a free one. Plain HTTP: anything but this machine belongs behind a proxy.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Keep everything in memory, without PostgreSQL and Redis: to try things out.
+    #[arg(long)]
+    pub embedded: bool,
+}
+
+/// Serves until SIGTERM or Ctrl-C, and gives the exit code. When it is ready it prints
+/// `listening on ADDRESS` to the standard output; its log goes to the standard error.
+pub fn serve(arguments: &ServeArguments) -> u8 {
+    let Some(config) = arguments.config.read() else { return INVALID };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format_args!("error: no threads to work with: {error}"));
+            return FAILED;
+        }
+    };
+    let code = match runtime.block_on(run(arguments, &config)) {
+        Ok(()) => 0,
+        Err(error) => {
+            complain(&format_args!("error: {error}"));
+            exit_code(&error)
+        }
+    };
+    // What the end of the server left behind, such as a database that does not answer, is not waited for.
+    runtime.shutdown_background();
+    code
+}
+
+fn exit_code(error: &MainServerError) -> u8 {
+    match error {
+        MainServerError::Database(PostgresError::ConnectionString(_)) => INVALID,
+        MainServerError::Database(_) => UNREACHABLE,
+        MainServerError::Listen { .. } => FAILED,
+        MainServerError::Role
+        | MainServerError::NoDatabase
+        | MainServerError::Key(_)
+        | MainServerError::Ring(_)
+        | MainServerError::Path
+        | MainServerError::Cache(_) => INVALID,
+    }
+}
+
+async fn run(arguments: &ServeArguments, config: &Config) -> Result<(), MainServerError> {
+    log(&format_args!("version {}, {} shards", env!("CARGO_PKG_VERSION"), config.worker_threads));
+    if config.debug_mode {
+        log(&format_args!("settings in force:\n{}", config.to_masked_text().trim_end()));
+    }
+    if !arguments.listen.ip().is_loopback() {
+        log(&"listening beyond this machine in plain HTTP: let only a proxy that speaks TLS reach it");
+    }
+    if arguments.embedded {
+        log(&"embedded: everything is in memory, and nothing is kept when this process ends");
+        let parts = Parts::new(EmbeddedDatabase::default(), EmbeddedCache::default());
+        return attend(arguments, config, parts).await;
+    }
+    let database = connect_database(config).await?;
+    log(&format_args!("database: connected, {} migrations in place", MIGRATIONS.len()));
+    let cache = connect_cache(config).await?;
+    let status = cache.status();
+    let is_down = Arc::new(AtomicBool::new(!status.connected));
+    if let (false, Some(fault)) = (status.connected, status.fault) {
+        log(&format_args!("cache: {fault}; serving from the database and trying on"));
+    } else {
+        log(&"cache: connected");
+    }
+    let mut parts = Parts::new(database, cache);
+    parts.report = Box::new(move |service, is_up| match (service, is_up) {
+        (Service::Database, false) => log(&"database: down, requests are answered 503"),
+        (Service::Database, true) => log(&"database: up again"),
+        // At the start it may have been said already.
+        (Service::Cache, false) if is_down.swap(true, Ordering::Relaxed) => {}
+        (Service::Cache, false) => log(&"cache: down, serving from the database and trying on"),
+        (Service::Cache, true) => {
+            is_down.store(false, Ordering::Relaxed);
+            log(&"cache: up again");
+        }
+    });
+    attend(arguments, config, parts).await
+}
+
+/// From the first request to the last.
+async fn attend<D: Database, C: CacheService>(
+    arguments: &ServeArguments,
+    config: &Config,
+    parts: Parts<D, C>,
+) -> Result<(), MainServerError> {
+    // Before anybody learns that the server is there, so that no signal finds it unprepared.
+    let mut signals = Signals::new();
+    let server = MainServer::start(config, arguments.listen, parts).await?;
+    say(&format!("listening on {}", server.address()));
+    signals.next().await;
+    log(&"shutting down: answering what is open; a second signal ends it at once");
+    let drained = tokio::select! {
+        drained = server.shutdown() => drained,
+        () = signals.next() => {
+            log(&"ended at once");
+            return Ok(());
+        }
+    };
+    let Drained { answered, cut_short, counters } = drained;
+    log(&format_args!(
+        "stopped: {answered} open requests answered, {cut_short} cut short; since the start {} requests, \
+         {} applied, {} duplicates, {} rejected, {} refused, {} overloaded, {} batches, {} cache hits, \
+         {} cache misses",
+        counters.requests,
+        counters.applied,
+        counters.duplicates,
+        counters.rejected,
+        counters.refused,
+        counters.overloaded,
+        counters.batches,
+        counters.cache_hits,
+        counters.cache_misses,
+    ));
+    Ok(())
+}
+
+fn log(line: &dyn std::fmt::Display) {
+    complain(&format_args!("main-server: {line}"));
+}
+
+/// SIGTERM and Ctrl-C.
+#[cfg(unix)]
+struct Signals {
+    listening: Vec<tokio::signal::unix::Signal>,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        // Without a handler a signal ends the process, which is what it asks for.
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt()];
+        Self { listening: kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect() }
+    }
+
+    async fn next(&mut self) {
+        let waiting = self.listening.iter_mut().map(|signal| Box::pin(signal.recv()));
+        let waiting: Vec<_> = waiting.collect();
+        if waiting.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        futures_util::future::select_all(waiting).await;
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The database and the cache that a configuration names.
+
+use super::MainServerError;
+use crate::config::Config;
+use crate::limits;
+use crate::runtime::postgres::{PostgresOptions, PostgresStore};
+use crate::runtime::redis::{RedisCache, RedisOptions};
+
+/// Connects to `pg_connection_string` and brings the schema up to date. There is a connection for each batch
+/// that the shards keep under way.
+///
+/// # Errors
+/// When no database is named, it cannot be reached, or it refuses.
+pub async fn connect_database(config: &Config) -> Result<PostgresStore, MainServerError> {
+    let dsn = config.pg_connection_string.as_ref().ok_or(MainServerError::NoDatabase)?;
+    let options = PostgresOptions {
+        connections_max: limits::APPLY_BATCHES_IN_FLIGHT_MAX.max(config.worker_threads),
+        ..PostgresOptions::default()
+    };
+    let store = PostgresStore::connect(dsn, options).await?;
+    store.migrate().await?;
+    Ok(store)
+}
+
+/// Connects to Redis; when it is away the cache goes on trying, and [`RedisCache::status`] says so.
+///
+/// # Errors
+/// When the settings are no address.
+pub async fn connect_cache(config: &Config) -> Result<RedisCache, MainServerError> {
+    Ok(RedisCache::connect(&config.redis, RedisOptions::default()).await?)
+}

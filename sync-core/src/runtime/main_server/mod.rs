@@ -1,0 +1,187 @@
+//! The main server as a whole: engines, database, cache and HTTP, from a configuration.
+//!
+//! A server keeps nothing of its own: any number of them may stand over one database and one cache.
+
+#[cfg(feature = "programs")]
+pub mod cli;
+mod connect;
+
+use std::io;
+use std::net::SocketAddr;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::driver::shards::{Drained, Front, Instruments, Plain, Service, Services, ShardOptions, Shards};
+use super::driver::{CacheService, Database};
+use super::duration;
+use super::http::{App, HEALTH_PATH, HealthCheck, Phase, router, serve};
+use super::postgres::PostgresError;
+use super::redis::RedisFault;
+use crate::config::{Config, Role};
+use crate::envelope::{InvalidKey, InvalidRing, LegacyKey, MasterKey, MasterRing};
+use crate::host_sync::sealed::SealedServer;
+use crate::limits;
+use crate::time::Span;
+
+pub use connect::{connect_cache, connect_database};
+
+/// The path of the sync endpoint when the configuration names none.
+pub const SYNC_PATH: &str = "/p2p-sync";
+
+/// How long connections have to carry away their last answers.
+const LAST_ANSWERS: Span = Span::from_ms(500);
+
+/// Why a main server did not start. No message holds a secret.
+#[derive(Debug, Error)]
+pub enum MainServerError {
+    /// A host's file.
+    #[error("this is a host's configuration: a main server's says `role = main_server`")]
+    Role,
+    /// No database is named.
+    #[error(
+        "no `pg_connection_string`: name the database, or run with `--embedded` to try things out in memory"
+    )]
+    NoDatabase,
+    /// A key cannot be read.
+    #[error("`encryption_key`: {0}")]
+    Key(#[from] InvalidKey),
+    /// The keys do not go together.
+    #[error("`encryption_keys_accepted`: {0}")]
+    Ring(#[from] InvalidRing),
+    /// The path of the endpoint is taken.
+    #[error("`main_server_endpoint` has the path {HEALTH_PATH}, which is taken: give it another one")]
+    Path,
+    /// The database.
+    #[error("{0}")]
+    Database(#[from] PostgresError),
+    /// The settings of the cache. A cache that is away is no error.
+    #[error("{0}")]
+    Cache(#[from] RedisFault),
+    /// The address to listen on.
+    #[error("cannot listen on {address}: {error}; is another program there?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// What a server is put together from, beside its configuration.
+pub struct Parts<D, C, I = Plain> {
+    /// The database.
+    pub database: D,
+    /// The cache.
+    pub cache: C,
+    /// Where draws come from and who sees the engines' calls.
+    pub instruments: I,
+    /// Bounds of the driver.
+    pub options: ShardOptions,
+    /// Told when the database or the cache goes away (`false`) and when it is back.
+    pub report: Box<dyn Fn(Service, bool) + Send + Sync>,
+}
+
+impl<D, C> Parts<D, C> {
+    /// These two, with the system's randomness, no tap and no report.
+    pub fn new(database: D, cache: C) -> Self {
+        Self {
+            database,
+            cache,
+            instruments: Plain,
+            options: ShardOptions::default(),
+            report: Box::new(|_, _| ()),
+        }
+    }
+}
+
+/// A running main server. Dropped, it ends at once; [`shutdown`](Self::shutdown) ends it in order.
+#[derive(Debug)]
+pub struct MainServer {
+    address: SocketAddr,
+    front: Front,
+    shards: Shards,
+    phase: watch::Sender<Phase>,
+    listener: JoinHandle<()>,
+}
+
+impl MainServer {
+    /// Starts `worker_threads` shards and listens on `listen` (port 0 for a free one), in plain HTTP. The
+    /// endpoint's path is that of `main_server_endpoint`, or [`SYNC_PATH`]. Must be called within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// When the configuration is not a main server's, or the address cannot be listened on.
+    pub async fn start<D: Database, C: CacheService, I: Instruments>(
+        config: &Config,
+        listen: SocketAddr,
+        mut parts: Parts<D, C, I>,
+    ) -> Result<Self, MainServerError> {
+        let codec = codec(config)?;
+        let path = config.main_server_endpoint.as_ref().map_or(SYNC_PATH, |endpoint| endpoint.path());
+        if path == HEALTH_PATH {
+            return Err(MainServerError::Path);
+        }
+        let refused = |error| MainServerError::Listen { address: listen, error };
+        let socket = TcpListener::bind(listen).await.map_err(refused)?;
+        let address = socket.local_addr().map_err(refused)?;
+        let services = Services::new(parts.database, parts.cache, parts.report);
+        let shards = Shards::start(
+            config.worker_threads,
+            &config.server_settings(),
+            &codec,
+            &services,
+            &mut parts.instruments,
+            parts.options,
+        );
+        let front = shards.front();
+        let health = HealthCheck::new(services, front.clone());
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let routes = router(path, App { front: front.clone(), health });
+        let listener = tokio::spawn(serve(socket, routes, phases));
+        Ok(Self { address, front, shards, phase, listener })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no further request, answers what is open within [`limits::SHUTDOWN_DRAIN`], and stops.
+    pub async fn shutdown(self) -> Drained {
+        self.shutdown_within(limits::SHUTDOWN_DRAIN).await
+    }
+
+    /// The same with a bound of one's own.
+    pub async fn shutdown_within(mut self, drain: Span) -> Drained {
+        let open = self.front.open() as u64;
+        let bound = Instant::now() + duration(drain);
+        self.phase.send_replace(Phase::Closing);
+        let in_time = timeout_at(bound, &mut self.listener).await.is_ok();
+        let left = bound.saturating_duration_since(Instant::now());
+        let left = Span::from_us(u64::try_from(left.as_micros()).unwrap_or(u64::MAX));
+        let drained = self.shards.stop(left).await;
+        if !in_time {
+            // What was cut short is answered 503 by now.
+            let _ = timeout(duration(LAST_ANSWERS), &mut self.listener).await;
+        }
+        self.phase.send_replace(Phase::Closed);
+        Drained { answered: open.saturating_sub(drained.cut_short), ..drained }
+    }
+}
+
+fn codec(config: &Config) -> Result<SealedServer, MainServerError> {
+    if config.role != Role::MainServer {
+        return Err(MainServerError::Role);
+    }
+    let key: MasterKey = config.encryption_key.expose().parse()?;
+    let accepted = config.encryption_keys_accepted.iter().map(|key| key.expose().parse());
+    let mut ring = MasterRing::new(key, accepted.collect::<Result<_, _>>()?)?;
+    if let Some(legacy) = &config.legacy_encryption_key {
+        ring = ring.with_legacy(legacy.expose().parse::<LegacyKey>()?);
+    }
+    Ok(SealedServer::new(ring))
+}
