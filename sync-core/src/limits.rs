@@ -104,3 +104,6 @@ pub const CONFIG_DIAGNOSTICS_MAX: usize = 100;
 const _: () = assert!(CRITICAL_SLOTS_MIN >= 1 && CRITICAL_SLOTS_MIN <= CRITICAL_SLOTS_MAX);
 const _: () = assert!(WORKERS_MIN >= 1 && WORKERS_MIN <= WORKERS_MAX);
 const _: () = assert!(CONFIG_DIAGNOSTICS_MAX >= 1);
+/// Bytes of one line of a recording: a batch whose operations are all as large as can be does not fit with its
+/// effects in full, anything else does.
+pub const RECORDING_LINE_BYTES_MAX: usize = 512 * 1024 * 1024;
