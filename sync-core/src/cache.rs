@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::id::OperationId;
@@ -15,7 +16,8 @@ use crate::store::StateKey;
 use crate::time::{Span, Timestamp};
 
 /// Names one entry.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CacheKey {
     /// A state of the main server's database.
     State(StateKey),
@@ -24,7 +26,7 @@ pub enum CacheKey {
 }
 
 /// A value and the version that the database gave it; 0 for an application's own entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheValue {
     /// Version of the state.
     pub version: u64,
@@ -33,7 +35,7 @@ pub struct CacheValue {
 }
 
 /// A state that has just been written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refresh {
     /// Which state.
     pub key: StateKey,
@@ -51,7 +53,8 @@ pub struct Refresh {
 pub type Publication = Refresh;
 
 /// Everything that is asked of the cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CacheRequest {
     /// Reads one entry that has not expired.
     Get(CacheKey),
@@ -80,7 +83,8 @@ pub enum CacheRequest {
 }
 
 /// Answers, in the order of [`CacheRequest`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CacheReply {
     /// The entry, if there is one.
     Value(Option<CacheValue>),
@@ -91,7 +95,8 @@ pub enum CacheReply {
 }
 
 /// The cache did not do as asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CacheError {
     /// It cannot be reached.
     #[error("the cache is unavailable")]

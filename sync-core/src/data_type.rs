@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 /// What an operation synchronises. The numbers are normative on the wire
@@ -136,6 +138,19 @@ impl FromStr for SyncDataType {
     }
 }
 
+impl Serialize for SyncDataType {
+    /// The name.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for SyncDataType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
 /// A set of data types, as `critical_data_types` gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TypeSet(u16);
@@ -154,6 +169,19 @@ impl TypeSet {
     /// The members in wire order.
     pub fn iter(self) -> impl Iterator<Item = SyncDataType> {
         SyncDataType::ALL.into_iter().filter(move |t| self.contains(*t))
+    }
+}
+
+impl Serialize for TypeSet {
+    /// The names of the members, in wire order.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for TypeSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Vec::<SyncDataType>::deserialize(deserializer)?.into_iter().collect())
     }
 }
 

@@ -1,7 +1,10 @@
 //! Where an engine's randomness comes from: a generator given at construction.
 
+use serde::{Deserialize, Serialize};
+
 /// What a draw is for. A generator that derives its draws from a seed keys them by this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Purpose {
     /// The incarnation of a session.

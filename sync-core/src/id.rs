@@ -4,12 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::limits;
 
 /// An account of the game; a host acts for exactly one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct AccountId(pub u32);
 
 impl fmt::Display for AccountId {
@@ -89,14 +92,21 @@ impl FromStr for OperationId {
     type Err = InvalidOperationId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let id = Self::parse(text)?;
+        if id.counter <= limits::JSON_INTEGER_MAX { Ok(id) } else { Err(InvalidOperationId) }
+    }
+}
+
+impl OperationId {
+    /// The text form with whatever counter.
+    fn parse(text: &str) -> Result<Self, InvalidOperationId> {
         let mut parts = text.splitn(3, '-');
         let mut next = || parts.next().ok_or(InvalidOperationId);
         let (account, incarnation, counter) = (next()?, next()?, next()?);
         if incarnation.len() != 16 || !incarnation.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(InvalidOperationId);
         }
-        let counter =
-            decimal(counter).filter(|c| *c <= limits::JSON_INTEGER_MAX).ok_or(InvalidOperationId)?;
+        let counter = decimal(counter).ok_or(InvalidOperationId)?;
         Ok(Self {
             account: AccountId(
                 decimal(account).and_then(|a| u32::try_from(a).ok()).ok_or(InvalidOperationId)?,
@@ -104,6 +114,21 @@ impl FromStr for OperationId {
             incarnation: Incarnation(u64::from_str_radix(incarnation, 16).map_err(|_| InvalidOperationId)?),
             counter,
         })
+    }
+}
+
+impl Serialize for OperationId {
+    /// The text form.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.text(&mut [0; Self::TEXT_BYTES_MAX]))
+    }
+}
+
+impl<'de> Deserialize<'de> for OperationId {
+    /// The text form; the counter may be any: what travels is bounded where it is read from the wire.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Self::parse(&text).map_err(D::Error::custom)
     }
 }
 
@@ -140,6 +165,19 @@ impl MapName {
     }
 }
 
+impl Serialize for MapName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for MapName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Self::new(&name).map_err(D::Error::custom)
+    }
+}
+
 impl fmt::Display for MapName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -147,7 +185,8 @@ impl fmt::Display for MapName {
 }
 
 /// Ties an effect to the input that completes it. Unique within one life of an engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Token(pub u64);
 
 #[cfg(test)]

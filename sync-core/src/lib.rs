@@ -19,6 +19,7 @@ pub mod host_sync;
 pub mod id;
 pub mod limits;
 pub mod range_set;
+pub mod recording;
 #[cfg(feature = "runtime")]
 pub mod runtime;
 pub mod secret;

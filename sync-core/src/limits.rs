@@ -130,3 +130,6 @@ pub const CONNECT_TIMEOUT: Span = Span::from_secs(5);
 pub const HOST_MAILBOX_MAX: usize = 1_024;
 
 const _: () = assert!(CLIENT_IDLE.as_us() < CONNECTION_IDLE.as_us());
+/// Bytes of one line of a recording: a batch whose operations are all as large as can be does not fit with its
+/// effects in full, anything else does.
+pub const RECORDING_LINE_BYTES_MAX: usize = 512 * 1024 * 1024;

@@ -9,6 +9,7 @@ mod memory;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::data_type::{Nature, Scope, SyncDataType};
@@ -18,7 +19,7 @@ use crate::time::Timestamp;
 pub use memory::{Content, MemoryStore, SessionContent};
 
 /// Names one state.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StateKey {
     /// What kind of state.
     pub data_type: SyncDataType,
@@ -46,7 +47,7 @@ impl fmt::Display for StateKey {
 }
 
 /// One operation to be applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Apply {
     /// Its name; the same name takes effect once.
     pub operation: OperationId,
@@ -73,7 +74,8 @@ impl Apply {
 }
 
 /// What became of one operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It took effect. For a state, `version` is the state's new version (from 1); for an event it
     /// is the event's place among the session's operations on that map and type, its sequence.
@@ -89,7 +91,7 @@ pub enum Verdict {
 }
 
 /// Answer to one operation of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// What became of it, now or when it was first seen.
     pub verdict: Verdict,
@@ -98,7 +100,7 @@ pub struct Applied {
 }
 
 /// A state as the database holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateRow {
     /// Grows by one with each write.
     pub version: u64,
@@ -111,7 +113,8 @@ pub struct StateRow {
 }
 
 /// Everything that is asked of the main server's database.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StoreRequest {
     /// Applies the operations in order, in one transaction. For each: a name that was seen before
     /// is answered as it was then; a sequence at or below the greatest applied one of the same
@@ -127,7 +130,8 @@ pub enum StoreRequest {
 }
 
 /// Answers, in the order of [`StoreRequest`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StoreReply {
     /// One for each operation, in order.
     Applied(Vec<Applied>),
@@ -138,7 +142,8 @@ pub enum StoreReply {
 }
 
 /// The database did not do as asked, or did and the answer was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StoreError {
     /// It cannot be reached or refused: whether the request took effect is not known.
     #[error("the database is unavailable")]

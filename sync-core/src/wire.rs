@@ -29,7 +29,7 @@ pub enum Kind {
 }
 
 /// One operation as it travels inside a frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// What is asked.
     pub kind: Kind,
@@ -71,7 +71,7 @@ pub enum ErrorCode {
 }
 
 /// A server's answer to one operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// Which operation is answered.
     pub operation: OperationId,
@@ -82,7 +82,7 @@ pub struct Reply {
 }
 
 /// Why an operation was rejected.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error("{code}: {message}")]
 pub struct Rejection {
     /// For programs.

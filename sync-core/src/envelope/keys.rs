@@ -170,6 +170,11 @@ impl MasterKey {
         STANDARD.encode_string(self.secret.expose(), &mut text);
         Secret::new(text)
     }
+
+    /// 16 hex digits that tell this key from others and may be shown, as [`HostKey::fingerprint`].
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.secret)
+    }
 }
 
 impl FromStr for MasterKey {
@@ -250,9 +255,7 @@ impl HostKey {
     /// 16 hex digits that tell this key from others and may be shown: an HKDF output of its own, from
     /// which nothing else can be computed.
     pub fn fingerprint(&self) -> String {
-        let mut bytes = [0; FINGERPRINT_BYTES];
-        expand(&extract(&self.secret), &[INFO_FINGERPRINT], &mut bytes);
-        format!("{:016x}", u64::from_be_bytes(bytes))
+        fingerprint(&self.secret)
     }
 
     pub(super) const fn encryption_key(&self) -> &[u8; KEY_BYTES] {
@@ -293,6 +296,12 @@ impl fmt::Display for HostKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{HOST_PREFIX}{}:{}:{}", self.id, self.account, self.secret)
     }
+}
+
+fn fingerprint(secret: &Secret<[u8; KEY_BYTES]>) -> String {
+    let mut bytes = [0; FINGERPRINT_BYTES];
+    expand(&extract(secret), &[INFO_FINGERPRINT], &mut bytes);
+    format!("{:016x}", u64::from_be_bytes(bytes))
 }
 
 /// HKDF with an empty salt.

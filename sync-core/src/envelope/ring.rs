@@ -84,6 +84,11 @@ impl HostRing {
         &self.sealing
     }
 
+    /// Every key of version 2, the one that seals first.
+    pub fn keys(&self) -> impl Iterator<Item = &HostKey> {
+        std::iter::once(&self.sealing).chain(&self.accepted)
+    }
+
     /// Seals with the sealing key, see [`HostKey::seal`].
     pub fn seal(&self, header: &Header, iv: [u8; IV_BYTES], plaintext: &[u8], frame: &mut Vec<u8>) {
         self.sealing.seal(header, iv, plaintext, frame);
@@ -165,6 +170,11 @@ impl MasterRing {
     /// The key that seals, from which hosts' keys are issued.
     pub fn sealing_key(&self) -> &MasterKey {
         &self.masters[usize::from(SEALING)]
+    }
+
+    /// Every key of version 2, the one that seals first.
+    pub fn keys(&self) -> impl Iterator<Item = &MasterKey> {
+        self.masters.iter()
     }
 
     /// Seals with the key of the header's account under the sealing key, see [`HostKey::seal`].

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::data_type::{Nature, SyncDataType};
 use crate::id::{MapName, OperationId};
 use crate::time::Instant;
@@ -23,7 +25,7 @@ pub enum Lane {
 pub struct KeyIndex(pub u32);
 
 /// What an application asks of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
     /// The application's own name for it, returned with every effect that concerns it.
     pub ticket: u64,
@@ -85,7 +87,8 @@ impl Operation {
 }
 
 /// How an accepted operation ends; each ends once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The server did it. For `sync_from` with the payload: JSON text, or none when there is no state.
     Done(Option<Arc<str>>),
@@ -107,7 +110,8 @@ pub enum Outcome {
 }
 
 /// Why one attempt brought no reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TransportError {
     /// No connection, or it broke.
     #[error("the main server cannot be reached")]
@@ -124,7 +128,8 @@ pub enum TransportError {
 }
 
 /// Why an operation was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AskError {
     /// The queue is full of what is at least as urgent.
     #[error("the queue is full: {waiting} operations wait; raise max_queue_size or ask less often")]

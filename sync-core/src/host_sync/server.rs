@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 
 use super::codec::{OpenError, Opened, ServerCodec};
@@ -22,18 +23,21 @@ use crate::engine::Engine;
 use crate::entropy::Entropy;
 use crate::id::{OperationId, Token};
 use crate::limits;
+use crate::recording::frame::{self, Frame};
 use crate::store::{Applied, Apply, StateKey, StoreError, StoreReply, StoreRequest, Verdict};
 use crate::time::{Instant, Now, Span};
 use crate::wire::{ErrorCode, Kind, Rejection, Reply, Request, StatePayload};
 
 /// What the world tells the server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", bound(serialize = "R: Frame", deserialize = "R: Frame"))]
 pub enum ServerInput<R> {
     /// A request came in; answer with [`ServerEffect::Reply`] and the same token.
     Request {
         /// The driver's name for the exchange.
         token: Token,
         /// Its body.
+        #[serde(with = "frame")]
         request: R,
     },
     /// The database answered, or will not.
@@ -53,13 +57,15 @@ pub enum ServerInput<R> {
 }
 
 /// What the server asks of the world.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", bound(serialize = "Q: Frame", deserialize = "Q: Frame"))]
 pub enum ServerEffect<Q> {
     /// Answer an exchange: a sealed reply with HTTP 200, or a bare status.
     Reply {
         /// From [`ServerInput::Request`].
         token: Token,
         /// The body, or the status without one.
+        #[serde(with = "frame::result")]
         reply: Result<Q, Status>,
     },
     /// Ask the database.
@@ -79,7 +85,8 @@ pub enum ServerEffect<Q> {
 }
 
 /// An HTTP status without a frame. It says nothing about the request but this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// 400: not an authentic request. One answer to every cause.
     Refused,

@@ -11,6 +11,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::codec::HostCodec;
 use super::operation::{Ask, AskError, KeyIndex, Lane, Operation, Outcome, TransportError};
 use super::policy::{SessionPolicy, Standard};
@@ -22,11 +24,13 @@ use crate::engine::Engine;
 use crate::entropy::{Entropy, Purpose};
 use crate::id::{AccountId, Incarnation, MapName, OperationId, Token};
 use crate::limits;
+use crate::recording::frame::{self, Frame};
 use crate::time::{Instant, Now, Span};
 use crate::wire::{ErrorCode, Reply, Request};
 
 /// What the world tells a session.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", bound(serialize = "R: Frame", deserialize = "R: Frame"))]
 pub enum SessionInput<R> {
     /// The application asks.
     Ask(Ask),
@@ -35,6 +39,7 @@ pub enum SessionInput<R> {
         /// From [`SessionEffect::Send`].
         token: Token,
         /// The reply, still sealed, or why there is none.
+        #[serde(with = "frame::result")]
         answer: Result<R, TransportError>,
         /// How long the server asked to be left alone (`Retry-After`). Nobody vouches for it, so it is
         /// honoured up to [`limits::RETRY_AFTER_MAX`].
@@ -48,7 +53,8 @@ pub enum SessionInput<R> {
 }
 
 /// What a session asks of the world.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", bound(serialize = "Q: Frame", deserialize = "Q: Frame"))]
 pub enum SessionEffect<Q> {
     /// To the application: accepted, under this name.
     Accepted {
@@ -79,6 +85,7 @@ pub enum SessionEffect<Q> {
         /// Whether it is critical.
         critical: bool,
         /// The body.
+        #[serde(with = "frame")]
         request: Q,
     },
     /// To the application: the one result.

@@ -1,11 +1,14 @@
 //! What the two engines need to know of the configuration.
 
+use serde::{Deserialize, Serialize};
+
 use crate::data_type::TypeSet;
 use crate::limits;
 use crate::time::Span;
 
 /// Settings of a host's session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SessionSettings {
     /// From the asking to the result of a critical operation (`critical_timeout_ms`).
     pub critical_timeout: Span,
@@ -44,7 +47,8 @@ impl Default for SessionSettings {
 }
 
 /// Settings of the main server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ServerSettings {
     /// How far the time stamped on a request may lie from the server's (`freshness_window_ms`).
     pub freshness_window: Span,
