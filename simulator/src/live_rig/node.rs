@@ -1,0 +1,192 @@
+//! The main server as a child process of a run: `p2psim node main-server`.
+//!
+//! It is the main server of the core, function for function; only what stands around it differs: its
+//! configuration comes as JSON on the standard input, so that no secret stands on a command line or in
+//! a file, and its engines' calls are recorded when the run asks for it.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+use sync_core::config::{Config, RedisSettings};
+use sync_core::host_sync::settings::ServerSettings;
+use sync_core::recording::{self, EffectForm, EngineHeader, EngineKind, KeyMark, RecordedEntropy};
+use sync_core::runtime::driver::Tap;
+use sync_core::runtime::driver::shards::{Instruments, ShardEngine};
+use sync_core::runtime::entropy::OsEntropy;
+use sync_core::runtime::main_server::{MainServer, Parts, connect_cache, connect_database};
+use sync_core::secret::Secret;
+
+use super::parent;
+use crate::draw::Draws;
+use crate::virtual_rig::variant::WorldKeys;
+
+/// What a main server of a run is told. Holds secrets, so it is not shown.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MainServerSpec {
+    /// Where to listen.
+    pub(super) listen: SocketAddr,
+    /// The run's seed; the keys derive from it.
+    pub(super) seed: u64,
+    /// The planted defect, for the recording's header.
+    pub(super) defect: Option<u32>,
+    /// The database, as `postgresql://…`.
+    pub(super) postgres: String,
+    /// The cache.
+    pub(super) redis_host: String,
+    /// Its port.
+    pub(super) redis_port: u16,
+    /// Its password.
+    pub(super) redis_password: Option<String>,
+    /// Its numbered database.
+    pub(super) redis_db: u32,
+    /// Settings of the engines.
+    pub(super) settings: ServerSettings,
+    /// How many engines there are.
+    pub(super) shards: usize,
+    /// Where the engines' calls are recorded.
+    pub(super) recording: Option<PathBuf>,
+}
+
+/// The line that says where it listens begins so.
+pub(super) const READY: &str = "listening on ";
+
+/// Runs the main server until SIGTERM, or until the parent ends.
+pub(crate) fn main_server() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            crate::cli::complain(&format!("error: {error:#}"));
+            ExitCode::from(super::error::EXIT_UNKNOWN)
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let text = parent::text()?;
+    parent::end_with_parent()?;
+    // What serde says of a malformed text may quote it.
+    let spec: MainServerSpec = serde_json::from_str(text.expose())
+        .map_err(|_| anyhow::anyhow!("the text on the standard input is not what a run sends"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(spec))
+}
+
+async fn serve(spec: MainServerSpec) -> anyhow::Result<()> {
+    let config = config(&spec)?;
+    let (database, cache) = (connect_database(&config).await?, connect_cache(&config).await?);
+    let tape = spec.recording.as_ref().map(|path| tape(path, &spec)).transpose()?;
+    let parts = Parts {
+        instruments: Recorded { tape: tape.clone(), spec: &spec },
+        settings: Some(spec.settings.clone()),
+        ..Parts::new(database, cache).plain()
+    };
+    let server = MainServer::start(&config, spec.listen, parts).await?;
+    parent::announce(&format!("{READY}{}", server.address()))?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let flushes = async {
+        // A crash loses what is in memory: little of it.
+        let mut ticks = tokio::time::interval(FLUSH);
+        loop {
+            ticks.tick().await;
+            if let Some(tape) = &tape {
+                tape.flush();
+            }
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        () = flushes => {}
+    }
+    server.shutdown().await;
+    if let Some(tape) = &tape {
+        tape.finish()?;
+    }
+    Ok(())
+}
+
+fn config(spec: &MainServerSpec) -> anyhow::Result<Config> {
+    let keys = WorldKeys::new(Draws::new(spec.seed));
+    let key = keys.server().sealing_key().to_text();
+    let text = Secret::new(format!("role = main_server\nencryption_key = {}\n", key.expose()));
+    let (config, _) = Config::parse("p2psim", text.expose().as_bytes())
+        .map_err(|found| anyhow::anyhow!("{} findings in the configuration of a run", found.len()))?;
+    Ok(Config {
+        pg_connection_string: Some(Secret::new(spec.postgres.clone())),
+        redis: RedisSettings {
+            host: spec.redis_host.clone(),
+            port: spec.redis_port,
+            password: spec.redis_password.clone().map(Secret::new),
+            db: spec.redis_db,
+        },
+        worker_threads: spec.shards.max(1),
+        ..config
+    })
+}
+
+type Tape = recording::Tape<BufWriter<File>>;
+
+fn tape(path: &std::path::Path, spec: &MainServerSpec) -> anyhow::Result<Tape> {
+    let header = recording::Header {
+        format: recording::FORMAT,
+        frames: "sealed".to_owned(),
+        effects: EffectForm::Digest,
+        rig_seed: Some(spec.seed),
+        defect: spec.defect,
+    };
+    Ok(Tape::new(BufWriter::new(File::create(path)?), &header))
+}
+
+/// Records the calls of every shard, if there is a tape.
+struct Recorded<'a> {
+    tape: Option<Tape>,
+    spec: &'a MainServerSpec,
+}
+
+impl Instruments for Recorded<'_> {
+    type Entropy = RecordedEntropy<OsEntropy>;
+    type Tap = MaybeTap;
+
+    fn shard(&mut self, shard: usize) -> (Self::Entropy, MaybeTap) {
+        let (entropy, draws) = RecordedEntropy::new(OsEntropy::new());
+        let tap = self.tape.as_ref().map(|tape| {
+            let ring = WorldKeys::new(Draws::new(self.spec.seed)).server();
+            let made_of = EngineHeader {
+                name: format!("main server, shard {shard}"),
+                kind: EngineKind::Server {
+                    shard: u32::try_from(shard).unwrap_or(u32::MAX),
+                    settings: self.spec.settings.clone(),
+                },
+                keys: KeyMark::server(&ring),
+            };
+            tape.tap(&made_of, draws)
+        });
+        (entropy, MaybeTap(tap))
+    }
+}
+
+/// The tap of one shard, if calls are recorded.
+struct MaybeTap(Option<recording::Tap<BufWriter<File>>>);
+
+impl Tap<ShardEngine<RecordedEntropy<OsEntropy>>> for MaybeTap {
+    fn call(
+        &mut self,
+        now: sync_core::time::Now,
+        input: Option<&sync_core::host_sync::server::ServerInput<sync_core::host_sync::sealed::Body>>,
+        effects: &[sync_core::host_sync::server::ServerEffect<sync_core::host_sync::sealed::Body>],
+    ) {
+        if let Some(tap) = &self.0 {
+            tap.call(now, input, effects);
+        }
+    }
+
+    fn is_active(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+const FLUSH: std::time::Duration = std::time::Duration::from_millis(100);
