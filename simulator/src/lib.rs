@@ -12,6 +12,7 @@ pub mod history;
 pub mod latency;
 pub mod plan;
 pub mod recorder;
+pub mod recording;
 pub mod report;
 pub mod run;
 pub mod scenario;
