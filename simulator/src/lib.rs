@@ -13,6 +13,7 @@ pub mod latency;
 pub mod live_rig;
 pub mod plan;
 pub mod recorder;
+pub mod recording;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -1,7 +1,10 @@
 //! One run from plan to result.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sync_core::recording::Tape;
 
 use crate::check::Terms;
 use crate::history::Kind;
@@ -98,20 +101,27 @@ pub struct RunResult {
     pub latencies: Latencies,
     /// Figures that no event carries, and the final content.
     pub figures: RunFigures,
+    /// The folder in which the run was recorded, if it was: moved into the run's own when that is written.
+    pub recording: Option<PathBuf>,
 }
 
 /// Carries a plan out in the virtual rig.
 pub fn run(plan: &Plan) -> RunResult {
+    run_recorded(plan, None)
+}
+
+/// The same, with every call of an engine written down if there is a tape.
+pub fn run_recorded(plan: &Plan, tape: Option<Tape>) -> RunResult {
     match (plan.defect.and_then(zoo::planted), plan.world.network.frames) {
-        (Some(planted), _) => run_in(plan, planted),
-        (None, Frames::Sealed) => run_in(plan, Sealed),
-        (None, Frames::Modelled) => run_in(plan, Modelled),
+        (Some(planted), _) => run_in(plan, planted, tape),
+        (None, Frames::Sealed) => run_in(plan, Sealed, tape),
+        (None, Frames::Modelled) => run_in(plan, Modelled, tape),
     }
 }
 
-fn run_in<V: Variant>(plan: &Plan, variant: V) -> RunResult {
+fn run_in<V: Variant>(plan: &Plan, variant: V, tape: Option<Tape>) -> RunResult {
     let recorder = Recorder::new(&terms(&plan.world), plan.world.history);
-    let (recorder, figures) = World::new(plan, variant, recorder).run(plan);
+    let (recorder, figures) = World::recorded(plan, variant, recorder, tape).run(plan);
     conclude(plan, recorder, figures, &Ran::virtually())
 }
 
@@ -191,7 +201,7 @@ pub(crate) fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures, ran
         history_digest: history.digest(),
     };
     let text = if scenario.history == HistoryMode::None { Vec::new() } else { history.text().to_vec() };
-    RunResult { summary, history: text, latencies, figures }
+    RunResult { summary, history: text, latencies, figures, recording: None }
 }
 
 /// Always judged: once the faults are over, everything comes to an end within the bound.

@@ -121,7 +121,7 @@ fn run(plan: &Plan) -> (Recorder, RunFigures, Vec<Order>) {
         lateness_us_max: 1_000,
     };
     let recorder = Recorder::new(&terms, HistoryMode::Full);
-    let mut world = World::new(plan, Sealed, recorder).with_server_outside(WORLD_START_US);
+    let mut world = World::outside(plan, Sealed, recorder, None, WORLD_START_US);
     let mut server = Instant::new(Draws::new(plan.seed));
     let (mut now_us, mut orders) = (0, Vec::new());
     while !world.is_over() {
@@ -178,8 +178,8 @@ fn an_answer_that_comes_twice_or_to_nobody_is_ignored() {
     let plan = Plan::new(&Scenario::parse("test", SCENARIO.as_bytes()).unwrap(), 3);
     let terms =
         Terms { critical_timeout_us: 500_000, critical_miss_ppm_max: 0, drift_ppm: 50, lateness_us_max: 0 };
-    let mut world = World::new(&plan, Sealed, Recorder::new(&terms, HistoryMode::None))
-        .with_server_outside(WORLD_START_US);
+    let recorder = Recorder::new(&terms, HistoryMode::None);
+    let mut world = World::outside(&plan, Sealed, recorder, None, WORLD_START_US);
     while world.take_outgoing().is_empty() {
         world.advance(world.next_us().unwrap());
     }

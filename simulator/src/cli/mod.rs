@@ -5,6 +5,7 @@
 mod files;
 mod init;
 mod list;
+mod recording;
 mod replay;
 mod run;
 mod stopwatch;
@@ -36,7 +37,7 @@ struct Arguments {
 enum Command {
     /// Run scenarios and judge them.
     Run(run::Arguments),
-    /// Carry out a plan again: the plan.txt of a run's folder.
+    /// Carry out a plan again, or repeat a recording.
     Replay(replay::Arguments),
     /// Show scenarios, properties or planted defects.
     List(list::Arguments),

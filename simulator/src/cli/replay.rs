@@ -6,18 +6,29 @@ use clap::Args;
 use sync_core::diagnostic::Diagnostic;
 
 use super::run::{Job, Output, carry_out_all};
-use super::{Format, INVALID, complain, files, quote};
+use super::{Format, INVALID, complain, files, quote, recording};
 use crate::plan::Plan;
 use crate::zoo;
 
-/// Carry out a plan again.
+/// Carry out a plan again, or repeat a recording.
 ///
 /// A plan is self-contained: it holds the world, the seed and every action. It can be edited: take
 /// an action out, and every other draw stays as it was.
+///
+/// A recording holds what each engine was told, when, and what it drew. With --recording, fresh engines are told
+/// the same, without any server, and every effect is compared. Exit codes: 0 equal; 1 different; 2 the recording
+/// is damaged or a key is missing.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The plan.txt of a run's folder.
-    pub(super) plan: PathBuf,
+    #[arg(required_unless_present = "recording")]
+    pub(super) plan: Option<PathBuf>,
+    /// A recording, or a folder of them, to be repeated instead.
+    #[arg(long, value_name = "FILE_OR_FOLDER", conflicts_with_all = ["plan", "expand", "print", "out", "format", "twice"])]
+    pub(super) recording: Option<PathBuf>,
+    /// A file with keys of the recording; needed unless they derive from a rig's seed. May be given more than once.
+    #[arg(long, value_name = "KEYFILE", requires = "recording")]
+    pub(super) key: Vec<PathBuf>,
     /// Write out every generator line first; with --print, show the plan instead of carrying it out.
     #[arg(long)]
     pub(super) expand: bool,
@@ -39,8 +50,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
-    let name = arguments.plan.display().to_string();
-    let plan = std::fs::read(&arguments.plan)
+    if let Some(path) = &arguments.recording {
+        return recording::replay(path, &arguments.key, arguments.quiet);
+    }
+    // Without a recording there is a plan: clap sees to it.
+    let file = arguments.plan.clone().unwrap_or_default();
+    let name = file.display().to_string();
+    let plan = std::fs::read(&file)
         .map_err(|error| vec![files::unreadable(&name, &error)])
         .and_then(|bytes| Plan::parse(&name, &bytes));
     let mut plan = match plan {
@@ -74,6 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         format: arguments.format,
         junit: None,
         twice: arguments.twice,
+        record: None,
         quiet: arguments.quiet,
     };
     carry_out_all(vec![Job { plan, repeat }], &output)

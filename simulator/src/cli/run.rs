@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use sync_core::recording::EffectForm;
 
 use super::files::{self, Found};
 use super::stopwatch::Stopwatch;
 use super::{Format, INVALID, complain, program, quote, say};
 use crate::plan::Plan;
+use crate::recording;
 use crate::report::{self, RunFolder};
 use crate::run::{RunResult, Summary, run as carry_out};
 use crate::verdict::Verdict;
@@ -43,6 +45,10 @@ pub(super) struct Arguments {
     /// Run everything twice and compare every byte.
     #[arg(long)]
     pub(super) twice: bool,
+    /// Also write down what every engine is told, draws and does; `p2psim replay --recording` repeats it. With
+    /// `--record=full`, effects are kept in full instead of as digests.
+    #[arg(long, value_enum, value_name = "EFFECTS", num_args = 0..=1, require_equals = true, default_missing_value = "digest")]
+    pub(super) record: Option<Effects>,
     /// Show failures only.
     #[arg(long, short)]
     pub(super) quiet: bool,
@@ -54,7 +60,26 @@ pub(super) struct Output<'a> {
     pub(super) format: Format,
     pub(super) junit: Option<&'a std::path::Path>,
     pub(super) twice: bool,
+    pub(super) record: Option<Effects>,
     pub(super) quiet: bool,
+}
+
+/// How much of an effect a recording keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Effects {
+    /// Enough to tell that a replay differs.
+    Digest,
+    /// A difference can be shown from both sides.
+    Full,
+}
+
+impl From<Effects> for EffectForm {
+    fn from(effects: Effects) -> Self {
+        match effects {
+            Effects::Digest => Self::Digest,
+            Effects::Full => Self::Full,
+        }
+    }
 }
 
 /// A plan and the command that carries it out again, without the program's own name.
@@ -97,6 +122,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         format: arguments.format,
         junit: arguments.junit.as_deref(),
         twice: arguments.twice,
+        record: arguments.record,
         quiet: arguments.quiet,
     };
     carry_out_all(jobs, &output)
@@ -110,7 +136,20 @@ pub(super) fn carry_out_all(jobs: Vec<Job>, output: &Output<'_>) -> u8 {
     let total = Stopwatch::start();
     for Job { plan, repeat } in jobs {
         let stopwatch = Stopwatch::start();
-        let result = carry_out(&plan);
+        let recorded = output.record.map(|effects| {
+            let part = report::recording::begin(output.out, &plan)?;
+            recording::record(&plan, effects.into(), &part)
+        });
+        let result = match recorded.unwrap_or_else(|| Ok(carry_out(&plan))) {
+            Ok(result) => result,
+            Err(error) => {
+                complain(&format!(
+                    "error: cannot record the run below {}: {error}\n  = help: choose another folder with --out",
+                    output.out.display()
+                ));
+                return INVALID;
+            }
+        };
         let seconds = stopwatch.seconds();
         verdict = verdict.and(result.summary.verdict);
         if output.twice && !same(&result, &carry_out(&plan)) {

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 use sync_core::config::{Config, RedisSettings};
 use sync_core::host_sync::settings::ServerSettings;
-use sync_core::recording::{self, EffectForm, EngineHeader, EngineKind, KeyMark, RecordedEntropy};
+use sync_core::recording::{self, DrawLog, EffectForm, EngineHeader, EngineKind, KeyMark, RecordedEntropy};
 use sync_core::runtime::driver::Tap;
 use sync_core::runtime::driver::shards::{Instruments, ShardEngine};
 use sync_core::runtime::entropy::OsEntropy;
@@ -80,11 +80,8 @@ async fn serve(spec: MainServerSpec) -> anyhow::Result<()> {
     let config = config(&spec)?;
     let (database, cache) = (connect_database(&config).await?, connect_cache(&config).await?);
     let tape = spec.recording.as_ref().map(|path| tape(path, &spec)).transpose()?;
-    let parts = Parts {
-        instruments: Recorded { tape: tape.clone(), spec: &spec },
-        settings: Some(spec.settings.clone()),
-        ..Parts::new(database, cache).plain()
-    };
+    let parts = Parts { settings: Some(spec.settings.clone()), ..Parts::new(database, cache) }
+        .instrumented(Recorded { tape: tape.clone(), spec: &spec });
     let server = MainServer::start(&config, spec.listen, parts).await?;
     parent::announce(&format!("{READY}{}", server.address()))?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -152,8 +149,9 @@ impl Instruments for Recorded<'_> {
     type Tap = MaybeTap;
 
     fn shard(&mut self, shard: usize) -> (Self::Entropy, MaybeTap) {
-        let (entropy, draws) = RecordedEntropy::new(OsEntropy::new());
-        let tap = self.tape.as_ref().map(|tape| {
+        let log = self.tape.as_ref().map(|_| DrawLog::default());
+        let entropy = RecordedEntropy::new(OsEntropy::new(), log.clone());
+        let tap = self.tape.as_ref().zip(log).map(|(tape, draws)| {
             let ring = WorldKeys::new(Draws::new(self.spec.seed)).server();
             let made_of = EngineHeader {
                 name: format!("main server, shard {shard}"),

@@ -8,6 +8,7 @@ mod chart;
 mod facts;
 pub mod html;
 pub mod junit;
+pub mod recording;
 pub mod schema;
 pub mod text;
 
@@ -56,6 +57,7 @@ impl RunFolder {
             HistoryMode::None => remove(&folder.join(HISTORY))?,
             HistoryMode::Full | HistoryMode::FailingKeys => put(&folder, HISTORY, &result.history)?,
         }
+        recording::put(&folder, result.recording.as_deref())?;
         put(&folder, LATENCY, result.latencies.to_hgrm().as_bytes())?;
         let page = html::render(summary, &result.latencies, repeat);
         put(&folder, HTML, page.as_bytes())?;
@@ -78,7 +80,10 @@ pub fn to_json(summary: &Summary) -> io::Result<String> {
 
 /// The folder's name.
 fn name(summary: &Summary) -> io::Result<String> {
-    let Summary { scenario, seed, defect, .. } = summary;
+    folder_name(&summary.scenario, summary.seed, summary.defect)
+}
+
+fn folder_name(scenario: &str, seed: u64, defect: Option<u32>) -> io::Result<String> {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if scenario.is_empty() || !scenario.chars().all(legal) {
         let message = format!("`{scenario}` is not a scenario's name: lower-case letters, digits and -");

@@ -5,27 +5,28 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use sync_core::engine::Engine;
 use sync_core::host_sync::operation::{Ask, Outcome};
-use sync_core::host_sync::session::{Session, SessionEffect, SessionInput};
+use sync_core::host_sync::session::{SessionEffect, SessionInput};
 use sync_core::host_sync::settings::SessionSettings;
 use sync_core::id::{AccountId, MapName, OperationId, Token};
+use sync_core::recording::Tape;
 use sync_core::wire::Kind;
 
 use super::clock::NodeClock;
 use super::network::MessageId;
+use super::recorded::{self, HostSession, Recorded};
 use super::services::value;
 use super::variant::{Message, Variant, WorldKeys};
 use super::world::{Answer, Happening, Observer, World};
-use crate::draw::{Draws, SimEntropy};
+use crate::draw::Draws;
 use crate::history::{End, Judgement, OpRef, Way, What};
 use crate::scenario::model::{MixEntry, MixKind};
 
-pub(super) type HostSession<V> = Session<<V as Variant>::HostCodec, SimEntropy, <V as Variant>::Policy>;
 type Effect<V> = SessionEffect<<V as Variant>::Request>;
 
 /// A host of the world.
 pub(super) struct Host<V: Variant> {
     /// None while it is down.
-    session: Option<HostSession<V>>,
+    session: Option<Recorded<HostSession<V>>>,
     life: u32,
     pub(super) clock: NodeClock,
     /// World time of the wake-up that counts; others are stale.
@@ -58,10 +59,11 @@ impl<V: Variant> Host<V> {
         draws: Draws,
         host: u32,
         clock: NodeClock,
+        tape: Option<&Tape>,
     ) -> Self {
         let mut node =
             Self { session: None, life: 0, clock, wake_us: u64::MAX, pending: FxHashMap::default() };
-        node.start(variant, keys, settings, draws, host);
+        node.start(variant, keys, settings, draws, host, tape);
         node
     }
 
@@ -72,16 +74,9 @@ impl<V: Variant> Host<V> {
         settings: &Arc<SessionSettings>,
         draws: Draws,
         host: u32,
+        tape: Option<&Tape>,
     ) {
-        let account = account(host);
-        let session = Session::new(
-            account,
-            Arc::clone(settings),
-            variant.host_codec(keys, account),
-            SimEntropy::new(draws, u64::from(host) + 1, self.life),
-            variant.policy(),
-        );
-        self.session = Some(session);
+        self.session = Some(recorded::session(variant, keys, settings, draws, (host, self.life), tape));
     }
 
     /// Operations that have not ended.
@@ -338,7 +333,8 @@ impl<V: Variant, O: Observer> World<V, O> {
     pub(super) fn restart_host(&mut self, host: u32) {
         let node = &mut self.hosts[host as usize];
         if node.session.is_none() {
-            node.start(&self.variant, &self.keys, &self.session_settings, self.draws, host);
+            let tape = self.tape.as_ref();
+            node.start(&self.variant, &self.keys, &self.session_settings, self.draws, host, tape);
             self.observe(What::Restarted { node: format!("host {host}") });
         }
     }

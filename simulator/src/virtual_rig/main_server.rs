@@ -4,24 +4,24 @@ use slab::Slab;
 use sync_core::cache::{CacheError, CacheReply, CacheRequest};
 use sync_core::engine::Engine;
 use sync_core::host_sync::operation::TransportError;
-use sync_core::host_sync::server::{RETRY_AFTER, Server, ServerEffect, ServerInput, Status};
+use sync_core::host_sync::server::{RETRY_AFTER, ServerEffect, ServerInput, Status};
 use sync_core::id::Token;
 use sync_core::store::{StoreError, StoreReply, StoreRequest, Verdict};
 use sync_core::time::Span;
 
 use super::clock::NodeClock;
 use super::host::Route;
+use super::recorded::{Recorded, WorldServer};
 use super::services::{About, Fate, written_op};
 use super::variant::{Message, Variant};
 use super::world::{Answer, Happening, Observer, World};
-use crate::draw::SimEntropy;
 use crate::history::{Judgement, OpRef, StateName, Way, What};
 
 type Effect<V> = ServerEffect<<V as Variant>::Reply>;
 
-/// The main server of the world.
+/// The main server of the world; without an engine while it is down, or when it lies outside.
 pub(super) struct MainServer<V: Variant> {
-    engine: Option<Box<Server<V::ServerCodec, SimEntropy>>>,
+    engine: Option<Box<Recorded<WorldServer<V>>>>,
     life: u32,
     clock: NodeClock,
     wake_us: u64,
@@ -36,9 +36,9 @@ pub(super) struct Exchange {
 }
 
 impl<V: Variant> MainServer<V> {
-    pub(super) fn new(engine: Server<V::ServerCodec, SimEntropy>) -> Self {
+    pub(super) fn new(engine: Option<Recorded<WorldServer<V>>>) -> Self {
         Self {
-            engine: Some(Box::new(engine)),
+            engine: engine.map(Box::new),
             life: 0,
             clock: NodeClock::default(),
             wake_us: u64::MAX,

@@ -3,14 +3,17 @@
 //! For runs of millions of operations: what the cipher costs is not simulated, what it means is. An
 //! altered message is refused like an altered frame.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sync_core::host_sync::codec::{HostCodec, OpenError, Opened, ServerCodec, Untrusted};
 use sync_core::id::OperationId;
+use sync_core::recording::frame::Frame;
 use sync_core::wire::{Kind, Reply, Request};
 
 use super::variant::Message;
 
 /// A request with the size that it would have.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ModelledRequest {
     request: Request,
     nonce: u64,
@@ -19,7 +22,8 @@ pub struct ModelledRequest {
 }
 
 /// A reply with the size that it would have.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ModelledReply {
     reply: Reply,
     critical: bool,
@@ -91,6 +95,26 @@ impl Message for ModelledReply {
 
     fn flip_bit(&mut self, _: u64) {
         self.altered = true;
+    }
+}
+
+impl Frame for ModelledRequest {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+}
+
+impl Frame for ModelledReply {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
     }
 }
 

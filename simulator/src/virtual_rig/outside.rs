@@ -9,6 +9,7 @@ use slab::Slab;
 use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::server::Status;
 use sync_core::id::OperationId;
+use sync_core::recording::Tape;
 use sync_core::store::Content;
 use sync_core::time::Span;
 
@@ -80,16 +81,15 @@ impl<V: Variant> Outside<V> {
 }
 
 impl<V: Variant, O: Observer> World<V, O> {
-    /// The same world, but its main server lies outside, where the time is `unix_us` (microseconds since
-    /// 1970) at the world's first moment.
-    #[must_use]
-    pub fn with_server_outside(mut self, unix_us: u64) -> Self {
-        self.outside = Some(Outside::new());
+    /// A world whose main server lies outside, where the time is `unix_us` (microseconds since 1970) at the
+    /// world's first moment. The calls of its hosts' engines are written down if there is a tape.
+    pub fn outside(plan: &Plan, variant: V, observer: O, tape: Option<Tape>, unix_us: u64) -> Self {
+        let mut world = Self::build(plan, variant, observer, tape, Some(Outside::new()));
         let offset = i64::try_from(unix_us.saturating_sub(WORLD_START_US)).unwrap_or(i64::MAX);
-        for host in &mut self.hosts {
+        for host in &mut world.hosts {
             host.clock.step(offset);
         }
-        self
+        world
     }
 
     /// Lets everything happen that is due by `now_us`, microseconds since the world's first moment.

@@ -8,13 +8,14 @@ use sync_core::host_sync::codec::{HostCodec, ServerCodec};
 use sync_core::host_sync::policy::{SessionPolicy, Standard};
 use sync_core::host_sync::sealed::{Body, SealedHost, SealedServer};
 use sync_core::id::AccountId;
+use sync_core::recording::frame::Frame;
 use sync_core::secret::Secret;
 
 use super::modelled::{ModelledHost, ModelledReply, ModelledRequest, ModelledServer};
 use crate::draw::{Draws, Label};
 
 /// A message on its way through the simulated network.
-pub trait Message: Clone {
+pub trait Message: Clone + Frame {
     /// Size of the HTTP body.
     fn bytes(&self) -> u64;
     /// Flips one bit, chosen by the draw.
@@ -33,6 +34,8 @@ pub trait Variant {
     type ServerCodec: ServerCodec<Request = Self::Request, Reply = Self::Reply>;
     /// How sessions decide.
     type Policy: SessionPolicy;
+    /// Whether keys are used.
+    const SEALED: bool = true;
 
     /// A host's end with the key of this account.
     fn host_codec(&self, keys: &WorldKeys, account: AccountId) -> Self::HostCodec;
@@ -116,6 +119,7 @@ impl Variant for Modelled {
     type HostCodec = ModelledHost;
     type ServerCodec = ModelledServer;
     type Policy = Standard;
+    const SEALED: bool = false;
 
     fn host_codec(&self, _: &WorldKeys, _: AccountId) -> ModelledHost {
         ModelledHost

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use sync_core::cache::{CacheError, CacheReply};
 use sync_core::host_sync::operation::TransportError;
-use sync_core::host_sync::server::{Server, ServerEffect};
+use sync_core::host_sync::server::ServerEffect;
 use sync_core::host_sync::session::SessionEffect;
 use sync_core::host_sync::settings::{ServerSettings, SessionSettings};
 use sync_core::id::{MapName, Token};
 use sync_core::limits;
+use sync_core::recording::Tape;
 use sync_core::store::{Content, StoreReply};
 use sync_core::time::Span;
 
@@ -22,11 +23,12 @@ use super::kernel::EventQueue;
 use super::main_server::MainServer;
 use super::network::Network;
 use super::outside::Outside;
+use super::recorded::{self, Recorded, WorldServer};
 use super::services::{About, Cache, Database};
 use super::variant::{Variant, WorldKeys};
 use crate::arrivals::{Generator, Stream, holds};
 use crate::check;
-use crate::draw::{Draws, Label, SimEntropy};
+use crate::draw::{Draws, Label};
 use crate::history::{Event, What};
 use crate::plan::{Action, Ask, Plan};
 use crate::scenario::model::{Fault, Scenario};
@@ -89,6 +91,8 @@ pub struct World<V: Variant, O: Observer> {
     pub(super) observer: O,
     pub(super) duration_us: u64,
     pub(super) settle_us: u64,
+    /// Where the calls of the engines are written down, if they are.
+    pub(super) tape: Option<Tape>,
 }
 
 /// What can happen in the world.
@@ -137,6 +141,21 @@ pub(super) enum Answer<V: Variant> {
 impl<V: Variant, O: Observer> World<V, O> {
     /// A world at its first moment, with the plan's actions scheduled.
     pub fn new(plan: &Plan, variant: V, observer: O) -> Self {
+        Self::recorded(plan, variant, observer, None)
+    }
+
+    /// The same, with every call of an engine written down if there is a tape.
+    pub fn recorded(plan: &Plan, variant: V, observer: O, tape: Option<Tape>) -> Self {
+        Self::build(plan, variant, observer, tape, None)
+    }
+
+    pub(super) fn build(
+        plan: &Plan,
+        variant: V,
+        observer: O,
+        tape: Option<Tape>,
+        outside: Option<Outside<V>>,
+    ) -> Self {
         let scenario = &plan.world;
         let draws = Draws::new(plan.seed);
         let keys = WorldKeys::new(draws);
@@ -144,10 +163,13 @@ impl<V: Variant, O: Observer> World<V, O> {
         let server_settings = Arc::new(server_settings(scenario));
         let hosts = (0..scenario.topology.hosts)
             .map(|host| {
-                Host::new(&variant, &keys, &session_settings, draws, host, host_clock(scenario, draws, host))
+                let clock = host_clock(scenario, draws, host);
+                Host::new(&variant, &keys, &session_settings, draws, host, clock, tape.as_ref())
             })
             .collect();
-        let server = new_server(&variant, &keys, &server_settings, draws, 0);
+        let server = outside
+            .is_none()
+            .then(|| recorded::server(&variant, &keys, &server_settings, draws, 0, tape.as_ref()));
         let database = Database::new(draws, &scenario.database, variant.durability_lag_us());
         let mut world = Self {
             queue: EventQueue::default(),
@@ -175,7 +197,8 @@ impl<V: Variant, O: Observer> World<V, O> {
             value_text: String::new(),
             session_effects: Vec::new(),
             server_effects: Vec::new(),
-            outside: None,
+            outside,
+            tape,
             observer,
             duration_us: scenario.duration.span().as_us(),
             settle_us: scenario.settle.span().as_us(),
@@ -290,8 +313,9 @@ impl<V: Variant, O: Observer> World<V, O> {
         self.observer.event(Event { at_us: self.queue.now_us(), what });
     }
 
-    pub(super) fn new_server(&self, life: u32) -> Server<V::ServerCodec, SimEntropy> {
-        new_server(&self.variant, &self.keys, &self.server_settings, self.draws, life)
+    pub(super) fn new_server(&self, life: u32) -> Recorded<WorldServer<V>> {
+        let tape = self.tape.as_ref();
+        recorded::server(&self.variant, &self.keys, &self.server_settings, self.draws, life, tape)
     }
 
     /// Reports the final states and recounts the plan.
@@ -328,16 +352,6 @@ impl<V: Variant, O: Observer> World<V, O> {
         };
         (self.observer, figures)
     }
-}
-
-fn new_server<V: Variant>(
-    variant: &V,
-    keys: &WorldKeys,
-    settings: &Arc<ServerSettings>,
-    draws: Draws,
-    life: u32,
-) -> Server<V::ServerCodec, SimEntropy> {
-    Server::new(Arc::clone(settings), variant.server_codec(keys), SimEntropy::new(draws, 0, life))
 }
 
 fn session_settings(scenario: &Scenario) -> SessionSettings {

@@ -80,6 +80,11 @@ impl<W: Write> Tap<W> {
         self.note(now, NotedInput::wake(), &effects[before..]);
     }
 
+    /// Writes a call down that somebody else made: its input, `None` for a wake-up, and what followed.
+    pub fn call<I: Serialize, E: Serialize>(&self, now: Now, input: Option<&I>, effects: &[E]) {
+        self.note(now, input.map_or_else(NotedInput::wake, NotedInput::input), effects);
+    }
+
     fn note<E: Serialize>(&self, now: Now, input: NotedInput, effects: &[E]) {
         self.tape.recorder().call(self.engine, now, input, &self.draws, effects);
     }

@@ -24,6 +24,7 @@ use super::redis::RedisFault;
 use crate::config::{Config, Role};
 use crate::envelope::{InvalidKey, InvalidRing, LegacyKey, MasterKey, MasterRing};
 use crate::host_sync::sealed::SealedServer;
+use crate::host_sync::settings::ServerSettings;
 use crate::limits;
 use crate::time::Span;
 
@@ -79,10 +80,20 @@ pub struct Parts<D, C, I = Plain> {
     pub cache: C,
     /// Where draws come from and who sees the engines' calls.
     pub instruments: I,
+    /// Settings of the engines in place of those that the configuration gives.
+    pub settings: Option<ServerSettings>,
     /// Bounds of the driver.
     pub options: ShardOptions,
     /// Told when the database or the cache goes away (`false`) and when it is back.
     pub report: Box<dyn Fn(Service, bool) + Send + Sync>,
+}
+
+impl<D, C, I> Parts<D, C, I> {
+    /// The same with other instruments.
+    pub fn instrumented<J>(self, instruments: J) -> Parts<D, C, J> {
+        let Self { database, cache, instruments: _, settings, options, report } = self;
+        Parts { database, cache, instruments, settings, options, report }
+    }
 }
 
 impl<D, C> Parts<D, C> {
@@ -92,6 +103,7 @@ impl<D, C> Parts<D, C> {
             database,
             cache,
             instruments: Plain,
+            settings: None,
             options: ShardOptions::default(),
             report: Box::new(|_, _| ()),
         }
@@ -131,7 +143,7 @@ impl MainServer {
         let services = Services::new(parts.database, parts.cache, parts.report);
         let shards = Shards::start(
             config.worker_threads,
-            &config.server_settings(),
+            &parts.settings.unwrap_or_else(|| config.server_settings()),
             &codec,
             &services,
             &mut parts.instruments,
