@@ -80,17 +80,17 @@ pub fn to_json(summary: &Summary) -> io::Result<String> {
 
 /// The folder's name.
 fn name(summary: &Summary) -> io::Result<String> {
-    folder_name(&summary.scenario, summary.seed, summary.defect)
+    folder_name(&summary.scenario, summary.seed, summary.defect, &summary.rig)
 }
 
-fn folder_name(scenario: &str, seed: u64, defect: Option<u32>) -> io::Result<String> {
+fn folder_name(scenario: &str, seed: u64, defect: Option<u32>, rig: &str) -> io::Result<String> {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if scenario.is_empty() || !scenario.chars().all(legal) {
         let message = format!("`{scenario}` is not a scenario's name: lower-case letters, digits and -");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     let defect = defect.map(|number| format!("-defect{number}")).unwrap_or_default();
-    let rig = if summary.rig == "virtual" { String::new() } else { format!("-{}", summary.rig) };
+    let rig = if rig == "virtual" { String::new() } else { format!("-{rig}") };
     Ok(format!("{scenario}-seed{seed}{defect}{rig}"))
 }
 

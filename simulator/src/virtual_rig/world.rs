@@ -369,7 +369,7 @@ fn session_settings(scenario: &Scenario) -> SessionSettings {
     }
 }
 
-fn server_settings(scenario: &Scenario) -> ServerSettings {
+pub(crate) fn server_settings(scenario: &Scenario) -> ServerSettings {
     let server = &scenario.main_server;
     let expiry = server.cache_expiry.span();
     ServerSettings {

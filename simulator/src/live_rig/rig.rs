@@ -1,0 +1,406 @@
+//! Carries plans out against real servers.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnectOptions;
+use sync_core::config::{Endpoint, RedisSettings};
+use sync_core::host_sync::sealed::Body;
+use sync_core::host_sync::settings::ServerSettings;
+use sync_core::recording::{EffectForm, Tape};
+use sync_core::runtime::http::HttpClient;
+use sync_core::runtime::postgres::{PostgresOptions, PostgresStore};
+use sync_core::secret::Secret;
+use sync_core::store::Content;
+use sync_core::time::Span;
+use tokio::runtime::{Handle, Runtime};
+
+use super::drive::{Arrival, Carrier, drive};
+use super::interrupts::Interrupts;
+use super::node::MainServerSpec;
+use super::outlook::{Published, Retention, tail};
+use super::stage::{CACHE, DATABASE, HOSTS, SpecOf, Stage};
+use super::watch::{self, Watcher};
+use super::{FaultProxy, LinkSpec, LiveError, RunId, Servers, ServersOptions, Versions};
+use crate::history::Kind;
+use crate::plan::{Action, Plan};
+use crate::recorder::Recorder;
+use crate::run::{Ran, RunResult, ServerVersion, Threshold, conclude, terms};
+use crate::scenario::model::{Crash, Frames, Injection};
+use crate::verdict::Verdict;
+use crate::virtual_rig::outside::{Order, Outgoing};
+use crate::virtual_rig::variant::{Sealed, Variant};
+use crate::virtual_rig::world::{RunFigures, World};
+use crate::zoo;
+
+/// What this rig can observe: every kind of event. Effects are read from the database's rows, the rest is
+/// seen at the hosts.
+pub const OBSERVABLE: [Kind; 15] = Kind::ALL;
+
+/// How late the rig itself may hand over an arrival or wake a host: past it the generator could not keep up,
+/// and the run does not show what it was to show.
+pub const LATENESS_US_MAX: u64 = 100_000;
+
+/// Where the servers are, and what is kept.
+#[derive(Clone, Debug, Default)]
+pub struct LiveOptions {
+    /// A running PostgreSQL instead of a container.
+    pub postgres_url: Option<Secret<String>>,
+    /// A running Redis instead of a container.
+    pub redis_url: Option<Secret<String>>,
+}
+
+/// Real servers, ready for one plan after the other. Whatever happens, the servers started here go when this does.
+pub struct LiveRig {
+    // In this order: the proxy and the servers need the runtime while they go.
+    proxy: Arc<FaultProxy>,
+    servers: Arc<Servers>,
+    versions: Versions,
+    client: HttpClient,
+    runtime: Runtime,
+    interrupts: Interrupts,
+}
+
+/// Why a run came to no result.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveRunError {
+    /// The rig failed, or cannot do what the plan asks.
+    #[error("{0}")]
+    Rig(#[from] LiveError),
+    /// The plan asks for what this rig cannot do.
+    #[error("{0}")]
+    Cannot(String),
+    /// A server that the rig reads from failed it.
+    #[error("{0}")]
+    Reading(String),
+    /// A file could not be written.
+    #[error("cannot record the run: {0}")]
+    Recording(std::io::Error),
+    /// Ctrl-C or SIGTERM.
+    #[error("interrupted")]
+    Interrupted {
+        /// The exit code by convention: 128 and the signal's number.
+        exit_code: u8,
+    },
+}
+
+impl LiveRunError {
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Rig(error) => error.remedy(),
+            Self::Cannot(_) => "run it on another rig, or without --postgres-url and --redis-url",
+            Self::Reading(_) => "see that the machine has memory and disk left, and `p2psim doctor`",
+            Self::Recording(_) => "choose another folder with --out",
+            Self::Interrupted { .. } => "run it again",
+        }
+    }
+}
+
+impl LiveRig {
+    /// Starts the servers, or connects to those given, and the fault proxy.
+    ///
+    /// # Errors
+    /// What is missing, with its remedy.
+    pub fn start(options: LiveOptions) -> Result<Self, LiveRunError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| LiveRunError::Reading(format!("no threads: {error}")))?;
+        let interrupts = Interrupts::new(runtime.handle());
+        let LiveOptions { postgres_url, redis_url } = options;
+        let run = RunId::random()?;
+        let setting_up = async {
+            let servers = Servers::start(ServersOptions { postgres_url, redis_url, run }).await?;
+            let versions = servers.versions().await?;
+            let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+            let link = |name: &str, upstream| LinkSpec { name: name.to_owned(), upstream };
+            let (database, redis) = (servers.postgres_address().await?, servers.redis_address().await?);
+            let links = vec![link(HOSTS, nowhere), link(DATABASE, database), link(CACHE, redis)];
+            let proxy = FaultProxy::spawn(links, FAULT_SEED).await?;
+            Ok::<_, LiveError>((servers, versions, proxy))
+        };
+        let (servers, versions, proxy) = interrupts.or(&runtime, setting_up)??;
+        let address = listening(&proxy, HOSTS)?;
+        let endpoint: Endpoint = format!("http://{address}/p2p-sync")
+            .parse()
+            .map_err(|error| LiveRunError::Reading(format!("{error}")))?;
+        let client =
+            HttpClient::new(&endpoint).map_err(|error| LiveRunError::Reading(error.to_string()))?;
+        Ok(Self {
+            proxy: Arc::new(proxy),
+            servers: Arc::new(servers),
+            versions,
+            client,
+            runtime,
+            interrupts,
+        })
+    }
+
+    /// Carries a plan out in real time. With a folder, every call of an engine is recorded there.
+    ///
+    /// # Errors
+    /// When it comes to no result: the rig failed, or somebody stopped it.
+    pub fn run(&mut self, plan: &Plan, record: Option<(&Path, EffectForm)>) -> Result<RunResult, LiveRunError> {
+        self.cannot(plan)?;
+        match plan.defect.and_then(zoo::planted) {
+            Some(planted) => self.run_in(plan, planted, record),
+            None => self.run_in(plan, Sealed, record),
+        }
+    }
+
+    /// Ends the servers that were started here, and waits until they are gone.
+    ///
+    /// # Errors
+    /// What is left, see `p2psim doctor`.
+    pub fn remove(self) -> Result<(), LiveRunError> {
+        let Self { proxy, servers, runtime, .. } = self;
+        drop(proxy);
+        let Ok(servers) = Arc::try_unwrap(servers) else {
+            // Somebody still works with them; the janitor takes them when this process ends.
+            return Ok(());
+        };
+        runtime.block_on(servers.remove())?;
+        Ok(())
+    }
+
+    fn cannot(&self, plan: &Plan) -> Result<(), LiveRunError> {
+        let no = |why: &str| Err(LiveRunError::Cannot(why.to_owned()));
+        if plan.world.network.frames == Frames::Modelled {
+            return no("`frames: modelled` are for the virtual rig: real servers open sealed frames only");
+        }
+        if plan.defect.is_some_and(|defect| !zoo::is_plantable_live(defect)) {
+            return no("this defect sits in a part that the live rig runs unchanged");
+        }
+        for action in &plan.actions {
+            let Action::Inject(_, fault) = action else { continue };
+            let service = match &fault.inject {
+                Injection::Crash(Crash::Database)
+                | Injection::Freeze(crate::scenario::model::Process::Database) => super::Service::Postgres,
+                Injection::Crash(Crash::Cache)
+                | Injection::Freeze(crate::scenario::model::Process::Cache) => super::Service::Redis,
+                _ => continue,
+            };
+            if !self.servers.can_kill(service) {
+                return no("a server that was given by its address cannot be killed or frozen");
+            }
+        }
+        Ok(())
+    }
+
+    fn run_in<V>(
+        &mut self,
+        plan: &Plan,
+        variant: V,
+        record: Option<(&Path, EffectForm)>,
+    ) -> Result<RunResult, LiveRunError>
+    where
+        V: Variant<Request = Body, Reply = Body>,
+    {
+        let tape = record.map(|(folder, effects)| tape(plan, folder, effects)).transpose();
+        let tape = tape.map_err(LiveRunError::Recording)?;
+        self.interrupts.or(&self.runtime, self.servers.reset())??;
+        let (to_world, arrivals) = channel();
+        let spec = self.spec(plan, record.map(|(folder, _)| folder));
+        let set = Stage::set(&self.servers, &self.proxy, spec?, &to_world);
+        let stage = self.interrupts.or(&self.runtime, set)??;
+        let (start, unix) = (Instant::now(), SystemTime::now());
+        let unix_us = unix.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+        let terms = crate::check::Terms { lateness_us_max: LATENESS_US_MAX, ..terms(&plan.world) };
+        let watcher = Watcher::new(Recorder::new(&terms, plan.world.history));
+        let mut world = World::outside(plan, variant, watcher, tape.clone(), unix_us);
+        let retention = Retention::of(&settings(plan));
+        let tail = self.runtime.spawn(tail(self.servers.postgres_dsn(), to_world.clone(), unix_us, retention));
+        let published = Published::count(&self.runtime, self.servers.redis_settings());
+        let mut carrier = Courier {
+            runtime: self.runtime.handle().clone(),
+            client: self.client.clone(),
+            world: to_world.clone(),
+            stage: &stage,
+        };
+        self.interrupts.tell(Some(to_world.clone()));
+        let driven = drive(&mut world, &mut carrier, &arrivals, start);
+        self.interrupts.tell(None);
+        tail.abort();
+        let published = published.stop();
+        let strike = self.interrupts.or(&self.runtime, stage.strike());
+        self.interrupts.check()?;
+        let ended = strike??;
+        driven.map_err(LiveRunError::Reading)?;
+        let (content, rows) = self.interrupts.or(&self.runtime, self.final_rows())??;
+        watch::show(&mut world, rows);
+        let now_us = unix_us + u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let watcher = world.observer_mut();
+        let strangers = watcher.strangers;
+        let content = watcher.remembered(content, now_us.saturating_sub(retention.kept_us));
+        if let Some(tape) = &tape {
+            tape.finish().map_err(LiveRunError::Recording)?;
+        }
+        let (watcher, figures) = world.finish(plan, content, published);
+        Ok(self.conclude(plan, watcher, figures, strangers, ended, record.map(|(folder, _)| folder)))
+    }
+
+    fn conclude(
+        &self,
+        plan: &Plan,
+        watcher: Watcher,
+        figures: RunFigures,
+        strangers: u64,
+        ended: Option<String>,
+        recording: Option<&Path>,
+    ) -> RunResult {
+        let mut thresholds = vec![at_most_none("rows of operations that no host sent", strangers)];
+        if let Some(how) = ended {
+            thresholds.push(Threshold {
+                figure: "end of the main server".to_owned(),
+                bound: "in order".to_owned(),
+                actual: how,
+                verdict: Verdict::Fail,
+            });
+        }
+        let ran = Ran {
+            rig: "live",
+            observable: &OBSERVABLE,
+            servers: servers(&self.versions),
+            notes: notes(plan),
+            thresholds,
+        };
+        let result = conclude(plan, watcher.recorder, figures, &ran);
+        RunResult { recording: recording.map(Path::to_owned), ..result }
+    }
+
+    /// How the main server's process is made, life after life.
+    fn spec(&self, plan: &Plan, recording: Option<&Path>) -> Result<SpecOf, LiveRunError> {
+        let database = listening(&self.proxy, DATABASE)?;
+        let options: PgConnectOptions = self
+            .servers
+            .postgres_dsn()
+            .expose()
+            .parse()
+            .map_err(|_| LiveRunError::Reading("the database's address is malformed".to_owned()))?;
+        let mut options = options.host(&database.ip().to_string()).port(database.port());
+        if plan.defect == Some(32) {
+            // What is acknowledged is written up to 600 ms later (three times `wal_writer_delay`).
+            options = options.options([("synchronous_commit", "off")]);
+        }
+        let postgres = options.to_url_lossy().to_string();
+        let cache = listening(&self.proxy, CACHE)?;
+        let RedisSettings { password, db, .. } = self.servers.redis_settings();
+        let (settings, folder) = (settings(plan), recording.map(Path::to_owned));
+        let (seed, defect, mut life) = (plan.seed, plan.defect, 0);
+        Ok(Box::new(move || {
+            let recording =
+                folder.as_ref().map(|folder| folder.join(format!("main-server-{life}.jsonl")));
+            life += 1;
+            MainServerSpec {
+                listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+                seed,
+                defect,
+                postgres: postgres.clone(),
+                redis_host: cache.ip().to_string(),
+                redis_port: cache.port(),
+                redis_password: password.as_ref().map(|password| password.expose().clone()),
+                redis_db: db,
+                settings: settings.clone(),
+                shards: SHARDS,
+                recording,
+            }
+        }))
+    }
+
+    /// What the database holds at the end.
+    async fn final_rows(&self) -> Result<(Content, Vec<watch::Row>), LiveRunError> {
+        let dsn = self.servers.postgres_dsn();
+        let reading = |error: &dyn std::fmt::Display| {
+            LiveRunError::Reading(format!("cannot read what the database holds: {error}"))
+        };
+        let store = PostgresStore::connect(&dsn, PostgresOptions::default()).await.map_err(|e| reading(&e))?;
+        let content = store.content().await.map_err(|e| reading(&e))?;
+        store.close().await;
+        let mut connection = watch::connect(dsn.expose()).await.map_err(|e| reading(&e))?;
+        let rows = watch::rows(&mut connection, 0).await.map_err(|e| reading(&e))?;
+        Ok((content, rows))
+    }
+}
+
+/// Carries requests over HTTP, and orders to the stage.
+struct Courier<'a> {
+    runtime: Handle,
+    client: HttpClient,
+    world: Sender<Arrival>,
+    stage: &'a Stage,
+}
+
+impl Carrier for Courier<'_> {
+    fn carry(&mut self, Outgoing { exchange, request }: Outgoing<Body>) {
+        let (client, world) = (self.client.clone(), self.world.clone());
+        self.runtime.spawn(async move {
+            let answer = client.exchange(request, EXCHANGE).await;
+            let answer = answer.map_err(|failure| (failure.error, failure.retry_after));
+            // The world may be over already.
+            let _ = world.send(Arrival::Answer { exchange, answer });
+        });
+    }
+
+    fn order(&mut self, order: Order) {
+        self.stage.order(order);
+    }
+}
+
+fn settings(plan: &Plan) -> ServerSettings {
+    crate::virtual_rig::world::server_settings(&plan.world)
+}
+
+fn listening(proxy: &FaultProxy, link: &str) -> Result<SocketAddr, LiveRunError> {
+    let address = proxy.listening(link);
+    address.ok_or_else(|| LiveRunError::Reading(format!("the fault proxy has no link {link}")))
+}
+
+fn tape(plan: &Plan, folder: &Path, effects: EffectForm) -> std::io::Result<Tape> {
+    std::fs::create_dir_all(folder)?;
+    let file = std::fs::File::create(folder.join("hosts.jsonl"))?;
+    Ok(Tape::new(Box::new(file), &crate::recording::header(plan, effects)))
+}
+
+fn servers(versions: &Versions) -> Vec<ServerVersion> {
+    let named = |name: &str, version: &str| ServerVersion { name: name.to_owned(), version: version.to_owned() };
+    let mut servers = vec![named("PostgreSQL", versions.postgres.trim_start_matches("PostgreSQL "))];
+    servers.extend(versions.pgvector.as_deref().map(|version| named("pgvector", version)));
+    servers.push(named("Redis", &versions.redis));
+    servers.extend(versions.docker.as_deref().map(|version| named("Docker", version)));
+    servers
+}
+
+/// What a reader has to know of this rig.
+fn notes(plan: &Plan) -> Vec<String> {
+    let crashes = plan.actions.iter().any(|action| match action {
+        Action::Inject(_, fault) => matches!(
+            fault.inject,
+            Injection::Crash(Crash::MainServer | Crash::Database | Crash::Cache)
+        ),
+        _ => false,
+    });
+    let crash = "crashes are kill -9 of processes: this shows what the loss of a process does, not what the loss of \
+                 power does";
+    crashes.then(|| crash.to_owned()).into_iter().collect()
+}
+
+fn at_most_none(figure: &str, count: u64) -> Threshold {
+    Threshold {
+        figure: figure.to_owned(),
+        bound: "none".to_owned(),
+        actual: count.to_string(),
+        verdict: if count == 0 { Verdict::Pass } else { Verdict::Fail },
+    }
+}
+
+/// Longest exchange: longer than what a session waits for, so that a late reply is seen.
+const EXCHANGE: Span = Span::from_secs(30);
+/// Engines of the main server.
+const SHARDS: usize = 2;
+/// Seed of what the fault proxy draws.
+const FAULT_SEED: u64 = 1;

@@ -1,0 +1,287 @@
+//! What a live run stands on: servers, the fault proxy before each of them, and the main server's process;
+//! and what faults do to them.
+//!
+//! Each process has a task of its own that carries its orders out one after the other, so that a
+//! database that takes long to start delays nothing else.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use sync_core::secret::Secret;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+
+use super::drive::Arrival;
+use super::node::{MainServerSpec, READY};
+use super::{Behaviour, Child, FaultProxy, Flow, LiveError, Servers, Service};
+use crate::scenario::model::{
+    Connection, ConnectionEnd, Crash, Disturbance, Injection, Process,
+};
+use crate::virtual_rig::outside::Order;
+
+/// The link between hosts and main server, between main server and database, between main server and cache.
+pub(super) const HOSTS: &str = "hosts";
+pub(super) const DATABASE: &str = "database";
+pub(super) const CACHE: &str = "cache";
+
+/// The processes beside the hosts, each with its task.
+pub(super) struct Stage {
+    orders: BTreeMap<Process, UnboundedSender<Order>>,
+    tasks: Vec<JoinHandle<Result<Option<Child>, LiveError>>>,
+}
+
+/// One process and what is on at it.
+struct Actor {
+    process: Process,
+    servers: Arc<Servers>,
+    proxy: Arc<FaultProxy>,
+    world: Sender<Arrival>,
+    /// The main server's child process, while it is up.
+    child: Option<Child>,
+    spec: Option<SpecOf>,
+    /// Changes of the link that are on, by fault.
+    changes: Vec<(u32, Change)>,
+}
+
+/// How the main server's process is made, life after life.
+pub(super) type SpecOf = Box<dyn FnMut() -> MainServerSpec + Send>;
+
+#[derive(Clone, Debug)]
+enum Change {
+    Disturbed(Disturbance),
+    Connection(Connection),
+}
+
+impl Stage {
+    /// Starts the main server's process and waits until it listens.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub(super) async fn set(
+        servers: &Arc<Servers>,
+        proxy: &Arc<FaultProxy>,
+        mut spec: SpecOf,
+        world: &Sender<Arrival>,
+    ) -> Result<Self, LiveError> {
+        for link in [HOSTS, DATABASE, CACHE] {
+            proxy.set(link, Behaviour::default()).await?;
+        }
+        let first = spec();
+        let (child, address) = start(&first).await?;
+        proxy.set_upstream(HOSTS, address).await?;
+        let (mut child, mut spec) = (Some(child), Some(spec));
+        let mut stage = Self { orders: BTreeMap::new(), tasks: Vec::new() };
+        for process in [Process::MainServer, Process::Database, Process::Cache] {
+            let is_main = process == Process::MainServer;
+            let actor = Actor {
+                process,
+                servers: Arc::clone(servers),
+                proxy: Arc::clone(proxy),
+                world: world.clone(),
+                child: child.take_if(|_| is_main),
+                spec: spec.take_if(|_| is_main),
+                changes: Vec::new(),
+            };
+            let (sender, receiver) = unbounded_channel();
+            stage.orders.insert(process, sender);
+            stage.tasks.push(tokio::spawn(actor.act(receiver)));
+        }
+        Ok(stage)
+    }
+
+    /// Hands an order to whom it concerns.
+    pub(super) fn order(&self, order: Order) {
+        let (Order::Begin { injection, .. } | Order::End { injection, .. }) = &order;
+        let process = match injection {
+            Injection::Database(_) | Injection::Crash(Crash::Database) => Process::Database,
+            Injection::Cache(_) | Injection::Crash(Crash::Cache) => Process::Cache,
+            Injection::Crash(Crash::MainServer) => Process::MainServer,
+            Injection::Freeze(process) => *process,
+            Injection::Connection(connection) => connection.to,
+            Injection::Partition(_)
+            | Injection::Degrade(_)
+            | Injection::ClockStep(_)
+            | Injection::Crash(Crash::Hosts(_)) => return,
+        };
+        if let Some(orders) = self.orders.get(&process) {
+            // Its task ends only after this handle.
+            let _ = orders.send(order);
+        }
+    }
+
+    /// Waits until every order was carried out, and ends the main server in order. Says how that ended when it
+    /// was not as it should be.
+    ///
+    /// # Errors
+    /// The first order that could not be carried out.
+    pub(super) async fn strike(self) -> Result<Option<String>, LiveError> {
+        drop(self.orders);
+        let mut ended = None;
+        for task in self.tasks {
+            let child = task.await.map_err(|_| LiveError::Proxy("a task of the stage panicked".to_owned()))??;
+            if let Some(mut child) = child {
+                ended = match child.has_ended() {
+                    Some(status) => Some(format!("it ended by itself: {status}")),
+                    None => match child.terminate(TERMINATE).await {
+                        Ok(status) if status.success() => None,
+                        Ok(status) => Some(format!("asked to end, it did so with {status}")),
+                        Err(error) => Some(format!("it could not be ended: {error}")),
+                    },
+                };
+            }
+        }
+        Ok(ended)
+    }
+}
+
+impl Actor {
+    async fn act(mut self, mut orders: UnboundedReceiver<Order>) -> Result<Option<Child>, LiveError> {
+        while let Some(order) = orders.recv().await {
+            let done = match order {
+                Order::Begin { number, injection } => self.begin(number, injection).await,
+                Order::End { number, injection } => self.end(number, injection).await,
+            };
+            if let Err(error) = done {
+                // The run is told at once; it cannot show what it was to show.
+                let _ = self.world.send(Arrival::Stop(error.to_string()));
+                return Err(error);
+            }
+        }
+        Ok(self.child)
+    }
+
+    async fn begin(&mut self, number: u32, injection: Injection) -> Result<(), LiveError> {
+        match injection {
+            Injection::Crash(_) => self.kill().await,
+            Injection::Freeze(_) => self.freeze(true).await,
+            Injection::Database(disturbance) | Injection::Cache(disturbance) => {
+                self.changes.push((number, Change::Disturbed(disturbance)));
+                self.apply().await
+            }
+            Injection::Connection(connection) => {
+                let open = connection.open;
+                self.changes.push((number, Change::Connection(connection)));
+                self.apply().await?;
+                match open {
+                    Some(ConnectionEnd::Cut) => self.proxy.cut(self.link()).await,
+                    Some(ConnectionEnd::Reset) => self.proxy.reset(self.link()).await,
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn end(&mut self, number: u32, injection: Injection) -> Result<(), LiveError> {
+        match injection {
+            Injection::Crash(_) => self.start().await,
+            Injection::Freeze(_) => self.freeze(false).await,
+            _ => {
+                self.changes.retain(|(other, _)| *other != number);
+                self.apply().await
+            }
+        }
+    }
+
+    async fn kill(&mut self) -> Result<(), LiveError> {
+        match self.service() {
+            Some(service) => self.servers.kill(service).await,
+            None => match self.child.take() {
+                Some(child) => {
+                    child.kill9().await.map(|_| ()).map_err(|error| failed(&format!("kill: {error}")))
+                }
+                None => Ok(()),
+            },
+        }
+    }
+
+    async fn start(&mut self) -> Result<(), LiveError> {
+        let name = match self.service() {
+            Some(service) => {
+                self.servers.start_again(service).await?;
+                if service == Service::Postgres { "database" } else { "cache" }
+            }
+            None => {
+                if let Some(spec) = &mut self.spec {
+                    let (child, address) = start(&spec()).await?;
+                    self.child = Some(child);
+                    self.proxy.set_upstream(HOSTS, address).await?;
+                }
+                "main server"
+            }
+        };
+        // The world may be over already.
+        let _ = self.world.send(Arrival::Restarted(name));
+        Ok(())
+    }
+
+    async fn freeze(&mut self, freeze: bool) -> Result<(), LiveError> {
+        match (self.service(), freeze) {
+            (Some(service), true) => self.servers.pause(service).await,
+            (Some(service), false) => self.servers.unpause(service).await,
+            (None, _) => match &self.child {
+                Some(child) => child.freeze(freeze).map_err(|error| failed(&format!("freeze: {error}"))),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Lets the link behave as all that is on at it says; of two that change the same, the later wins.
+    async fn apply(&self) -> Result<(), LiveError> {
+        let mut flow = Flow::default();
+        let mut refuse_new = false;
+        for (_, change) in &self.changes {
+            match change {
+                Change::Disturbed(disturbance) => {
+                    flow.latency = disturbance.latency.clone().or(flow.latency);
+                    flow.reset_ppm = disturbance.failures.map_or(flow.reset_ppm, |share| share.ppm());
+                }
+                Change::Connection(connection) => {
+                    flow.latency = connection.latency.clone().or(flow.latency);
+                    flow.bandwidth_bytes_per_s =
+                        connection.bytes_per_second.or(flow.bandwidth_bytes_per_s);
+                    flow.slice_bytes = connection.slice_bytes.or(flow.slice_bytes);
+                    flow.corrupt_ppm = connection.corrupt.map_or(flow.corrupt_ppm, |share| share.ppm());
+                    flow.stall |= connection.stall;
+                    refuse_new |= connection.refuse;
+                }
+            }
+        }
+        let disturbed = self.changes.iter().all(|(_, change)| matches!(change, Change::Disturbed(_)));
+        // A service's latency runs from the request to its commit: it is added once, on the way there.
+        let to_client = if disturbed { Flow::default() } else { Flow { reset_ppm: 0, ..flow.clone() } };
+        self.proxy.set(self.link(), Behaviour { to_upstream: flow, to_client, refuse_new }).await
+    }
+
+    fn service(&self) -> Option<Service> {
+        match self.process {
+            Process::MainServer => None,
+            Process::Database => Some(Service::Postgres),
+            Process::Cache => Some(Service::Redis),
+        }
+    }
+
+    fn link(&self) -> &'static str {
+        match self.process {
+            Process::MainServer => HOSTS,
+            Process::Database => DATABASE,
+            Process::Cache => CACHE,
+        }
+    }
+}
+
+async fn start(spec: &MainServerSpec) -> Result<(Child, SocketAddr), LiveError> {
+    let text = serde_json::to_string(spec).map_err(|error| failed(&error.to_string()))?;
+    let ready = |line: &str| line.strip_prefix(READY)?.parse().ok();
+    Child::spawn(&["node", "main-server"], Some(Secret::new(text)), ready).await
+}
+
+fn failed(cause: &str) -> LiveError {
+    LiveError::Child { name: "main-server".to_owned(), cause: super::error::one_line(cause) }
+}
+
+/// How long a main server may take to end in order.
+const TERMINATE: Duration = Duration::from_secs(15);
