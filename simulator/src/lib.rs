@@ -10,6 +10,7 @@ pub mod distribution;
 pub mod draw;
 pub mod history;
 pub mod latency;
+pub mod live_rig;
 pub mod plan;
 pub mod recorder;
 pub mod report;
