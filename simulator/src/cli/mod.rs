@@ -2,9 +2,11 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod doctor;
 mod files;
 mod init;
 mod list;
+mod node;
 mod recording;
 mod replay;
 mod run;
@@ -47,6 +49,10 @@ enum Command {
     Init(init::Arguments),
     /// Plant defects in the core and show that the checks catch them.
     Zoo(zoo::Arguments),
+    /// See whether this machine can carry out live runs, and what earlier ones left.
+    Doctor(doctor::Arguments),
+    #[command(hide = true)]
+    Node(node::Arguments),
 }
 
 /// How results are shown.
@@ -82,8 +88,15 @@ pub fn main() -> ExitCode {
         }
         Command::Init(arguments) => init::run(&arguments),
         Command::Zoo(arguments) => zoo::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Node(arguments) => node::run(&arguments),
     };
     ExitCode::from(code)
+}
+
+/// What runs everything that waits for sockets and processes.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 /// Prints a line; a closed pipe is no error.

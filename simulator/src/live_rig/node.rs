@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 use sync_core::config::{Config, RedisSettings};
@@ -56,27 +55,20 @@ pub(super) struct MainServerSpec {
 pub(super) const READY: &str = "listening on ";
 
 /// Runs the main server until SIGTERM, or until the parent ends.
-pub(crate) fn main_server() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            crate::cli::complain(&format!("error: {error:#}"));
-            ExitCode::from(super::error::EXIT_UNKNOWN)
-        }
-    }
-}
-
-fn run() -> anyhow::Result<()> {
+///
+/// # Errors
+/// When it does not come up; the text holds no secret.
+pub(crate) fn serve() -> anyhow::Result<()> {
     let text = parent::text()?;
     parent::end_with_parent()?;
     // What serde says of a malformed text may quote it.
     let spec: MainServerSpec = serde_json::from_str(text.expose())
         .map_err(|_| anyhow::anyhow!("the text on the standard input is not what a run sends"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(spec))
+    runtime.block_on(run(spec))
 }
 
-async fn serve(spec: MainServerSpec) -> anyhow::Result<()> {
+async fn run(spec: MainServerSpec) -> anyhow::Result<()> {
     let config = config(&spec)?;
     let (database, cache) = (connect_database(&config).await?, connect_cache(&config).await?);
     let tape = spec.recording.as_ref().map(|path| tape(path, &spec)).transpose()?;

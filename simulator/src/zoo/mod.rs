@@ -30,6 +30,12 @@ pub struct Entry {
     pub scenario: &'static str,
 }
 
+/// Whether an entry can be planted in the live rig: those that sit at a host, in the generator, or in how the
+/// database is used. The main server there is the core's own program.
+pub fn is_plantable_live(number: u32) -> bool {
+    matches!(number, 30 | 32 | 43 | 130)
+}
+
 /// Every entry.
 pub const ENTRIES: [Entry; 5] = [
     Entry {
