@@ -10,6 +10,7 @@ mod node;
 mod recording;
 mod replay;
 mod run;
+mod runner;
 mod stopwatch;
 mod zoo;
 

@@ -6,6 +6,7 @@ use clap::Args;
 use sync_core::diagnostic::Diagnostic;
 
 use super::run::{Job, Output, carry_out_all};
+use super::runner::{Given, Rig};
 use super::{Format, INVALID, complain, files, quote, recording};
 use crate::plan::Plan;
 use crate::zoo;
@@ -24,7 +25,7 @@ pub(super) struct Arguments {
     #[arg(required_unless_present = "recording")]
     pub(super) plan: Option<PathBuf>,
     /// A recording, or a folder of them, to be repeated instead.
-    #[arg(long, value_name = "FILE_OR_FOLDER", conflicts_with_all = ["plan", "expand", "print", "out", "format", "twice"])]
+    #[arg(long, value_name = "FILE_OR_FOLDER", conflicts_with_all = ["plan", "expand", "print", "out", "format", "twice", "rig"])]
     pub(super) recording: Option<PathBuf>,
     /// A file with keys of the recording; needed unless they derive from a rig's seed. May be given more than once.
     #[arg(long, value_name = "KEYFILE", requires = "recording")]
@@ -47,6 +48,9 @@ pub(super) struct Arguments {
     /// Show failures only.
     #[arg(long, short)]
     pub(super) quiet: bool,
+    /// Where to carry the plan out; the live rig finds servers given in P2PSIM_POSTGRES_URL and P2PSIM_REDIS_URL.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) rig: Rig,
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
@@ -82,6 +86,9 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     if arguments.expand {
         repeat += " --expand";
     }
+    if arguments.rig != Rig::Virtual {
+        repeat += &format!(" --rig {}", arguments.rig.name());
+    }
     if arguments.out != Path::new(OUT) {
         repeat += &format!(" --out {}", quote(&arguments.out.display().to_string()));
     }
@@ -92,6 +99,8 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         twice: arguments.twice,
         record: None,
         quiet: arguments.quiet,
+        rig: arguments.rig,
+        given: Given::from_environment(),
     };
     carry_out_all(vec![Job { plan, repeat }], &output)
 }

@@ -4,19 +4,21 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use sync_core::recording::EffectForm;
+use sync_core::secret::Secret;
 
 use super::files::{self, Found};
+use super::runner::{Given, POSTGRES_URL, REDIS_URL, Rig};
 use super::stopwatch::Stopwatch;
 use super::{Format, INVALID, complain, program, quote, say};
+use crate::live_rig::EXIT_UNKNOWN;
 use crate::plan::Plan;
-use crate::recording;
 use crate::report::{self, RunFolder};
-use crate::run::{RunResult, Summary, run as carry_out};
+use crate::run::{RunResult, Summary, run as run_virtually};
 use crate::verdict::Verdict;
 
 /// Run scenarios and judge them.
 ///
-/// Each scenario runs once in the virtual rig. What happened is kept in a folder of its own below
+/// Each scenario runs once, in the virtual rig or with --rig live against real servers. What happened is kept in a folder of its own below
 /// `--out`; reports/README.md explains its files.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: p2psim run scenarios/smoke --seed 7 --set network.to_server.loss=5%")]
@@ -52,6 +54,18 @@ pub(super) struct Arguments {
     /// Show failures only.
     #[arg(long, short)]
     pub(super) quiet: bool,
+    /// Where to run: in the virtual world, or against real PostgreSQL and Redis.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) rig: Rig,
+    /// Live rig: a running PostgreSQL instead of a container, as postgresql://user:password@host:port/database. The
+    /// run makes a database of its own beside the one named. P2PSIM_POSTGRES_URL in the environment does the same
+    /// and shows the password to nobody.
+    #[arg(long, value_name = "URL")]
+    pub(super) postgres_url: Option<String>,
+    /// Live rig: a running Redis instead of a container, as redis://:password@host:port/number; the numbered database
+    /// must be empty. P2PSIM_REDIS_URL in the environment does the same.
+    #[arg(long, value_name = "URL")]
+    pub(super) redis_url: Option<String>,
 }
 
 /// How results are shown and where they go.
@@ -62,6 +76,8 @@ pub(super) struct Output<'a> {
     pub(super) twice: bool,
     pub(super) record: Option<Effects>,
     pub(super) quiet: bool,
+    pub(super) rig: Rig,
+    pub(super) given: Given,
 }
 
 /// How much of an effect a recording keeps.
@@ -110,6 +126,10 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         ));
         return INVALID;
     }
+    let given = match given(arguments) {
+        Ok(given) => given,
+        Err(code) => return code,
+    };
     let jobs = scenarios
         .into_iter()
         .map(|Found { path, scenario }| Job {
@@ -124,8 +144,36 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         twice: arguments.twice,
         record: arguments.record,
         quiet: arguments.quiet,
+        rig: arguments.rig,
+        given,
     };
     carry_out_all(jobs, &output)
+}
+
+/// The servers that were given, by argument or in the environment.
+fn given(arguments: &Arguments) -> Result<Given, u8> {
+    let by_argument = arguments.postgres_url.is_some() || arguments.redis_url.is_some();
+    if arguments.rig == Rig::Virtual {
+        if by_argument {
+            complain(
+                "error: the virtual rig uses no servers\n  = help: add --rig live, or leave --postgres-url and --redis-url out",
+            );
+            return Err(INVALID);
+        }
+        return Ok(Given::default());
+    }
+    if arguments.twice {
+        complain(
+            "error: no two live runs have the same bytes\n  = help: leave --twice out, or run in the virtual rig",
+        );
+        return Err(INVALID);
+    }
+    let environment = Given::from_environment();
+    let or = |argument: &Option<String>, other| argument.clone().map(Secret::new).or(other);
+    Ok(Given {
+        postgres_url: or(&arguments.postgres_url, environment.postgres_url),
+        redis_url: or(&arguments.redis_url, environment.redis_url),
+    })
 }
 
 /// Carries out every job, shows and keeps what came of it, and says how the process ends.
@@ -134,25 +182,23 @@ pub(super) fn carry_out_all(jobs: Vec<Job>, output: &Output<'_>) -> u8 {
     let mut repeats = Vec::new();
     let mut verdict = Verdict::Pass;
     let total = Stopwatch::start();
+    let mut runner = match output.rig.start(&output.given) {
+        Ok(runner) => runner,
+        Err(code) => return code,
+    };
+    let mut stopped = None;
     for Job { plan, repeat } in jobs {
         let stopwatch = Stopwatch::start();
-        let recorded = output.record.map(|effects| {
-            let part = report::recording::begin(output.out, &plan)?;
-            recording::record(&plan, effects.into(), &part)
-        });
-        let result = match recorded.unwrap_or_else(|| Ok(carry_out(&plan))) {
+        let result = match runner.run(&plan, output.out, output.record.map(Into::into)) {
             Ok(result) => result,
-            Err(error) => {
-                complain(&format!(
-                    "error: cannot record the run below {}: {error}\n  = help: choose another folder with --out",
-                    output.out.display()
-                ));
-                return INVALID;
+            Err(code) => {
+                stopped = Some(code);
+                break;
             }
         };
         let seconds = stopwatch.seconds();
         verdict = verdict.and(result.summary.verdict);
-        if output.twice && !same(&result, &carry_out(&plan)) {
+        if output.twice && !same(&result, &run_virtually(&plan)) {
             verdict = Verdict::Fail;
             complain(&format!(
                 "error: {} with seed {} did not give the same bytes twice: the simulator itself is at fault",
@@ -167,7 +213,8 @@ pub(super) fn carry_out_all(jobs: Vec<Job>, output: &Output<'_>) -> u8 {
                     "error: cannot keep the run below {}: {error}\n  = help: choose another folder with --out",
                     output.out.display()
                 ));
-                return INVALID;
+                stopped = Some(INVALID);
+                break;
             }
         };
         if output.format == Format::Text && (!output.quiet || result.summary.verdict != Verdict::Pass) {
@@ -178,7 +225,17 @@ pub(super) fn carry_out_all(jobs: Vec<Job>, output: &Output<'_>) -> u8 {
         summaries.push(result.summary);
         repeats.push(repeat);
     }
-    finish(&summaries, &repeats, verdict, total.seconds(), output)
+    // Whatever happened, nothing is left behind.
+    let ended = runner.end();
+    if let Some(code) = stopped {
+        // What was decided before stays decided: a failure outweighs a run that could not decide.
+        return if code == EXIT_UNKNOWN && verdict == Verdict::Fail { verdict.exit_code() } else { code };
+    }
+    let code = finish(&summaries, &repeats, verdict, total.seconds(), output);
+    match (code, ended) {
+        (0, Err(left)) => left,
+        (code, _) => code,
+    }
 }
 
 fn finish(
@@ -249,6 +306,16 @@ fn repeat_command(arguments: &Arguments, path: &std::path::Path) -> String {
     }
     if let Some(defect) = arguments.defect {
         words.extend(["--defect".to_owned(), defect.to_string()]);
+    }
+    if arguments.rig != Rig::Virtual {
+        words.extend(["--rig".to_owned(), arguments.rig.name().to_owned()]);
+    }
+    // An address may hold a password: the environment has it.
+    if arguments.postgres_url.is_some() {
+        words.extend(["--postgres-url".to_owned(), format!("\"${POSTGRES_URL}\"")]);
+    }
+    if arguments.redis_url.is_some() {
+        words.extend(["--redis-url".to_owned(), format!("\"${REDIS_URL}\"")]);
     }
     if arguments.out != std::path::Path::new("reports/runs") {
         words.extend(["--out".to_owned(), quote(&arguments.out.display().to_string())]);

@@ -25,11 +25,9 @@ impl Interrupts {
         runtime.spawn(async move {
             let Some(exit_code) = next_signal().await else { return };
             tell.send_replace(Some(exit_code));
-            let world = to_world.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(world) = &*world {
+            if let Some(world) = to_world.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 let _ = world.send(Arrival::Stop("interrupted".to_owned()));
             }
-            drop(world);
             // The second one ends the process at once; the janitor sees to the rest.
             if let Some(exit_code) = next_signal().await {
                 std::process::exit(i32::from(exit_code));
@@ -44,11 +42,7 @@ impl Interrupts {
     }
 
     /// Does some work, unless a signal comes first.
-    pub(super) fn or<T>(
-        &self,
-        runtime: &Runtime,
-        work: impl Future<Output = T>,
-    ) -> Result<T, LiveRunError> {
+    pub(super) fn or<T>(&self, runtime: &Runtime, work: impl Future<Output = T>) -> Result<T, LiveRunError> {
         let mut heard = self.heard.clone();
         runtime.block_on(async {
             tokio::select! {

@@ -129,23 +129,19 @@ impl LiveRig {
         let endpoint: Endpoint = format!("http://{address}/p2p-sync")
             .parse()
             .map_err(|error| LiveRunError::Reading(format!("{error}")))?;
-        let client =
-            HttpClient::new(&endpoint).map_err(|error| LiveRunError::Reading(error.to_string()))?;
-        Ok(Self {
-            proxy: Arc::new(proxy),
-            servers: Arc::new(servers),
-            versions,
-            client,
-            runtime,
-            interrupts,
-        })
+        let client = HttpClient::new(&endpoint).map_err(|error| LiveRunError::Reading(error.to_string()))?;
+        Ok(Self { proxy: Arc::new(proxy), servers: Arc::new(servers), versions, client, runtime, interrupts })
     }
 
     /// Carries a plan out in real time. With a folder, every call of an engine is recorded there.
     ///
     /// # Errors
     /// When it comes to no result: the rig failed, or somebody stopped it.
-    pub fn run(&mut self, plan: &Plan, record: Option<(&Path, EffectForm)>) -> Result<RunResult, LiveRunError> {
+    pub fn run(
+        &mut self,
+        plan: &Plan,
+        record: Option<(&Path, EffectForm)>,
+    ) -> Result<RunResult, LiveRunError> {
         self.cannot(plan)?;
         match plan.defect.and_then(zoo::planted) {
             Some(planted) => self.run_in(plan, planted, record),
@@ -214,7 +210,8 @@ impl LiveRig {
         let watcher = Watcher::new(Recorder::new(&terms, plan.world.history));
         let mut world = World::outside(plan, variant, watcher, tape.clone(), unix_us);
         let retention = Retention::of(&settings(plan));
-        let tail = self.runtime.spawn(tail(self.servers.postgres_dsn(), to_world.clone(), unix_us, retention));
+        let tail =
+            self.runtime.spawn(tail(self.servers.postgres_dsn(), to_world.clone(), unix_us, retention));
         let published = Published::count(&self.runtime, self.servers.redis_settings());
         let mut carrier = Courier {
             runtime: self.runtime.handle().clone(),
@@ -293,8 +290,7 @@ impl LiveRig {
         let (settings, folder) = (settings(plan), recording.map(Path::to_owned));
         let (seed, defect, mut life) = (plan.seed, plan.defect, 0);
         Ok(Box::new(move || {
-            let recording =
-                folder.as_ref().map(|folder| folder.join(format!("main-server-{life}.jsonl")));
+            let recording = folder.as_ref().map(|folder| folder.join(format!("main-server-{life}.jsonl")));
             life += 1;
             MainServerSpec {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -318,7 +314,8 @@ impl LiveRig {
         let reading = |error: &dyn std::fmt::Display| {
             LiveRunError::Reading(format!("cannot read what the database holds: {error}"))
         };
-        let store = PostgresStore::connect(&dsn, PostgresOptions::default()).await.map_err(|e| reading(&e))?;
+        let store =
+            PostgresStore::connect(&dsn, PostgresOptions::default()).await.map_err(|e| reading(&e))?;
         let content = store.content().await.map_err(|e| reading(&e))?;
         store.close().await;
         let mut connection = watch::connect(dsn.expose()).await.map_err(|e| reading(&e))?;
@@ -367,7 +364,8 @@ fn tape(plan: &Plan, folder: &Path, effects: EffectForm) -> std::io::Result<Tape
 }
 
 fn servers(versions: &Versions) -> Vec<ServerVersion> {
-    let named = |name: &str, version: &str| ServerVersion { name: name.to_owned(), version: version.to_owned() };
+    let named =
+        |name: &str, version: &str| ServerVersion { name: name.to_owned(), version: version.to_owned() };
     let mut servers = vec![named("PostgreSQL", versions.postgres.trim_start_matches("PostgreSQL "))];
     servers.extend(versions.pgvector.as_deref().map(|version| named("pgvector", version)));
     servers.push(named("Redis", &versions.redis));
@@ -378,10 +376,9 @@ fn servers(versions: &Versions) -> Vec<ServerVersion> {
 /// What a reader has to know of this rig.
 fn notes(plan: &Plan) -> Vec<String> {
     let crashes = plan.actions.iter().any(|action| match action {
-        Action::Inject(_, fault) => matches!(
-            fault.inject,
-            Injection::Crash(Crash::MainServer | Crash::Database | Crash::Cache)
-        ),
+        Action::Inject(_, fault) => {
+            matches!(fault.inject, Injection::Crash(Crash::MainServer | Crash::Database | Crash::Cache))
+        }
         _ => false,
     });
     let crash = "crashes are kill -9 of processes: this shows what the loss of a process does, not what the loss of \

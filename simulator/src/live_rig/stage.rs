@@ -17,9 +17,7 @@ use tokio::task::JoinHandle;
 use super::drive::Arrival;
 use super::node::{MainServerSpec, READY};
 use super::{Behaviour, Child, FaultProxy, Flow, LiveError, Servers, Service};
-use crate::scenario::model::{
-    Connection, ConnectionEnd, Crash, Disturbance, Injection, Process,
-};
+use crate::scenario::model::{Connection, ConnectionEnd, Crash, Disturbance, Injection, Process};
 use crate::virtual_rig::outside::Order;
 
 /// The link between hosts and main server, between main server and database, between main server and cache.
@@ -47,7 +45,7 @@ struct Actor {
 }
 
 /// How the main server's process is made, life after life.
-pub(super) type SpecOf = Box<dyn FnMut() -> MainServerSpec + Send>;
+pub(super) type SpecOf = Box<dyn FnMut() -> MainServerSpec + Send + Sync>;
 
 #[derive(Clone, Debug)]
 enum Change {
@@ -121,7 +119,8 @@ impl Stage {
         drop(self.orders);
         let mut ended = None;
         for task in self.tasks {
-            let child = task.await.map_err(|_| LiveError::Proxy("a task of the stage panicked".to_owned()))??;
+            let child =
+                task.await.map_err(|_| LiveError::Proxy("a task of the stage panicked".to_owned()))??;
             if let Some(mut child) = child {
                 ended = match child.has_ended() {
                     Some(status) => Some(format!("it ended by itself: {status}")),
@@ -241,8 +240,7 @@ impl Actor {
                 }
                 Change::Connection(connection) => {
                     flow.latency = connection.latency.clone().or(flow.latency);
-                    flow.bandwidth_bytes_per_s =
-                        connection.bytes_per_second.or(flow.bandwidth_bytes_per_s);
+                    flow.bandwidth_bytes_per_s = connection.bytes_per_second.or(flow.bandwidth_bytes_per_s);
                     flow.slice_bytes = connection.slice_bytes.or(flow.slice_bytes);
                     flow.corrupt_ppm = connection.corrupt.map_or(flow.corrupt_ppm, |share| share.ppm());
                     flow.stall |= connection.stall;

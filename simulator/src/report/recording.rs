@@ -14,8 +14,8 @@ pub const RECORDING: &str = "recording";
 ///
 /// # Errors
 /// Those of the file system, and `InvalidInput` for a scenario whose name is not one.
-pub fn begin(root: &Path, plan: &Plan) -> io::Result<PathBuf> {
-    let name = folder_name(&plan.world.name, plan.seed, plan.defect)?;
+pub fn begin(root: &Path, plan: &Plan, rig: &str) -> io::Result<PathBuf> {
+    let name = folder_name(&plan.world.name, plan.seed, plan.defect, rig)?;
     let part = root.join(format!(".{name}.{RECORDING}.part"));
     remove(&part)?;
     fs::create_dir_all(&part)?;

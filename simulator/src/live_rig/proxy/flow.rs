@@ -106,9 +106,10 @@ async fn read(
         if !bytes.is_empty() && draws.hits(rule.flow.reset_ppm, Label::Failure, entity, ordinal) {
             return Err(Broken);
         }
-        let latency_us = rule.latency.as_ref().map_or(0, |sampler| {
-            sampler.at(draws.bits(Label::Latency, entity, ordinal))
-        });
+        let latency_us = rule
+            .latency
+            .as_ref()
+            .map_or(0, |sampler| sampler.at(draws.bits(Label::Latency, entity, ordinal)));
         // A chunk never overtakes the one before.
         due = due.max(Instant::now() + Duration::from_micros(latency_us));
         let is_end = bytes.is_empty();

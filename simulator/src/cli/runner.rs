@@ -1,0 +1,132 @@
+//! Carries plans out in the rig that was asked for.
+
+use clap::ValueEnum;
+use sync_core::recording::EffectForm;
+use sync_core::secret::Secret;
+
+use super::{INVALID, complain};
+use crate::live_rig::{EXIT_UNKNOWN, LiveOptions, LiveRig, LiveRunError};
+use crate::plan::Plan;
+use crate::report;
+use crate::run::{RunResult, run};
+use crate::virtual_rig;
+
+/// Where scenarios run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Rig {
+    /// Deterministic, faster than real time, needs nothing.
+    #[default]
+    Virtual,
+    /// Real PostgreSQL and Redis, real HTTP, real time.
+    Live,
+}
+
+/// A rig, ready.
+pub(super) enum Runner {
+    Virtual,
+    Live(Box<LiveRig>),
+}
+
+/// What a rig that stands by itself needs to know of real servers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Given {
+    pub(super) postgres_url: Option<Secret<String>>,
+    pub(super) redis_url: Option<Secret<String>>,
+}
+
+impl Given {
+    /// The servers that the environment names.
+    pub(super) fn from_environment() -> Self {
+        let url = |variable| std::env::var(variable).ok().filter(|text| !text.is_empty()).map(Secret::new);
+        Self { postgres_url: url(POSTGRES_URL), redis_url: url(REDIS_URL) }
+    }
+}
+
+/// Names a running PostgreSQL.
+pub(super) const POSTGRES_URL: &str = "P2PSIM_POSTGRES_URL";
+/// Names a running Redis.
+pub(super) const REDIS_URL: &str = "P2PSIM_REDIS_URL";
+
+impl Rig {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Virtual => "virtual",
+            Self::Live => "live",
+        }
+    }
+
+    /// Makes the rig ready. What is missing has been said when it cannot be had; the code is for the end of the
+    /// process.
+    pub(super) fn start(self, given: &Given) -> Result<Runner, u8> {
+        match self {
+            Self::Virtual => Ok(Runner::Virtual),
+            Self::Live => {
+                let Given { postgres_url, redis_url } = given.clone();
+                match LiveRig::start(LiveOptions { postgres_url, redis_url }) {
+                    Ok(rig) => Ok(Runner::Live(Box::new(rig))),
+                    Err(error) => Err(fail(&error)),
+                }
+            }
+        }
+    }
+}
+
+impl Runner {
+    /// Carries a plan out, and records it below `out` if it is to be.
+    pub(super) fn run(
+        &mut self,
+        plan: &Plan,
+        out: &std::path::Path,
+        record: Option<EffectForm>,
+    ) -> Result<RunResult, u8> {
+        let place = |rig: Rig| {
+            let folder = record.map(|_| report::recording::begin(out, plan, rig.name())).transpose();
+            folder.map_err(|error| cannot_record(out, &error))
+        };
+        match self {
+            Self::Virtual => {
+                if let Some(why) = virtual_rig::cannot(plan) {
+                    complain(&format!(
+                        "unknown: {} cannot run in the virtual rig: {why}\n  = help: run it with --rig live",
+                        plan.world.name
+                    ));
+                    return Err(EXIT_UNKNOWN);
+                }
+                match (place(Rig::Virtual)?, record) {
+                    (Some(folder), Some(effects)) => crate::recording::record(plan, effects, &folder)
+                        .map_err(|error| cannot_record(out, &error)),
+                    _ => Ok(run(plan)),
+                }
+            }
+            Self::Live(rig) => {
+                let folder = place(Rig::Live)?;
+                rig.run(plan, folder.as_deref().zip(record)).map_err(|error| fail(&error))
+            }
+        }
+    }
+
+    /// Ends what was started for the rig; the code when something is left.
+    pub(super) fn end(self) -> Result<(), u8> {
+        match self {
+            Self::Virtual => Ok(()),
+            Self::Live(rig) => rig.remove().map_err(|error| fail(&error)),
+        }
+    }
+}
+
+fn fail(error: &LiveRunError) -> u8 {
+    if let LiveRunError::Interrupted { exit_code } = error {
+        complain("interrupted: everything that was started is being removed");
+        return *exit_code;
+    }
+    complain(&format!("unknown: {error}\n  = help: {}", error.remedy()));
+    EXIT_UNKNOWN
+}
+
+fn cannot_record(out: &std::path::Path, error: &std::io::Error) -> u8 {
+    complain(&format!(
+        "error: cannot record the run below {}: {error}\n  = help: choose another folder with --out",
+        out.display()
+    ));
+    INVALID
+}
