@@ -59,9 +59,9 @@ pub(super) fn how_to_make(role: Role) -> String {
             "make one at the main server with `main-server issue-host-key --account N`; \
              it reads `p2p-host:<key id>:<account id>:<base64 of 32 bytes>`",
         ),
-        Role::MainServer => {
-            String::from("make one in a shell: `echo \"p2p-master:<key id>:$(openssl rand -base64 32)\"`")
-        }
+        Role::MainServer => String::from(
+            "make one with `main-server new-master-key`; it reads `p2p-master:<key id>:<base64 of 32 bytes>`",
+        ),
     }
 }
 

@@ -91,10 +91,7 @@ impl fmt::Display for KeyId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidKey {
     /// A master key is expected and the text is empty.
-    #[error(
-        "no master key is given; it is `p2p-master:<key id>:` followed by the output of \
-         `openssl rand -base64 32`, the key id being a name of your choice such as `k1`"
-    )]
+    #[error("no master key is given; make one with `main-server new-master-key`")]
     MasterMissing,
     /// A host's key is expected and the text is empty.
     #[error("no host key is given; the main server makes one with `main-server issue-host-key --account N`")]
@@ -396,7 +393,7 @@ mod tests {
     fn a_missing_key_says_how_to_make_one() {
         assert!(InvalidKey::HostMissing.to_string().contains("main-server issue-host-key --account N"));
         assert!(InvalidKey::MasterKeyForHost.to_string().contains("main-server issue-host-key --account N"));
-        assert!(InvalidKey::MasterMissing.to_string().contains("openssl rand -base64 32"));
+        assert!(InvalidKey::MasterMissing.to_string().contains("main-server new-master-key"));
         assert!(InvalidKey::MasterMissing.to_string().contains("p2p-master:<key id>:"));
     }
 

@@ -104,7 +104,7 @@ type Request = ContainerRequest<GenericImage>;
 /// PostgreSQL, with its schema. `durable` outlives a restart of the container.
 pub(crate) struct Postgres {
     pub(crate) server: Option<Server>,
-    dsn: Secret<String>,
+    pub(crate) dsn: Secret<String>,
 }
 
 impl Postgres {

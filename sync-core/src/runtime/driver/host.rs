@@ -9,8 +9,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::alarm::Alarm;
 use super::{Driven, NoTap, Tap};
@@ -82,11 +81,11 @@ pub struct Stopped {
     pub counters: Counters,
 }
 
-/// A running session. Dropped, it ends at once.
-#[derive(Debug)]
+/// A running session. When the last clone is dropped, it ends at once.
+#[derive(Clone, Debug)]
 pub struct Host {
     mailbox: mpsc::Sender<Letter>,
-    task: JoinHandle<Stopped>,
+    end: watch::Receiver<Option<Stopped>>,
 }
 
 #[derive(Debug)]
@@ -129,7 +128,12 @@ impl Host {
             under_way: FuturesUnordered::new(),
             stopped: None,
         };
-        Self { mailbox, task: tokio::spawn(driver.run()) }
+        let (ended, end) = watch::channel(None);
+        tokio::spawn(async move {
+            let stopped = driver.run().await;
+            ended.send_replace(Some(stopped));
+        });
+        Self { mailbox, end }
     }
 
     /// Asks and waits for the one result. `ask.ticket` must be unlike those of operations that have not
@@ -144,10 +148,12 @@ impl Host {
     }
 
     /// Accepts nothing more, ends after `drain` what has not ended by then, and says how many that were.
-    pub async fn shutdown(self, drain: Span) -> Stopped {
+    pub async fn shutdown(&self, drain: Span) -> Stopped {
         // A session that has ended already says so below.
         let _ = self.mailbox.send(Letter::ShutDown(drain)).await;
-        self.task.await.unwrap_or(Stopped { cut_short: 0, counters: Counters::default() })
+        let mut end = self.end.clone();
+        let stopped = end.wait_for(Option::is_some).await.ok().and_then(|stopped| *stopped);
+        stopped.unwrap_or(Stopped { cut_short: 0, counters: Counters::default() })
     }
 }
 

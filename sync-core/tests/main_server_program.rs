@@ -1,0 +1,121 @@
+//! The program `main-server` as whoever starts it sees it: what it prints, and its exit codes.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and processes live in real time"
+)]
+
+mod live_support;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, Command, Output, Stdio};
+
+use live_support::*;
+use sync_core::envelope::{HostKey, MasterKey};
+use sync_core::runtime::http::HttpClient;
+use sync_core::wire::Kind;
+
+const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+fn spawn(arguments: &[&str], input: &str) -> Child {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_main-server"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that refuses its arguments does not read.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child
+}
+
+fn output(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = spawn(arguments, input).wait_with_output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+fn config(more: &str) -> String {
+    format!("role = main_server\nencryption_key = {MASTER}\n{more}\n")
+}
+
+#[test]
+fn a_server_says_where_it_listens_serves_and_ends_in_order() {
+    let arguments = ["serve", "--config", "-", "--embedded", "--listen", "127.0.0.1:0"];
+    let mut child = spawn(&arguments, &config("debug_mode = 1"));
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let address = line.trim_end().strip_prefix("listening on 127.0.0.1:").unwrap().to_owned();
+    run(async {
+        let endpoint = format!("http://127.0.0.1:{address}/p2p-sync").parse().unwrap();
+        let (operation, body) = Sealer::new(MASTER, 7).seal(Kind::SyncTo, "{}");
+        let reply = HttpClient::new(&endpoint).unwrap().exchange(body, PATIENCE).await.unwrap();
+        assert_eq!(Sealer::new(MASTER, 7).open(operation, &reply), None);
+    });
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "", "one line and no more");
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{log}");
+    for said in ["nothing is kept", "encryption_key = ***", "stopped: 0 open", "1 requests, 1 applied"] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+    assert!(!log.contains(SECRET), "{log}");
+}
+
+#[test]
+fn a_failure_has_its_exit_code_and_says_what_to_do() {
+    let check = |arguments: &[&str], input: &str, code: i32, said: &str| {
+        let (status, stdout, stderr) = output(arguments, input);
+        assert_eq!((status, stdout.as_str()), (Some(code), ""), "{stderr}");
+        assert!(stderr.contains(said), "{said}: {stderr}");
+        assert!(!stderr.contains("canary") && !stderr.contains(SECRET), "{stderr}");
+    };
+    let serve = ["serve", "--config", "-", "--listen", "127.0.0.1:0"];
+    check(&["serve", "--listen", "nowhere"], "", 2, "--listen");
+    check(&["serve", "--config", "/does/not/exist"], "", 2, "--config FILE");
+    check(&serve, "role = main_server\nencryption_key =\n", 2, "standard input:2");
+    check(&serve, "role = main_server\nencryption_key =\n", 2, "main-server new-master-key");
+    check(&serve, &config("redis_prt = 1"), 2, "did you mean `redis_port`?");
+    check(&serve, &config(""), 2, "--embedded");
+    check(
+        &serve,
+        &config("main_server_endpoint = http://localhost/healthz\npg_connection_string = x=1"),
+        2,
+        "",
+    );
+    let host = format!(
+        "role = host\nmain_server_endpoint = http://localhost/p\nencryption_key = p2p-host:k1:7:{SECRET}\n"
+    );
+    check(&serve, &host, 2, "role = main_server");
+    let unreachable = config("pg_connection_string = postgresql://u:canary@127.0.0.1:1/x");
+    check(&serve, &unreachable, 3, "see that it runs");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let serve = ["serve", "--config", "-", "--embedded", "--listen", &address];
+    check(&serve, &config(""), 1, "is another program there?");
+}
+
+#[test]
+fn keys_are_made_in_the_form_that_configurations_take() {
+    let (status, text, _) = output(&["new-master-key", "--key-id", "autumn-26"], "");
+    let master: MasterKey = text.trim_end().parse().unwrap();
+    assert_eq!((status, master.id().as_str()), (Some(0), "autumn-26"));
+    let (_, other, _) = output(&["new-master-key", "--key-id", "autumn-26"], "");
+    assert_ne!(text, other);
+    let config = format!("role = main_server\nencryption_key = {text}");
+    let (status, key, log) = output(&["issue-host-key", "--config", "-", "--account", "7"], &config);
+    let key: HostKey = key.trim_end().parse().unwrap();
+    assert_eq!((status, log.as_str()), (Some(0), ""));
+    assert_eq!(key.to_text(), master.host_key(key.account()).to_text());
+    assert_eq!(key.account().0, 7);
+    assert_eq!(output(&["new-master-key", "--key-id", "NO"], "").0, Some(2));
+    let (status, help, _) = output(&["--help"], "");
+    assert_eq!(status, Some(0));
+    assert!(help.contains("main-server issue-host-key --config p2p_data_sync.conf --account 2000001"));
+}
