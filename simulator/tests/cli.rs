@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::process::Command;
+
 use serde_json::Value;
 use simulator::scenario::Scenario;
 use support::{P2PSIM, Ran, SMALL, Sandbox, repository};
@@ -22,6 +24,45 @@ fn a_scenario_that_holds_exits_0() {
     for file in ["summary.json", "plan.txt", "history.jsonl", "latency.hgrm", "junit.xml"] {
         assert!(!sandbox.read(&format!("reports/runs/small-seed1/{file}")).is_empty(), "{file}");
     }
+}
+
+#[test]
+fn the_doctor_exits_3_without_docker_and_says_what_to_do() {
+    let sandbox = Sandbox::new();
+    let nobody = "tcp://127.0.0.1:1";
+    let ran = sandbox.ran(Command::new(P2PSIM).arg("doctor").env("DOCKER_HOST", nobody));
+    assert_eq!(ran.code, 3, "{ran:#?}");
+    let mut lines = ran.stdout.lines();
+    assert!(
+        lines.next().unwrap().starts_with("missing  docker          Docker does not answer: "),
+        "{}",
+        ran.stdout
+    );
+    assert!(lines.next().unwrap().contains("= help: start Docker"), "{}", ran.stdout);
+
+    let json = ["doctor", "--remove-leftovers", "--format", "json"];
+    let ran = sandbox.ran(Command::new(P2PSIM).args(json).env("DOCKER_HOST", nobody));
+    assert_eq!(ran.code, 3, "{ran:#?}");
+    let lines: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&lines[0]["subject"], &lines[0]["state"]), (&"docker".into(), &"missing".into()));
+    assert!(lines[0]["remedy"].as_str().unwrap().contains("--postgres-url"), "{}", ran.stdout);
+    assert_eq!(lines[1]["subject"], "open files");
+}
+
+#[test]
+fn parts_of_a_live_run_are_not_offered_and_end_with_their_input() {
+    let sandbox = Sandbox::new();
+    let help = sandbox.p2psim(&["--help"]);
+    assert!(help.stdout.contains("doctor") && !help.stdout.contains("node"), "{}", help.stdout);
+    let janitor: &[&str] = &["node", "janitor", "--run", "a1"];
+    for node in [janitor, &["node", "fault-proxy"]] {
+        let ran = sandbox.ran(Command::new(P2PSIM).args(node).stdin(std::process::Stdio::null()));
+        assert_eq!(ran.code, 2, "{ran:#?}");
+        assert!(ran.stderr.contains("the text's length is expected first"), "{}", ran.stderr);
+    }
+    let ran = sandbox.p2psim(&["node", "janitor", "--run", "A-B"]);
+    assert_eq!(ran.code, 2, "{ran:#?}");
+    assert!(ran.stderr.contains("lower-case letters and digits"), "{}", ran.stderr);
 }
 
 #[test]

@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! The main server and its hosts over real sockets, with database and cache in memory.
 
 #![allow(
@@ -350,4 +347,3 @@ fn hundreds_of_hosts_are_served_beside_each_other() {
         assert_eq!(server.shutdown().await.counters.applied, 2_000);
     });
 }
->>>>>>> wt-server

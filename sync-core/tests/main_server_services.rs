@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! The main server over PostgreSQL and Redis, with Redis gone for a while.
 
 #![allow(
@@ -88,4 +85,3 @@ fn a_server_goes_on_without_redis_and_shows_nothing_stale_when_it_is_back() {
         assert_eq!(read(&host, 3).await, payload(4, "4"));
     });
 }
->>>>>>> wt-server

@@ -182,3 +182,35 @@ fn age(seconds: u64) -> String {
         _ => format!("{} days", seconds / 86_400),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_with_a_remedy_says_it_below() {
+        let line = open_files(Some(1_024));
+        assert_eq!(line.state, State::Warning);
+        assert_eq!(
+            line.to_text(),
+            "warning  open files      at most 1024: too few for 10,000 hosts\n         \
+             = help: ulimit -n 20000 in the shell that starts p2psim"
+        );
+        assert_eq!(open_files(Some(20_000)).to_text(), "ok       open files      at most 20000");
+        assert_eq!(open_files(None).state, State::Fine);
+    }
+
+    #[test]
+    fn ages_are_said_in_the_unit_that_fits() {
+        for (seconds, expected) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7_200, "2 h"),
+            (172_799, "47 h"),
+            (172_800, "2 days"),
+        ] {
+            assert_eq!(age(seconds), expected);
+        }
+    }
+}

@@ -15,6 +15,7 @@ use crate::live_rig::{Child, LiveError};
 /// A fault proxy in a process of its own. Dropped, it ends with all its connections.
 #[derive(Debug)]
 pub struct FaultProxy {
+    process_id: u32,
     listening: BTreeMap<String, SocketAddr>,
     requests: mpsc::Sender<(Request, oneshot::Sender<Result<Answer, LiveError>>)>,
 }
@@ -28,8 +29,14 @@ impl FaultProxy {
         let (child, Ready { listening }) =
             Child::spawn(&["node", "fault-proxy"], Some(Secret::new(setup)), ready).await?;
         let (requests, waiting) = mpsc::channel(REQUESTS_MAX);
+        let process_id = child.id().ok_or_else(|| refused("it has ended"))?;
         tokio::spawn(converse(child, waiting));
-        Ok(Self { listening, requests })
+        Ok(Self { process_id, listening, requests })
+    }
+
+    /// The process that it is.
+    pub const fn process_id(&self) -> u32 {
+        self.process_id
     }
 
     /// Where a link listens; `None` for a name that is not a link's.
