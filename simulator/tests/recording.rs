@@ -6,6 +6,7 @@ mod support;
 
 use simulator::recording::{ReplayError, record, replay};
 use simulator::run::run;
+use simulator::scenario::model::HistoryMode;
 use simulator::{plan::Plan, scenario::Scenario};
 use support::{Ran, SMALL, Sandbox, repository};
 use sync_core::recording::{EffectForm, KeyBag, Recording, RecordingError, Replayed};
@@ -16,16 +17,17 @@ about: for the tests of recordings
 duration: 2s
 topology: {hosts: 4}
 network:
-  to_server: {loss: 5%, duplicates: 5%, tampered: 5%}
-  to_host: {tampered: 5%}
+  to_server: {loss: 5%, duplicate: 5%, tamper: 5%}
+  to_host: {tamper: 5%}
 workload:
-  - arrivals: {poisson: 20/s}
+  - name: players
+    arrivals: {poisson: 20/s}
     mix:
-      - {kind: sync_to, data_type: PLAYER_POSITION, critical: true}
-      - {kind: sync_from, data_type: PLAYER_POSITION}
+      - {type: PLAYER_POSITION, critical: true}
+      - {type: PLAYER_POSITION, kind: sync_from}
 faults:
-  - {at: 500ms, lasts: 300ms, inject: {crash: {hosts: [0, 1]}}}
-  - {at: 1s, lasts: 300ms, inject: {crash: main_server}}
+  - {at: 500ms, for: 300ms, inject: {crash: {hosts: {first: 2}}}}
+  - {at: 1s, for: 300ms, inject: {crash: main_server}}
 expect: {properties: [P5]}
 ";
 
@@ -66,7 +68,10 @@ fn every_engine_of_a_stormy_run_is_replayed_equal() {
 fn each_planted_defect_is_replayed_with_the_defect_and_differs_without() {
     // What a defect changes outside the engines (32, 130) is in the inputs.
     for (defect, inside) in [(30, true), (32, false), (43, true), (50, true), (130, false)] {
-        let recording = recorded(&Plan { defect: Some(defect), ..plan(STORMY) }, EffectForm::Digest);
+        let scenario = simulator::zoo::hunt::scenario(simulator::zoo::entry(defect).unwrap()).unwrap();
+        let mut plan = Plan::new(&scenario, 1);
+        plan.world.history = HistoryMode::None;
+        let recording = recorded(&Plan { defect: Some(defect), ..plan }, EffectForm::Digest);
         assert_eq!(replayed(&recording).unwrap().difference, None, "{defect}");
         let healthy = without_sum(&recording, &format!(",\"defect\":{defect}"), "");
         assert_eq!(replayed(healthy.as_bytes()).unwrap().difference.is_some(), inside, "{defect}");
@@ -88,14 +93,15 @@ fn whatever_is_changed_in_a_recording_is_found() {
         let replayed = replayed(without_sum(&recording, from, to).as_bytes()).unwrap();
         let difference = replayed.difference.unwrap_or_else(|| panic!("{from} -> {to}"));
         let line = text.lines().position(|line| line.contains(from)).unwrap() as u64 + 1;
-        assert_eq!(difference.line, line, "{difference}");
+        // There, or where it first shows.
+        assert!(difference.line >= line, "{difference}");
     };
     let after = |begin: &str, chars: usize| {
         let at = text.find(begin).unwrap();
         text[at..at + begin.len() + chars].to_owned()
     };
     let effect = after("\"effects\":[\"", 1);
-    differs(&effect, &effect.replace(effect.chars().last().unwrap(), "x"));
+    differs(&effect, &(effect[..effect.len() - 1].to_owned() + "x"));
     let input = after("\"input\":{\"request\":{\"token\":", 0);
     differs(&input, &(input.clone() + "1"));
     let draw = after("\"draws\":[[\"iv\",", 1);
