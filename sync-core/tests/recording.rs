@@ -1,6 +1,8 @@
 //! Recordings: what is written is read again, a replay is equal to what was recorded and to nothing else, and
 //! whatever a file holds, there is an error and no panic.
 
+#![allow(clippy::unwrap_used, reason = "a failure is a failed test")]
+
 mod recording_support;
 
 use std::io::{self, Write};
@@ -373,8 +375,7 @@ fn recorded(form: EffectForm) -> Vec<u8> {
     host.wake(&mut session, due, &mut up);
     main.wake(&mut server, now(60), &mut down);
     tape.finish().unwrap();
-    let bytes = file.0.lock().unwrap().clone();
-    bytes
+    file.0.lock().unwrap().clone()
 }
 
 /// When the session's attempt is given up, which draws jitter.
