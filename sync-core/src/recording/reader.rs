@@ -121,7 +121,7 @@ impl<R: BufRead> Recording<R> {
         if format.format != FORMAT {
             return Err(RecordingError::Version { found: format.format });
         }
-        recording.checked(&line)?;
+        recording.parse(&buffer)?;
         recording.header = serde_json::from_str(header).map_err(|error| recording.damaged(&error))?;
         recording.buffer = buffer;
         Ok(recording)
