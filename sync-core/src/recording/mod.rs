@@ -2,7 +2,7 @@
 //! bit without any server.
 //!
 //! An engine reads no clock and draws nothing of its own, so its inputs, the moments at which they were taken
-//! from its mailbox and its draws decide everything. [`recorder`] writes them down, [`replay`] hands them to
+//! from its mailbox and its draws decide everything. [`Recorder`] writes them down, [`Recording::replay`] hands them to
 //! fresh engines and compares every effect.
 //!
 //! # Format
