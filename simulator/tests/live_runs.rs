@@ -1,0 +1,171 @@
+//! Whole runs against real servers in containers: parity with the virtual rig, crashes, planted defects.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "a random test says its seed")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use simulator::history::{Event, OpRef, What};
+use simulator::live_rig::{LiveOptions, LiveRig, child};
+use simulator::plan::Plan;
+use simulator::run::{RunResult, run};
+use simulator::scenario::Scenario;
+use simulator::verdict::Verdict;
+use simulator::zoo;
+
+/// One writer a key: each host has a map of its own, and every other state is its account's.
+const PARITY: &str = "
+name: parity
+about: One writer a key, a good network.
+duration: 1300ms
+settle: 30s
+topology: { hosts: 50, maps: 50 }
+hosts: { critical_timeout: 5s }
+network: { to_server: { latency: { constant: 1ms } }, to_host: { latency: { constant: 1ms } } }
+workload:
+  - name: players
+    arrivals: { poisson: 18/s }
+    mix:
+      - { type: PLAYER_POSITION, critical: true, weight: 3 }
+      - { type: PLAYER_DATA, weight: 2 }
+      - { type: MAP_STATE, weight: 2 }
+      - { type: QUEST_PROGRESS, priority: true }
+      - { type: CHAT_MESSAGE, weight: 3 }
+expect: { properties: [P5, P14, P19, P30] }
+";
+
+/// What an application sees at the end: the value of each state, and which events took effect.
+type Application = (BTreeMap<String, String>, BTreeSet<OpRef>);
+
+fn application(result: &RunResult) -> Application {
+    let states = &result.figures.content.states;
+    let states = states.iter().map(|(key, row)| (key.to_string(), row.data.to_string())).collect();
+    let lines = std::str::from_utf8(&result.history).unwrap().lines();
+    let events = lines.filter_map(|line| match serde_json::from_str::<Event>(line).unwrap().what {
+        What::Applied { op, key: None, .. } => Some(op),
+        _ => None,
+    });
+    (states, events.collect())
+}
+
+fn rig() -> LiveRig {
+    child::use_program(env!("CARGO_BIN_EXE_p2psim"));
+    LiveRig::start(LiveOptions::default()).unwrap_or_else(|error| panic!("{error}: {}", error.remedy()))
+}
+
+#[test]
+fn virtual_and_live_end_in_the_same_application_state() {
+    let scenario = Scenario::parse("parity", PARITY.as_bytes()).unwrap();
+    let mut rig = rig();
+    for seed in 1..=20 {
+        let plan = Plan::new(&scenario, seed);
+        let (live, virtually) = (rig.run(&plan, None).unwrap(), run(&plan));
+        for result in [&live, &virtually] {
+            let summary = &result.summary;
+            let counts = &summary.counts;
+            eprintln!("seed {seed}, {} rig: {} operations", summary.rig, counts.planned());
+            assert_eq!(summary.verdict, Verdict::Pass, "seed {seed}: {summary:#?}");
+            assert!(counts.planned() >= 1_000, "seed {seed}: {} operations", counts.planned());
+            let missed = counts.critical.deadline_exceeded + counts.normal.deadline_exceeded;
+            assert_eq!((missed, counts.critical.unsent, counts.normal.unsent), (0, 0, 0), "seed {seed}");
+        }
+        let (live, virtually) = (application(&live), application(&virtually));
+        assert!(!live.0.is_empty() && !live.1.is_empty());
+        assert_eq!(live, virtually, "seed {seed}");
+    }
+    rig.remove().unwrap();
+}
+
+const CRASHES: &str = "
+name: crashes
+about: Every process is killed in mid-run and comes back.
+duration: 12s
+settle: 60s
+topology: { hosts: 20, maps: 4 }
+network: { to_server: { latency: { constant: 1ms } }, to_host: { latency: { constant: 1ms } } }
+workload:
+  - name: players
+    arrivals: { poisson: 10/s }
+    mix:
+      - { type: PLAYER_POSITION, critical: true, weight: 2 }
+      - { type: PLAYER_DATA, weight: 2 }
+      - { type: CHAT_MESSAGE }
+      - { type: PLAYER_DATA, kind: sync_from }
+faults:
+  - { at: 2s, for: 1s, inject: { crash: database } }
+  - { at: 5s, for: 1s, inject: { crash: cache } }
+  - { at: 8s, for: 1s, inject: { crash: main_server } }
+expect: { properties: [P5, P14, P30], critical_miss_ratio_max: 100% }
+";
+
+#[test]
+fn what_was_acknowledged_survives_kill_9_of_every_process() {
+    let mut rig = rig();
+    let plan = Plan::new(&Scenario::parse("crashes", CRASHES.as_bytes()).unwrap(), 1);
+    let summary = rig.run(&plan, None).unwrap().summary;
+    assert_eq!(summary.verdict, Verdict::Pass, "{summary:#?}");
+    let ends = |line: &str| summary.notes.iter().any(|note| note.contains(line));
+    assert!(ends("kill -9"), "{:?}", summary.notes);
+    rig.remove().unwrap();
+}
+
+#[test]
+fn planted_defects_are_caught_live_and_the_healthy_core_is_not() {
+    let mut rig = rig();
+    for number in [30, 32] {
+        let entry = zoo::entry(number).unwrap();
+        let mut scenario = zoo::hunt::scenario(entry).unwrap();
+        // In real time a seed takes as long as it says: enough happens for the first one to show it.
+        scenario.topology.hosts *= 4;
+        let healthy = Plan::new(&scenario, 1);
+        let summary = rig.run(&healthy, None).unwrap().summary;
+        assert_eq!(summary.verdict, Verdict::Pass, "healthy core, zoo {number}: {summary:#?}");
+        let planted = Plan { defect: Some(number), ..healthy };
+        let summary = rig.run(&planted, None).unwrap().summary;
+        let failed: Vec<_> = summary
+            .properties
+            .iter()
+            .filter(|judgement| judgement.verdict == Verdict::Fail)
+            .map(|judgement| judgement.property.as_str())
+            .collect();
+        assert!(entry.breaks.iter().any(|property| failed.contains(property)), "zoo {number}: {summary:#?}");
+    }
+    rig.remove().unwrap();
+}
+
+const DISTURBED: &str = "
+name: disturbed
+about: Connections are slow, cut, reset, sliced, corrupted and stalled, and processes stand still.
+duration: 14s
+settle: 60s
+topology: { hosts: 20, maps: 4 }
+network: { to_server: { latency: { constant: 1ms }, tamper: 2% }, to_host: { latency: { constant: 1ms }, tamper: 2% } }
+workload:
+  - name: players
+    arrivals: { poisson: 8/s }
+    mix:
+      - { type: PLAYER_POSITION, critical: true }
+      - { type: PLAYER_DATA }
+      - { type: CHAT_MESSAGE }
+      - { type: PLAYER_DATA, kind: sync_from }
+faults:
+  - { at: 1s, for: 1s, inject: { database: { latency: { constant: 50ms }, failures: 5% } } }
+  - { at: 3s, for: 1s, inject: { connection: { to: database, open: reset, slice_bytes: 20 } } }
+  - { at: 5s, for: 500ms, inject: { connection: { to: cache, open: cut, refuse: true } } }
+  - { at: 6s, for: 1s, inject: { connection: { to: main_server, corrupt: 0.05%, bytes_per_second: 20000 } } }
+  - { at: 8s, for: 1s, inject: { connection: { to: main_server, stall: true } } }
+  - { at: 10s, for: 500ms, inject: { freeze: database } }
+  - { at: 11s, for: 500ms, inject: { freeze: main_server } }
+  - { at: 12s, for: 500ms, inject: { freeze: cache } }
+expect: { properties: [P5, P14, P26, P30], critical_miss_ratio_max: 100% }
+";
+
+#[test]
+fn connections_may_do_what_they_like() {
+    let mut rig = rig();
+    let plan = Plan::new(&Scenario::parse("disturbed", DISTURBED.as_bytes()).unwrap(), 1);
+    let summary = rig.run(&plan, None).unwrap().summary;
+    assert_eq!(summary.verdict, Verdict::Pass, "{summary:#?}");
+    assert!(summary.counts.attempts > summary.counts.planned(), "faults made retries: {summary:#?}");
+    rig.remove().unwrap();
+}
