@@ -22,13 +22,14 @@ use sync_core::runtime::entropy::OsEntropy;
 use sync_core::runtime::main_server::Parts;
 use sync_core::time::Now;
 
+type Draw = (Purpose, u64, u64, u64);
 type Call = (Now, Option<ServerInput<Body>>, Vec<ServerEffect<Body>>);
 
 /// Calls and draws of one shard.
 #[derive(Clone, Default)]
 struct Tape {
     calls: Arc<Mutex<Vec<Call>>>,
-    draws: Arc<Mutex<VecDeque<(Purpose, u64, u64, u64)>>>,
+    draws: Arc<Mutex<VecDeque<Draw>>>,
 }
 
 struct Recorded(Tape, OsEntropy);

@@ -91,7 +91,10 @@ impl fmt::Display for KeyId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidKey {
     /// A master key is expected and the text is empty.
-    #[error("no master key is given; make one with `main-server new-master-key`")]
+    #[error(
+        "no master key is given; make one with `main-server new-master-key`; \
+         it reads `p2p-master:<key id>:<base64 of 32 bytes>`"
+    )]
     MasterMissing,
     /// A host's key is expected and the text is empty.
     #[error("no host key is given; the main server makes one with `main-server issue-host-key --account N`")]
