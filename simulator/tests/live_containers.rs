@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use simulator::live_rig::docker::Engine;
+use simulator::live_rig::docker::{Engine, Image};
 use simulator::live_rig::{LiveError, RunId, Servers, ServersOptions, Service, child};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use support::{P2PSIM, Sandbox};
@@ -80,6 +80,8 @@ async fn containers_serve_survive_kills_and_leave_nothing() {
 
     let engine = Engine::connect().await.unwrap();
     assert_eq!(engine.containers(Some(&run)).await.unwrap().len(), 2);
+    // A paused container is no obstacle.
+    servers.pause(Service::Redis).await.unwrap();
     let cleaned = servers.remove().await.unwrap();
     assert_eq!((cleaned.containers, cleaned.faults.len()), (2, 0), "{cleaned:?}");
     assert!(engine.containers(Some(&run)).await.unwrap().is_empty());
@@ -135,7 +137,39 @@ async fn given_servers_are_left_as_they_were() {
     let databases: Vec<String> =
         sqlx::query_scalar("SELECT datname FROM pg_database").fetch_all(&mut outside).await.unwrap();
     assert!(!databases.contains(&database), "{databases:?}");
-    outer.remove().await.unwrap();
+
+    // Whoever drops the handle, as a panic does, leaves nothing either, if a little later.
+    let dropped = start(Some(postgres_url.clone()), url(5)).await.unwrap();
+    let database = format!("p2psim_{}", dropped.run());
+    drop(dropped);
+    let mut outside = connect(&postgres_url).await;
+    let started = Instant::now();
+    while sqlx::query("SELECT 1 FROM pg_database WHERE datname = $1")
+        .bind(&database)
+        .fetch_optional(&mut outside)
+        .await
+        .unwrap()
+        .is_some()
+        || keys(&own).await > 0
+    {
+        assert!(started.elapsed() < BOUND, "{database} or its keys are still there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let run = outer.run().clone();
+    drop(outer);
+    let engine = Engine::connect().await.unwrap();
+    within(BOUND, async || engine.containers(Some(&run)).await.unwrap().is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_cannot_be_had_is_named_with_a_remedy() {
+    let engine = Engine::connect().await.unwrap();
+    let image = Image { repository: "p2psim.invalid/nothing", tag: "1", name: "p2psim.invalid/nothing:1" };
+    assert_eq!(engine.image(image).await.unwrap(), None);
+    let error = engine.ensure_image(image).await.unwrap_err();
+    assert!(matches!(&error, LiveError::ImageMissing { image: "p2psim.invalid/nothing:1", .. }), "{error:?}");
+    assert!(!error.to_string().contains('\n'), "{error}");
+    assert!(error.remedy().contains("ci/local-images"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,7 +76,8 @@ async fn examine(remove_leftovers: bool) -> Vec<Line> {
         }
         Err(error) => lines.push(missing("docker", &error)),
     }
-    lines.push(open_files(limits::open_files()));
+    // A run raises its own limit as far as it may.
+    lines.push(open_files(limits::raise_open_files()));
     lines
 }
 
@@ -140,7 +141,10 @@ fn open_files(limit: Option<u64>) -> Line {
             subject,
             state: State::Warning,
             what: format!("at most {limit}: too few for 10,000 hosts"),
-            remedy: Some(format!("ulimit -n {} in the shell that starts p2psim", limits::OPEN_FILES_WANTED)),
+            remedy: Some(format!(
+                "raise the hard limit: as root `ulimit -n {}` in the shell that starts p2psim, or nofile in limits.conf",
+                limits::OPEN_FILES_WANTED
+            )),
         },
         Some(limit) => Line { subject, state: State::Fine, what: format!("at most {limit}"), remedy: None },
         None => Line { subject, state: State::Fine, what: "no limit".to_owned(), remedy: None },
@@ -194,7 +198,8 @@ mod tests {
         assert_eq!(
             line.to_text(),
             "warning  open files      at most 1024: too few for 10,000 hosts\n         \
-             = help: ulimit -n 20000 in the shell that starts p2psim"
+             = help: raise the hard limit: as root `ulimit -n 20000` in the shell that starts p2psim, or nofile in \
+             limits.conf"
         );
         assert_eq!(open_files(Some(20_000)).to_text(), "ok       open files      at most 20000");
         assert_eq!(open_files(None).state, State::Fine);

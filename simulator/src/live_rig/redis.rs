@@ -130,7 +130,7 @@ async fn connect(settings: &RedisSettings) -> Result<MultiplexedConnection, Stri
 
 /// The kind of an error and Redis' own code for it: its text may quote values.
 fn cause(error: &RedisError) -> String {
-    one_line(error.code().map_or_else(|| error.category(), |code| code))
+    one_line(error.code().unwrap_or_else(|| error.category()))
 }
 
 fn refused(doing: &'static str) -> impl Fn(String) -> LiveError {

@@ -36,21 +36,16 @@ pub(super) async fn run(
         };
         tokio::select! {
             done = both => match done {
-                Ok(_) => End::Done,
-                Err(Broken) => End::Reset,
+                // Both ends have been passed on.
+                Ok(_) => None,
+                Err(Broken) => Some(true),
             },
-            by_reset = over(watch, began.generation) => if by_reset { End::Reset } else { End::Cut },
+            by_reset = over(watch, began.generation) => Some(by_reset),
         }
     };
-    match end {
-        End::Done => {}
-        End::Reset => {
-            reset(client);
-            reset(upstream);
-        }
-        End::Cut => {
-            tokio::spawn(async { tokio::join!(close(client), close(upstream)) });
-        }
+    if let Some(by_reset) = end {
+        self::end(client, by_reset);
+        self::end(upstream, by_reset);
     }
 }
 
@@ -59,6 +54,15 @@ pub(super) async fn over(mut watch: watch::Receiver<State>, generation: u64) -> 
     match watch.wait_for(|state| state.generation != generation).await {
         Ok(state) => state.ended_by_reset,
         Err(_) => true,
+    }
+}
+
+/// Ends one side, by a reset or in order.
+pub(super) fn end(stream: TcpStream, by_reset: bool) {
+    if by_reset {
+        reset(stream);
+    } else {
+        tokio::spawn(close(stream));
     }
 }
 
@@ -78,12 +82,6 @@ async fn close(mut stream: TcpStream) {
         io::Result::Ok(())
     };
     let _ = timeout(DRAIN, drain).await;
-}
-
-enum End {
-    Done,
-    Reset,
-    Cut,
 }
 
 const DRAIN: Duration = Duration::from_secs(2);

@@ -138,9 +138,17 @@ impl Link {
         let upstream = if state.refuse_new {
             None
         } else {
+            let mut connecting = Box::pin(timeout(CONNECT, TcpStream::connect(state.upstream)));
             tokio::select! {
-                connected = timeout(CONNECT, TcpStream::connect(state.upstream)) => connected.ok().and_then(Result::ok),
-                _ = connection::over(watch.clone(), state.generation) => None,
+                connected = &mut connecting => connected.ok().and_then(Result::ok),
+                by_reset = connection::over(watch.clone(), state.generation) => {
+                    connection::end(client, by_reset);
+                    // The upstream may have taken the connection already: it sees the same end.
+                    if let Ok(Ok(upstream)) = connecting.await {
+                        connection::end(upstream, by_reset);
+                    }
+                    return;
+                }
             }
         };
         match upstream {
