@@ -10,6 +10,7 @@ pub mod kernel;
 mod main_server;
 pub mod modelled;
 mod network;
+mod pending;
 mod services;
 pub mod variant;
 pub mod world;

@@ -158,6 +158,10 @@ impl SessionRows {
             }
             _ => self.recent.len(),
         };
+        if self.recent.len() == self.recent.capacity() {
+            // Names are many and soon forgotten: by a quarter, not twofold.
+            self.recent.reserve_exact(self.recent.len() / 4 + 4);
+        }
         self.recent.insert(at, record);
     }
 
