@@ -122,7 +122,8 @@ fn decimal(text: &[u8]) -> Option<u64> {
     if !canonical {
         return None;
     }
-    text.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0')))
+    text.iter()
+        .try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0')))
 }
 
 /// The name of a map; empty for what belongs to no map. Cheap to clone.

@@ -296,7 +296,8 @@ impl<V: Variant, O: Observer> World<V, O> {
     pub(super) fn crash_host(&mut self, host: u32) {
         let node = &mut self.hosts[host as usize];
         let Some(session) = node.session.take() else { return };
-        let id = |counter| OperationId { account: account(host), incarnation: session.incarnation(), counter };
+        let id =
+            |counter| OperationId { account: account(host), incarnation: session.incarnation(), counter };
         node.life += 1;
         node.wake_us = u64::MAX;
         let lost = node.pending.drain();

@@ -63,7 +63,8 @@ impl Pendings {
 
     /// Takes everything out, by ascending ticket.
     pub(super) fn drain(&mut self) -> Vec<Pending> {
-        let mut all: Vec<_> = self.few.drain(..).chain(self.many.drain().map(|(_, pending)| pending)).collect();
+        let mut all: Vec<_> =
+            self.few.drain(..).chain(self.many.drain().map(|(_, pending)| pending)).collect();
         all.sort_unstable_by_key(|pending| pending.ticket);
         all
     }

@@ -80,7 +80,7 @@ impl Results {
         if self.kept > 0 {
             if self.ended.len() == self.ended.capacity() {
                 // Never more room than results are kept.
-                let more = self.ended.len().max(4).min(self.kept - self.ended.len());
+                let more = (self.ended.len() * 3).max(4).min(self.kept - self.ended.len());
                 self.ended.reserve_exact(more);
             }
             self.ended.push_back(ended);

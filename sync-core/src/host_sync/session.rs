@@ -499,8 +499,10 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             Err(_) => effects.push(SessionEffect::Untrusted { token }),
             // The second reply to an operation whose first one counted.
             Ok(_)
-                if matches!(ended.outcome(), Outcome::Done(_) | Outcome::Rejected(_) | Outcome::Superseded) => {
-            }
+                if matches!(
+                    ended.outcome(),
+                    Outcome::Done(_) | Outcome::Rejected(_) | Outcome::Superseded
+                ) => {}
             Ok(reply) => effects.push(SessionEffect::Late {
                 ticket: ended.ticket,
                 operation: id,

@@ -251,7 +251,9 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
             0x0d => b'r',
             control => {
                 out.extend_from_slice(b"\\u00");
-                out.extend([control >> 4, control & 0xf].map(|nibble| b"0123456789abcdef"[usize::from(nibble)]));
+                out.extend(
+                    [control >> 4, control & 0xf].map(|nibble| b"0123456789abcdef"[usize::from(nibble)]),
+                );
                 continue;
             }
         };
@@ -304,15 +306,21 @@ mod tests {
 
     /// Texts in which everything that JSON escapes is frequent, at any place of a word.
     fn text() -> impl Strategy<Value = String> {
-        let special = prop::sample::select(vec!['"', '\\', '\n', '\u{0}', '\u{1f}', ' ', '\u{7f}', '!', '[', 'é', '\u{20ac}']);
+        let special = prop::sample::select(vec![
+            '"', '\\', '\n', '\u{0}', '\u{1f}', ' ', '\u{7f}', '!', '[', 'é', '\u{20ac}',
+        ]);
         prop::collection::vec(prop_oneof![2 => any::<char>(), 3 => special, 5 => Just('x')], 0..40)
             .prop_map(|chars| chars.into_iter().collect())
     }
 
     fn operations() -> impl Strategy<Value = OperationId> {
-        (any::<u32>(), any::<u64>(), 0..=limits::JSON_INTEGER_MAX).prop_map(|(account, incarnation, counter)| {
-            OperationId { account: AccountId(account), incarnation: Incarnation(incarnation), counter }
-        })
+        (any::<u32>(), any::<u64>(), 0..=limits::JSON_INTEGER_MAX).prop_map(
+            |(account, incarnation, counter)| OperationId {
+                account: AccountId(account),
+                incarnation: Incarnation(incarnation),
+                counter,
+            },
+        )
     }
 
     fn requests() -> impl Strategy<Value = Request> {
@@ -334,7 +342,8 @@ mod tests {
 
     fn replies() -> impl Strategy<Value = Reply> {
         use ErrorCode::{MalformedData, OutOfOrder, StaleTimestamp, TooLarge, Unsupported};
-        let codes = prop::sample::select(vec![StaleTimestamp, TooLarge, MalformedData, Unsupported, OutOfOrder]);
+        let codes =
+            prop::sample::select(vec![StaleTimestamp, TooLarge, MalformedData, Unsupported, OutOfOrder]);
         let result = prop_oneof![
             Just(Ok(None)),
             (1u64..100, text()).prop_map(|(version, data)| {
