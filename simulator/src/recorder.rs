@@ -113,9 +113,7 @@ impl Observer for Recorder {
     fn event(&mut self, event: Event) {
         self.counts.observe(&event);
         self.latencies.observe(&event);
-        let violations = self.jury.violations();
-        self.jury.observe(&event);
-        let at_fault = self.jury.violations() > violations;
+        let at_fault = self.jury.observe(&event);
         self.history.keep(&event, at_fault);
     }
 }

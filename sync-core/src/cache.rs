@@ -4,6 +4,7 @@
 //! version by an older one: a slow reader cannot put a stale value back (Nishtala et al. 2013,
 //! section 3.2.1, solve the same with leases).
 
+use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -182,11 +183,21 @@ impl MemoryCache {
     }
 
     fn refresh(&mut self, now: Timestamp, state: &Refresh, expiry: Option<Span>) {
-        let key = CacheKey::State(state.key.clone());
-        let newer_there = self.live(now, &key).is_some_and(|value| value.version >= state.version);
-        if !newer_there {
-            let value = CacheValue { version: state.version, data: Arc::clone(&state.data) };
-            self.entries.insert(key, Entry { value, expires: expiry.map(|span| now + span) });
+        let fresh = || Entry {
+            value: CacheValue { version: state.version, data: Arc::clone(&state.data) },
+            expires: expiry.map(|span| now + span),
+        };
+        match self.entries.entry(CacheKey::State(state.key.clone())) {
+            MapEntry::Vacant(place) => {
+                place.insert(fresh());
+            }
+            MapEntry::Occupied(mut place) => {
+                let Entry { value, expires } = place.get();
+                let live = expires.is_none_or(|at| at > now);
+                if !live || value.version < state.version {
+                    place.insert(fresh());
+                }
+            }
         }
     }
 }

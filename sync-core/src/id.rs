@@ -65,7 +65,7 @@ impl OperationId {
 }
 
 /// Writes the number so that it ends before `end`, and says where it begins.
-fn decimal_before(buffer: &mut [u8], end: usize, mut number: u64) -> usize {
+pub(crate) fn decimal_before(buffer: &mut [u8], end: usize, mut number: u64) -> usize {
     let mut at = end;
     loop {
         at -= 1;
@@ -92,27 +92,30 @@ impl FromStr for OperationId {
     type Err = InvalidOperationId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let id = Self::parse(text)?;
-        if id.counter <= limits::JSON_INTEGER_MAX { Ok(id) } else { Err(InvalidOperationId) }
+        Self::read(text.as_bytes())
+            .filter(|id| id.counter <= limits::JSON_INTEGER_MAX)
+            .ok_or(InvalidOperationId)
     }
 }
 
 impl OperationId {
-    /// The text form with whatever counter.
-    fn parse(text: &str) -> Result<Self, InvalidOperationId> {
-        let mut parts = text.splitn(3, '-');
-        let mut next = || parts.next().ok_or(InvalidOperationId);
-        let (account, incarnation, counter) = (next()?, next()?, next()?);
-        if incarnation.len() != 16 || !incarnation.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(InvalidOperationId);
-        }
-        let counter = decimal(counter).ok_or(InvalidOperationId)?;
-        Ok(Self {
-            account: AccountId(
-                decimal(account).and_then(|a| u32::try_from(a).ok()).ok_or(InvalidOperationId)?,
-            ),
-            incarnation: Incarnation(u64::from_str_radix(incarnation, 16).map_err(|_| InvalidOperationId)?),
-            counter,
+    /// The text form with whatever counter. Byte by byte, since every message holds it several times.
+    fn read(text: &[u8]) -> Option<Self> {
+        let hyphen = text.iter().take(11).position(|b| *b == b'-')?;
+        let (account, rest) = (&text[..hyphen], &text[hyphen + 1..]);
+        let (incarnation, rest) = rest.split_first_chunk::<16>()?;
+        let counter = rest.strip_prefix(b"-")?;
+        Some(Self {
+            account: AccountId(decimal(account).and_then(|a| u32::try_from(a).ok())?),
+            incarnation: Incarnation(incarnation.iter().try_fold(0, |number, digit| {
+                let digit = match digit {
+                    b'0'..=b'9' => digit - b'0',
+                    b'a'..=b'f' => digit - b'a' + 10,
+                    _ => return None,
+                };
+                Some(number << 4 | u64::from(digit))
+            })?),
+            counter: decimal(counter)?,
         })
     }
 }
@@ -128,16 +131,20 @@ impl<'de> Deserialize<'de> for OperationId {
     /// The text form; the counter may be any: what travels is bounded where it is read from the wire.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Self::parse(&text).map_err(D::Error::custom)
+        Self::read(text.as_bytes()).ok_or_else(|| D::Error::custom(InvalidOperationId))
     }
 }
 
 /// A decimal number in its one canonical form: no sign, no leading zero.
-fn decimal(text: &str) -> Option<u64> {
-    let canonical = !text.is_empty()
-        && text.bytes().all(|b| b.is_ascii_digit())
-        && (text.len() == 1 || !text.starts_with('0'));
-    if canonical { text.parse().ok() } else { None }
+fn decimal(text: &[u8]) -> Option<u64> {
+    let canonical = !text.is_empty() && (text.len() == 1 || text[0] != b'0');
+    if !canonical {
+        return None;
+    }
+    text.iter().try_fold(0u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 /// The name of a map; empty for what belongs to no map. Cheap to clone.

@@ -3,6 +3,11 @@
 //!
 //! Everything is strict: an unknown field, a second spelling of a number or an id, an integer at or
 //! above 2^53 is refused, so that what one side means is what the other reads.
+//!
+//! Serde decides what is accepted. The one form in which messages are written is also read directly, see
+//! `canonical`.
+
+pub(crate) mod canonical;
 
 pub mod batch;
 
@@ -167,6 +172,16 @@ pub struct StatePayload<'a> {
 impl Request {
     /// Appends the body's JSON text.
     pub fn write(&self, out: &mut Vec<u8>) {
+        canonical::write_request(self, out);
+    }
+
+    /// Reads a body.
+    pub fn read(json: &[u8]) -> Result<Self, Malformed> {
+        canonical::read_request(json).map_or_else(|| Self::read_by_serde(json), Ok)
+    }
+
+    #[cfg(test)]
+    fn write_by_serde(&self, out: &mut Vec<u8>) {
         let mut id = [0; OperationId::TEXT_BYTES_MAX];
         let body = RequestBody {
             kind: self.kind,
@@ -182,8 +197,7 @@ impl Request {
         write(&body, out);
     }
 
-    /// Reads a body.
-    pub fn read(json: &[u8]) -> Result<Self, Malformed> {
+    fn read_by_serde(json: &[u8]) -> Result<Self, Malformed> {
         let body: RequestBody<'_> = read(json)?;
         let operation: OperationId = body.operation_id.parse().map_err(|_| Malformed)?;
         let in_range =
@@ -207,8 +221,23 @@ impl Request {
 impl Reply {
     /// Appends the body's JSON text.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let payload = match &self.result {
+        match &self.result {
             // A payload comes from `StatePayload`; text that is no JSON would make the reply unreadable.
+            Ok(Some(json)) if serde_json::from_str::<&RawValue>(json).is_err() => {
+                canonical::write_reply(&Self { result: Ok(None), ..self.clone() }, out);
+            }
+            _ => canonical::write_reply(self, out),
+        }
+    }
+
+    /// Reads a body.
+    pub fn read(json: &[u8]) -> Result<Self, Malformed> {
+        canonical::read_reply(json).map_or_else(|| Self::read_by_serde(json), Ok)
+    }
+
+    #[cfg(test)]
+    fn write_by_serde(&self, out: &mut Vec<u8>) {
+        let payload = match &self.result {
             Ok(Some(json)) => serde_json::from_str::<&RawValue>(json).ok(),
             _ => None,
         };
@@ -225,8 +254,7 @@ impl Reply {
         write(&body, out);
     }
 
-    /// Reads a body.
-    pub fn read(json: &[u8]) -> Result<Self, Malformed> {
+    fn read_by_serde(json: &[u8]) -> Result<Self, Malformed> {
         let body: ReplyBody<'_> = read(json)?;
         if body.server_time > limits::JSON_INTEGER_MAX {
             return Err(Malformed);

@@ -10,6 +10,7 @@ mod p14_exactly_once;
 mod p19_critical_deadline;
 mod p26_envelope;
 mod p30_honesty;
+mod rows;
 pub(crate) use p30_honesty::moment;
 #[cfg(test)]
 mod testing;
@@ -113,6 +114,8 @@ pub fn properties() -> Vec<Property> {
 /// Runs every check over one run.
 pub struct Jury {
     seats: Vec<Seat>,
+    /// Kinds that any check needs.
+    needs: u32,
 }
 
 struct Seat {
@@ -130,17 +133,24 @@ impl Jury {
             let needs = property.needs.iter().fold(0, |bits, kind| bits | 1 << *kind as u32);
             Seat { check, property, findings: Findings::default(), needs }
         });
-        Self { seats: seats.collect() }
+        let seats: Vec<_> = seats.collect();
+        let needs = seats.iter().fold(0, |bits, seat| bits | seat.needs);
+        Self { seats, needs }
     }
 
-    /// Shows one event to every check that needs its kind.
-    pub fn observe(&mut self, event: &Event) {
+    /// Shows one event to every check that needs its kind. Says whether one of them found a violation.
+    pub fn observe(&mut self, event: &Event) -> bool {
         let bit = 1 << event.what.kind() as u32;
-        for seat in &mut self.seats {
-            if seat.needs & bit != 0 {
-                seat.check.observe(event, &mut seat.findings);
-            }
+        if self.needs & bit == 0 {
+            return false;
         }
+        let mut found = false;
+        for seat in self.seats.iter_mut().filter(|seat| seat.needs & bit != 0) {
+            let before = seat.findings.count;
+            seat.check.observe(event, &mut seat.findings);
+            found |= seat.findings.count > before;
+        }
+        found
     }
 
     /// Violations so far.

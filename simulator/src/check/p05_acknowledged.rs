@@ -9,18 +9,42 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 use sync_core::range_set::RangeSet;
 
+use super::rows::Rows;
 use super::{Basis, Check, Findings, Property};
 use crate::history::{End, Event, Kind, OpRef, StateName, What, WireId};
 
 #[derive(Default)]
 pub(super) struct Acknowledged {
-    /// Counters of acknowledged writes, for each life of each session.
-    acknowledged: FxHashMap<(u32, u64), RangeSet>,
+    /// Counters of acknowledged writes of the life of each account's session that acknowledged the latest.
+    acknowledged: Rows<Life>,
+    /// Those of other lives.
+    other_lives: FxHashMap<(u32, u64), RangeSet>,
     /// The greatest version seen to take effect, for each state.
     greatest: FxHashMap<StateName, (u64, WireId, OpRef)>,
     kept: BTreeMap<(u32, u64), RangeSet>,
     writes: u64,
     last_us: u64,
+}
+
+/// One life of a session.
+#[derive(Default)]
+struct Life {
+    incarnation: u64,
+    counters: RangeSet,
+}
+
+impl Acknowledged {
+    fn acknowledge(&mut self, id: WireId) {
+        let life = self.acknowledged.row(id.account);
+        if life.incarnation != id.incarnation {
+            let counters = self.other_lives.remove(&(id.account, id.incarnation)).unwrap_or_default();
+            let left = std::mem::replace(life, Life { incarnation: id.incarnation, counters });
+            if !left.counters.is_empty() {
+                self.other_lives.insert((id.account, left.incarnation), left.counters);
+            }
+        }
+        life.counters.insert(id.counter);
+    }
 }
 
 impl Check for Acknowledged {
@@ -38,7 +62,7 @@ impl Check for Acknowledged {
         match &event.what {
             What::Finished { id, writes: true, end: End::Done, .. } => {
                 self.writes += 1;
-                self.acknowledged.entry((id.account, id.incarnation)).or_default().insert(id.counter);
+                self.acknowledge(*id);
             }
             What::Applied { key: Some(key), version, id, op } => match self.greatest.get_mut(key) {
                 Some(greatest) if greatest.0 < *version => *greatest = (*version, *id, *op),
@@ -70,7 +94,10 @@ impl Check for Acknowledged {
     }
 
     fn finish(&mut self, findings: &mut Findings) -> Basis {
-        let acknowledged: BTreeMap<_, _> = self.acknowledged.drain().collect();
+        let latest = self.acknowledged.drain().filter(|(_, life)| !life.counters.is_empty());
+        let mut acknowledged: BTreeMap<_, _> =
+            latest.map(|(account, life)| ((account, life.incarnation), life.counters)).collect();
+        acknowledged.extend(self.other_lives.drain());
         for ((account, incarnation), acknowledged) in &acknowledged {
             let nothing = RangeSet::default();
             let kept = self.kept.get(&(*account, *incarnation)).unwrap_or(&nothing);
@@ -125,6 +152,27 @@ mod tests {
             history(vec![(2, 2)], 2),
             "was acknowledged and is not in the database",
         );
+    }
+
+    #[test]
+    fn each_life_of_a_session_is_looked_for_by_itself() {
+        let ended = |incarnation, counter| {
+            let mut what = finished(counter, End::Done);
+            if let What::Finished { id, .. } = &mut what {
+                id.incarnation = incarnation;
+            }
+            what
+        };
+        let kept = |incarnation, applied| What::FinalSession { account: 1, incarnation, applied };
+        let mut history = vec![ended(1, 1), ended(2, 1), ended(1, 2), ended(2, 2), ended(3, 1)];
+        history.extend([kept(1, vec![(1, 2)]), kept(2, vec![(1, 2)]), kept(3, vec![(1, 1)])]);
+        passes(Acknowledged::default(), history.clone());
+        for (place, incarnation) in [(5, 1), (6, 2), (7, 3)] {
+            let mut history = history.clone();
+            history[place] = kept(incarnation, vec![(2, 2)]);
+            let lost = format!("operation 1-{incarnation:016x}-1 was acknowledged");
+            fails(Acknowledged::default(), history, &lost);
+        }
     }
 
     #[test]

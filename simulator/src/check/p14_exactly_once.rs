@@ -6,13 +6,16 @@
 use rustc_hash::FxHashMap;
 use sync_core::range_set::RangeSet;
 
+use super::rows::Rows;
 use super::{Basis, Check, Findings, Property};
 use crate::history::{Event, Kind, What};
 
 #[derive(Default)]
 pub(super) struct ExactlyOnce {
-    /// By host and stream.
-    streams: FxHashMap<(u32, u64), Seen>,
+    /// The first stream of each host.
+    first: Rows<Seen>,
+    /// By host and stream, all others.
+    others: FxHashMap<(u32, u64), Seen>,
     applied: u64,
 }
 
@@ -27,6 +30,12 @@ struct Seen {
 /// Tickets of one stream are consecutive, those of two streams far apart: splitting them keeps runs few.
 fn split(ticket: u64) -> (u64, u64) {
     (ticket >> 40, ticket & ((1 << 40) - 1))
+}
+
+impl ExactlyOnce {
+    fn seen(&mut self, host: u32, stream: u64) -> &mut Seen {
+        if stream == 0 { self.first.row(host) } else { self.others.entry((host, stream)).or_default() }
+    }
 }
 
 impl Check for ExactlyOnce {
@@ -44,7 +53,7 @@ impl Check for ExactlyOnce {
             What::Applied { op, id, .. } => {
                 self.applied += 1;
                 let (stream, ordinal) = split(op.ticket);
-                if !self.streams.entry((op.host, stream)).or_default().effects.insert(ordinal) {
+                if !self.seen(op.host, stream).effects.insert(ordinal) {
                     findings.add(event.at_us, Some(*op), || {
                         format!("operation {op} took effect again, now as {id}")
                     });
@@ -52,7 +61,7 @@ impl Check for ExactlyOnce {
             }
             What::Finished { op, end, .. } => {
                 let (stream, ordinal) = split(op.ticket);
-                if !self.streams.entry((op.host, stream)).or_default().ended.insert(ordinal) {
+                if !self.seen(op.host, stream).ended.insert(ordinal) {
                     findings.add(event.at_us, Some(*op), || {
                         format!("operation {op} ended twice, now as {end:?}")
                     });

@@ -5,10 +5,7 @@
 //! one handed over must end in a result or be reported as open. (That the same seed gives the same
 //! bytes is shown by `run --twice` and by a test with two processes.)
 
-use std::collections::BTreeMap;
-
-use rustc_hash::FxHashMap;
-
+use super::rows::Rows;
 use super::{Basis, Check, Findings, Property, Terms};
 use crate::history::{Event, Kind, What};
 
@@ -16,7 +13,7 @@ use crate::history::{Event, Kind, What};
 pub(super) struct Honesty {
     lateness_us_max: u64,
     latest_us: u64,
-    hosts: FxHashMap<u32, Tally>,
+    hosts: Rows<Tally>,
     planned: u64,
     asked: u64,
     ended: u64,
@@ -56,7 +53,7 @@ impl Check for Honesty {
     fn observe(&mut self, event: &Event, findings: &mut Findings) {
         match &event.what {
             What::Asked { op, intended_us, .. } | What::Unsent { op, intended_us, .. } => {
-                let tally = self.hosts.entry(op.host).or_default();
+                let tally = self.hosts.row(op.host);
                 tally.arrivals += 1;
                 tally.moments = tally.moments.wrapping_add(moment(op.ticket, *intended_us));
                 let asked = matches!(event.what, What::Asked { .. });
@@ -76,7 +73,7 @@ impl Check for Honesty {
             What::Settled { open } => self.open = *open,
             What::Planned { host, arrivals, moments } => {
                 self.planned += arrivals;
-                let seen = self.hosts.remove(host).unwrap_or_default();
+                let seen = std::mem::take(self.hosts.row(*host));
                 if (seen.arrivals, seen.moments) != (*arrivals, *moments) {
                     self.lost += arrivals.abs_diff(seen.arrivals);
                     findings.add(event.at_us, None, || {
@@ -93,8 +90,7 @@ impl Check for Honesty {
     }
 
     fn finish(&mut self, findings: &mut Findings) -> Basis {
-        let left: BTreeMap<_, _> = self.hosts.drain().collect();
-        for (host, tally) in &left {
+        for (host, tally) in self.hosts.drain().filter(|(_, tally)| tally.arrivals > 0) {
             findings.add(0, None, || {
                 format!("host {host}: {} arrivals that the plan does not hold", tally.arrivals)
             });

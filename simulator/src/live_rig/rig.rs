@@ -21,6 +21,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::drive::{Arrival, Carrier, drive};
 use super::interrupts::Interrupts;
+use super::limits;
 use super::node::MainServerSpec;
 use super::outlook::{Published, Retention, tail};
 use super::stage::{CACHE, DATABASE, HOSTS, SpecOf, Stage};
@@ -112,6 +113,7 @@ impl LiveRig {
             .build()
             .map_err(|error| LiveRunError::Reading(format!("no threads: {error}")))?;
         let interrupts = Interrupts::new(runtime.handle());
+        limits::raise_open_files();
         let LiveOptions { postgres_url, redis_url } = options;
         let run = RunId::random()?;
         let setting_up = async {

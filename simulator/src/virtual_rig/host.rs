@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use sync_core::engine::Engine;
 use sync_core::host_sync::operation::{Ask, Outcome};
 use sync_core::host_sync::session::{SessionEffect, SessionInput};
@@ -13,6 +12,7 @@ use sync_core::wire::Kind;
 
 use super::clock::NodeClock;
 use super::network::MessageId;
+use super::pending::{Pending, Pendings};
 use super::recorded::{self, HostSession, Recorded};
 use super::services::value;
 use super::variant::{Message, Variant, WorldKeys};
@@ -31,21 +31,7 @@ pub(super) struct Host<V: Variant> {
     pub(super) clock: NodeClock,
     /// World time of the wake-up that counts; others are stale.
     wake_us: u64,
-    pending: FxHashMap<u64, Pending>,
-}
-
-/// What the harness remembers of an operation.
-#[derive(Clone, Copy, Debug)]
-struct Pending {
-    intended_us: u64,
-    asked_us: u64,
-    sent_us: Option<u64>,
-    attempts: u32,
-    critical: bool,
-    writes: bool,
-    /// It ended at its deadline: a late reply may still come.
-    ended: bool,
-    id: Option<OperationId>,
+    pending: Pendings,
 }
 
 /// Operations that ended at their deadline and are remembered for a late reply, at each host.
@@ -62,7 +48,7 @@ impl<V: Variant> Host<V> {
         tape: Option<&Tape>,
     ) -> Self {
         let mut node =
-            Self { session: None, life: 0, clock, wake_us: u64::MAX, pending: FxHashMap::default() };
+            Self { session: None, life: 0, clock, wake_us: u64::MAX, pending: Pendings::default() };
         node.start(variant, keys, settings, draws, host, tape);
         node
     }
@@ -104,17 +90,17 @@ impl<V: Variant, O: Observer> World<V, O> {
             return;
         }
         let writes = entry.kind == MixKind::SyncTo;
-        let pending = Pending {
+        host.pending.insert(Pending {
+            ticket: op.ticket,
             intended_us,
             asked_us: now_us,
             sent_us: None,
+            counter: 0,
             attempts: 0,
             critical,
             writes,
             ended: false,
-            id: None,
-        };
-        host.pending.insert(op.ticket, pending);
+        });
         self.open_operations += 1;
         self.observe(What::Asked { op, intended_us, critical, writes });
         let ask = Ask {
@@ -131,7 +117,7 @@ impl<V: Variant, O: Observer> World<V, O> {
 
     /// Attempts made at an operation; 0 when it has ended.
     pub(super) fn attempts_at(&self, op: OpRef) -> u32 {
-        let pending = self.hosts.get(op.host as usize).and_then(|host| host.pending.get(&op.ticket));
+        let pending = self.hosts.get(op.host as usize).and_then(|host| host.pending.get(op.ticket));
         pending.map_or(0, |pending| pending.attempts)
     }
 
@@ -203,13 +189,13 @@ impl<V: Variant, O: Observer> World<V, O> {
         for effect in effects.drain(..) {
             match effect {
                 SessionEffect::Accepted { ticket, operation } => {
-                    if let Some(pending) = self.hosts[host as usize].pending.get_mut(&ticket) {
-                        pending.id = Some(operation);
+                    if let Some(pending) = self.hosts[host as usize].pending.get_mut(ticket) {
+                        pending.counter = operation.counter;
                     }
                     self.observe(What::Accepted { op: OpRef { host, ticket }, id: operation.into() });
                 }
                 SessionEffect::Refused { ticket, critical, error } => {
-                    self.hosts[host as usize].pending.remove(&ticket);
+                    self.hosts[host as usize].pending.remove(ticket);
                     self.open_operations -= 1;
                     self.observe(What::Refused { op: OpRef { host, ticket }, critical, why: error.into() });
                 }
@@ -224,7 +210,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                 }
                 SessionEffect::Late { ticket, success, .. } => {
                     judged = Some(Judgement::Accepted);
-                    if let Some(pending) = self.hosts[host as usize].pending.remove(&ticket) {
+                    if let Some(pending) = self.hosts[host as usize].pending.remove(ticket) {
                         self.observe(What::Late {
                             op: OpRef { host, ticket },
                             critical: pending.critical,
@@ -253,7 +239,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let now_us = self.queue.now_us();
         let node = &mut self.hosts[host as usize];
         let route = Route { host, life: node.life, token, ticket, attempt, copy: 0 };
-        if let Some(pending) = node.pending.get_mut(&ticket) {
+        if let Some(pending) = node.pending.get_mut(ticket) {
             pending.sent_us.get_or_insert(now_us);
             pending.attempts = attempt;
         }
@@ -278,12 +264,12 @@ impl<V: Variant, O: Observer> World<V, O> {
     ) {
         let node = &mut self.hosts[host as usize];
         let remembered = node.pending.len() < LATE_REMEMBERED_MAX;
-        let pending = match node.pending.get_mut(&ticket) {
+        let pending = match node.pending.get_mut(ticket) {
             Some(pending) if *outcome == Outcome::DeadlineExceeded && remembered => {
                 pending.ended = true;
                 *pending
             }
-            Some(_) => match node.pending.remove(&ticket) {
+            Some(_) => match node.pending.remove(ticket) {
                 Some(pending) => pending,
                 None => return,
             },
@@ -305,20 +291,21 @@ impl<V: Variant, O: Observer> World<V, O> {
     /// The host dies: its operations end without anybody knowing how.
     pub(super) fn crash_host(&mut self, host: u32) {
         let node = &mut self.hosts[host as usize];
-        if node.session.take().is_none() {
-            return;
-        }
+        let Some(session) = node.session.take() else { return };
+        let id =
+            |counter| OperationId { account: account(host), incarnation: session.incarnation(), counter };
         node.life += 1;
         node.wake_us = u64::MAX;
-        let mut lost: Vec<_> = node.pending.drain().filter(|(_, pending)| !pending.ended).collect();
-        lost.sort_unstable_by_key(|(ticket, _)| *ticket);
+        let lost = node.pending.drain();
         self.observe(What::Crashed { node: format!("host {host}") });
-        for (ticket, pending) in lost {
+        for pending in lost.into_iter().filter(|pending| !pending.ended) {
             self.open_operations -= 1;
-            let Some(id) = pending.id else { continue };
+            if pending.counter == 0 {
+                continue;
+            }
             self.observe(What::Finished {
-                op: OpRef { host, ticket },
-                id: id.into(),
+                op: OpRef { host, ticket: pending.ticket },
+                id: id(pending.counter).into(),
                 critical: pending.critical,
                 writes: pending.writes,
                 end: End::ShutDown,

@@ -11,6 +11,7 @@ mod main_server;
 pub mod modelled;
 mod network;
 pub mod outside;
+mod pending;
 mod recorded;
 mod services;
 pub mod variant;

@@ -250,16 +250,34 @@ const VALUE_PREFIX: &str = "{\"w\":\"";
 /// The value that an operation writes or, for a read, asks with: JSON of `bytes` bytes that names
 /// it, filled up with spaces before the closing brace.
 pub(crate) fn value(op: OpRef, bytes: u32, text: &mut String) -> std::sync::Arc<str> {
-    use std::fmt::Write as _;
     let bytes = bytes as usize;
     text.clear();
-    let _ = write!(text, "{VALUE_PREFIX}{op}\"");
+    text.push_str(VALUE_PREFIX);
+    push_decimal(text, u64::from(op.host));
+    text.push('.');
+    push_decimal(text, op.ticket);
+    text.push('"');
     while text.len() + 1 < bytes {
         let missing = bytes - text.len() - 1;
         text.push_str(&SPACES[..missing.min(SPACES.len())]);
     }
     text.push('}');
     text.as_str().into()
+}
+
+/// Appends a number; every operation has two, and formatting machinery would cost more than all else here.
+fn push_decimal(text: &mut String, number: u64) {
+    let mut digits = [0; 20];
+    let (mut at, mut rest) = (digits.len(), number);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    text.extend(digits[at..].iter().copied().map(char::from));
 }
 
 const SPACES: &str = "                                                                ";

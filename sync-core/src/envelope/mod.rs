@@ -24,8 +24,10 @@ mod keys;
 mod legacy;
 mod ring;
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::PAD;
 use thiserror::Error;
 
 pub use frame::{BLOCK_BYTES, IV_BYTES, TAG_BYTES, frame_bytes};
@@ -65,9 +67,25 @@ pub struct Header {
     pub is_critical: bool,
 }
 
+/// The engine with the processor's vector instructions, which are found at run time.
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
+static STANDARD: LazyLock<base64::engine::Simd> = LazyLock::new(|| base64::engine::Simd::standard(PAD));
+
+#[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon"))))]
+static STANDARD: LazyLock<base64::engine::GeneralPurpose> =
+    LazyLock::new(|| base64::engine::GeneralPurpose::new(&base64::alphabet::STANDARD, PAD));
+
 /// Appends the standard base64 of `bytes`, with padding (RFC 4648, section 4), to `text`.
 pub fn encode_base64(bytes: &[u8], text: &mut String) {
     STANDARD.encode_string(bytes, text);
+}
+
+/// [`encode_base64`] into bytes: the text is ASCII.
+pub(crate) fn append_base64(bytes: &[u8], text: &mut Vec<u8>) {
+    let start = text.len();
+    text.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let written = STANDARD.encode_slice(bytes, &mut text[start..]);
+    debug_assert_eq!(written, Ok(text.len() - start));
 }
 
 /// Replaces the content of `bytes` by what `text` stands for: standard base64 with padding (RFC 4648,
@@ -94,6 +112,9 @@ mod tests {
             let mut text = String::from("=> ");
             encode_base64(bytes, &mut text);
             assert_eq!(text, format!("=> {expected}"));
+            let mut appended = b"=> ".to_vec();
+            append_base64(bytes, &mut appended);
+            assert_eq!(appended, text.as_bytes());
             let mut decoded = vec![9; 3];
             assert_eq!(decode_base64(expected.as_bytes(), &mut decoded), Ok(()));
             assert_eq!(decoded, bytes);

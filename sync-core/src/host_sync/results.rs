@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::operation::Outcome;
-use crate::id::OperationId;
+use super::operation::{Operation, Outcome};
 use crate::time::{Instant, Span};
 
 /// What a session knows of an operation id. The four answers are different on purpose: a result
@@ -20,15 +19,42 @@ pub enum Status<'a> {
     Unknown,
 }
 
-/// An ended operation.
+/// An ended operation. A session remembers very many, so each is kept small.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     pub(super) serial: u64,
-    pub(super) id: OperationId,
+    /// The counter in its id; account and incarnation are the session's.
+    pub(super) counter: u64,
     pub(super) ticket: u64,
-    pub(super) critical: bool,
     pub(super) at: Instant,
-    pub(super) outcome: Outcome,
+    /// How it ended, if that is not one of [`PLAIN`].
+    other: Option<Box<Outcome>>,
+    /// Place in [`PLAIN`] otherwise.
+    plain: u8,
+    pub(super) critical: bool,
+}
+
+/// The outcomes that say it all, the most frequent first.
+static PLAIN: [Outcome; 4] =
+    [Outcome::Done(None), Outcome::DeadlineExceeded, Outcome::Superseded, Outcome::Displaced];
+
+impl Ended {
+    pub(super) fn new(operation: &Operation, at: Instant, outcome: &Outcome) -> Self {
+        let plain = PLAIN.iter().position(|plain| plain == outcome);
+        Self {
+            serial: operation.serial,
+            counter: operation.id.counter,
+            ticket: operation.ticket,
+            at,
+            other: plain.is_none().then(|| Box::new(outcome.clone())),
+            plain: plain.unwrap_or_default() as u8,
+            critical: operation.critical,
+        }
+    }
+
+    pub(super) fn outcome(&self) -> &Outcome {
+        self.other.as_deref().unwrap_or(&PLAIN[usize::from(self.plain)])
+    }
 }
 
 /// The latest results, at most so many and for so long.
@@ -52,6 +78,11 @@ impl Results {
             self.ended.pop_front();
         }
         if self.kept > 0 {
+            if self.ended.len() == self.ended.capacity() {
+                // Never more room than results are kept.
+                let more = (self.ended.len() * 3).max(4).min(self.kept - self.ended.len());
+                self.ended.reserve_exact(more);
+            }
             self.ended.push_back(ended);
         }
     }
@@ -67,8 +98,8 @@ impl Results {
         self.oldest = self.ended.front().map_or(now, |e| e.at);
     }
 
-    pub(super) fn by_id(&self, id: OperationId) -> Option<&Ended> {
-        self.ended.iter().rev().find(|e| e.id == id)
+    pub(super) fn by_counter(&self, counter: u64) -> Option<&Ended> {
+        self.ended.iter().rev().find(|e| e.counter == counter)
     }
 
     pub(super) fn by_serial(&self, serial: u64) -> Option<&Ended> {

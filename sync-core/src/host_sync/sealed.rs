@@ -10,7 +10,7 @@ use super::codec::{HostCodec, OpenError, Opened, ServerCodec, Untrusted};
 use crate::envelope::{self, Direction, Form, Header, HostRing, MasterRing};
 use crate::id::{AccountId, OperationId};
 use crate::limits;
-use crate::wire::{self, OuterReply, OuterRequest, Reply, Request};
+use crate::wire::{self, OuterReply, OuterRequest, Reply, Request, canonical};
 
 /// The body of an HTTP request or response.
 pub type Body = Vec<u8>;
@@ -57,14 +57,14 @@ impl HostCodec for SealedHost {
             request.write(plaintext);
             let header = header(Direction::Request, request.operation, request.critical);
             self.ring.seal(&header, iv, plaintext, frame);
-            outer_request(request, frame)
+            outer(frame, |body| canonical::write_outer_request(request.operation, request.critical, body))
         })
     }
 
     fn open(&mut self, operation: OperationId, critical: bool, reply: &Body) -> Result<Reply, Untrusted> {
-        let outer: OuterReply<'_> = wire::read(bounded(reply).ok_or(Untrusted)?).map_err(|_| Untrusted)?;
+        let json = bounded(reply).ok_or(Untrusted)?;
         with_buffers(|Buffers { plaintext, frame }| {
-            envelope::decode_base64(outer.encrypted_data.as_bytes(), frame).map_err(|_| Untrusted)?;
+            reply_frame(json, frame).ok_or(Untrusted)?;
             let header = header(Direction::Reply, operation, critical);
             let form = self.ring.open(&header, frame, plaintext).map_err(|_| Untrusted)?;
             let reply = Reply::read(plaintext).map_err(|_| Untrusted)?;
@@ -79,15 +79,12 @@ impl ServerCodec for SealedServer {
 
     fn open(&mut self, request: &Body) -> Result<Opened, OpenError> {
         let json = bounded(request).ok_or(OpenError::TooLarge)?;
-        let outer: OuterRequest<'_> = wire::read(json).map_err(|_| OpenError::Refused)?;
-        let operation = outer.operation().map_err(|_| OpenError::Refused)?;
         with_buffers(|Buffers { plaintext, frame }| {
-            envelope::decode_base64(outer.encrypted_data.as_bytes(), frame)
-                .map_err(|_| OpenError::Refused)?;
-            let header = header(Direction::Request, operation, outer.is_critical);
+            let (operation, is_critical) = request_frame(json, frame).ok_or(OpenError::Refused)?;
+            let header = header(Direction::Request, operation, is_critical);
             let form = self.ring.open(&header, frame, plaintext).map_err(|_| OpenError::Refused)?;
             let request = Request::read(plaintext).map_err(|_| OpenError::Refused)?;
-            let bound = request.operation == operation && request.critical == outer.is_critical;
+            let bound = request.operation == operation && request.critical == is_critical;
             if form == Form::Version2 && bound {
                 Ok(Opened { request, nonce: nonce(frame) })
             } else {
@@ -101,38 +98,44 @@ impl ServerCodec for SealedServer {
             reply.write(plaintext);
             let header = header(Direction::Reply, reply.operation, critical);
             self.ring.seal(&header, iv, plaintext, frame);
-            let mut body = String::with_capacity(frame.len() / 3 * 4 + OUTER_BYTES_TYPICAL);
-            body.push_str("{\"encrypted_data\":\"");
-            envelope::encode_base64(frame, &mut body);
-            body.push_str("\"}");
-            body.into_bytes()
+            outer(frame, |body| body.extend_from_slice(canonical::OUTER_REPLY))
         })
     }
 }
 
-/// The JSON of [`OuterRequest`], written directly: base64, ids and numbers need no escape, and the
+/// What stands around a frame, written directly: base64, ids and numbers need no escape, and the
 /// frame is most of the body. A test compares it with what serde writes.
-fn outer_request(request: &Request, frame: &[u8]) -> Body {
-    let mut body = String::with_capacity(frame.len() / 3 * 4 + OUTER_BYTES_TYPICAL);
-    let mut id = [0; OperationId::TEXT_BYTES_MAX];
-    let id = request.operation.text(&mut id);
-    // The id begins with the account.
-    let account = id.split('-').next().unwrap_or_default();
-    let critical = if request.critical { "true" } else { "false" };
-    for part in [
-        "{\"account_id\":",
-        account,
-        ",\"operation_id\":\"",
-        id,
-        "\",\"is_critical\":",
-        critical,
-        ",\"encrypted_data\":\"",
-    ] {
-        body.push_str(part);
+fn outer(frame: &[u8], write_head: impl FnOnce(&mut Body)) -> Body {
+    let mut body = Body::with_capacity(frame.len().div_ceil(3) * 4 + OUTER_BYTES_TYPICAL);
+    write_head(&mut body);
+    envelope::append_base64(frame, &mut body);
+    body.extend_from_slice(canonical::OUTER_END);
+    body
+}
+
+/// Replaces the content of `frame` by the one in a request's body; says whose operation it is to be and
+/// whether it is critical. Text that is base64 throughout needs no serde to be told from anything else.
+fn request_frame(json: &[u8], frame: &mut Vec<u8>) -> Option<(OperationId, bool)> {
+    if let Some((operation, is_critical, text)) = canonical::read_outer_request(json)
+        && envelope::decode_base64(text, frame).is_ok()
+    {
+        return Some((operation, is_critical));
     }
-    envelope::encode_base64(frame, &mut body);
-    body.push_str("\"}");
-    body.into_bytes()
+    let outer: OuterRequest<'_> = wire::read(json).ok()?;
+    let operation = outer.operation().ok()?;
+    envelope::decode_base64(outer.encrypted_data.as_bytes(), frame).ok()?;
+    Some((operation, outer.is_critical))
+}
+
+/// Replaces the content of `frame` by the one in a reply's body.
+fn reply_frame(json: &[u8], frame: &mut Vec<u8>) -> Option<()> {
+    if let Some(text) = canonical::read_outer_reply(json)
+        && envelope::decode_base64(text, frame).is_ok()
+    {
+        return Some(());
+    }
+    let outer: OuterReply<'_> = wire::read(json).ok()?;
+    envelope::decode_base64(outer.encrypted_data.as_bytes(), frame).ok()
 }
 
 /// Hands out this thread's buffers, empty. A process may have thousands of sessions, so none has its own.
@@ -279,8 +282,52 @@ mod tests {
         }
     }
 
+    /// What surrounds a frame is read in any form that serde takes, not only in the one that is written.
+    #[test]
+    fn a_body_in_another_form_opens_as_well() {
+        let (mut host, mut server) = ends();
+        let sealed = String::from_utf8(host.seal(&request(), [1; 16])).unwrap();
+        let spaced = sealed.replace(',', " , ");
+        assert_eq!(server.open(&spaced.into_bytes()).map(|o| o.request), Ok(request()));
+        let (head, tail) = sealed.split_once("\"encrypted_data\":\"").unwrap();
+        let first = tail.as_bytes()[0];
+        let escaped = format!("{head}\"encrypted_data\":\"\\u{first:04x}{}", &tail[1..]);
+        assert_eq!(server.open(&escaped.into_bytes()).map(|o| o.request), Ok(request()));
+        let reply =
+            Reply { operation: request().operation, server_time: Timestamp::from_ms(5), result: Ok(None) };
+        let answer = String::from_utf8(server.seal(true, &reply, [2; 16])).unwrap();
+        let spaced = answer.replace(':', " : ");
+        assert_eq!(host.open(reply.operation, true, &spaced.into_bytes()), Ok(reply));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// Damage anywhere is refused, and what the direct reading takes serde takes for the same.
+        #[test]
+        fn what_surrounds_a_frame_is_read_as_by_serde(at: prop::sample::Index, byte: u8, put_in: bool) {
+            let (mut host, mut server) = ends();
+            let reply =
+                Reply { operation: request().operation, server_time: Timestamp::from_ms(5), result: Ok(None) };
+            for body in [host.seal(&request(), [1; 16]), server.seal(true, &reply, [2; 16])] {
+                let mut body = body;
+                let at = at.index(body.len());
+                if put_in { body.insert(at, byte) } else { body[at] = byte }
+                let (mut frame, mut by_serde) = (Vec::new(), Vec::new());
+                let outer = wire::read::<OuterRequest<'_>>(&body).ok().and_then(|outer| {
+                    let operation = outer.operation().ok()?;
+                    envelope::decode_base64(outer.encrypted_data.as_bytes(), &mut by_serde).ok()?;
+                    Some((operation, outer.is_critical))
+                });
+                prop_assert_eq!(request_frame(&body, &mut frame), outer);
+                prop_assert!(outer.is_none() || frame == by_serde);
+                let outer = wire::read::<OuterReply<'_>>(&body).ok().and_then(|outer| {
+                    envelope::decode_base64(outer.encrypted_data.as_bytes(), &mut by_serde).ok()
+                });
+                prop_assert_eq!(reply_frame(&body, &mut frame), outer);
+                prop_assert!(outer.is_none() || frame == by_serde);
+            }
+        }
 
         #[test]
         fn any_bytes_are_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {

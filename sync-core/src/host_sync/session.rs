@@ -232,12 +232,12 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
 
     /// What is known of an operation.
     pub fn status(&self, id: OperationId) -> Status<'_> {
-        if let Some(ended) = self.results.by_id(id) {
-            return Status::Done(&ended.outcome);
-        }
         let ours = id.account == self.account && id.incarnation == self.incarnation;
         if !ours || id.counter == 0 || id.counter >= self.next_counter {
             return Status::Unknown;
+        }
+        if let Some(ended) = self.results.by_counter(id.counter) {
+            return Status::Done(ended.outcome());
         }
         let pending =
             self.under_way.iter().map(|u| &u.operation).chain(self.queue.iter()).any(|o| o.id == id);
@@ -501,15 +501,18 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         effects: &mut Vec<SessionEffect<C::Request>>,
     ) {
         let (Ok(reply), Some(ended)) = (answer, self.results.by_serial(serial)) else { return };
-        match self.codec.open(ended.id, ended.critical, &reply) {
+        let id = OperationId { counter: ended.counter, ..self.operation_id() };
+        match self.codec.open(id, ended.critical, &reply) {
             Err(_) => effects.push(SessionEffect::Untrusted { token }),
             // The second reply to an operation whose first one counted.
             Ok(_)
-                if matches!(ended.outcome, Outcome::Done(_) | Outcome::Rejected(_) | Outcome::Superseded) => {
-            }
+                if matches!(
+                    ended.outcome(),
+                    Outcome::Done(_) | Outcome::Rejected(_) | Outcome::Superseded
+                ) => {}
             Ok(reply) => effects.push(SessionEffect::Late {
                 ticket: ended.ticket,
-                operation: ended.id,
+                operation: id,
                 success: reply.result.is_ok(),
             }),
         }
@@ -561,14 +564,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
     ) {
         self.counters.finished += 1;
         self.counters.deadline_exceeded += u64::from(outcome == Outcome::DeadlineExceeded);
-        self.results.push(Ended {
-            serial: operation.serial,
-            id: operation.id,
-            ticket: operation.ticket,
-            critical: operation.critical,
-            at: now.monotonic,
-            outcome: outcome.clone(),
-        });
+        self.results.push(Ended::new(&operation, now.monotonic, &outcome));
         effects.push(SessionEffect::Finished {
             ticket: operation.ticket,
             operation: operation.id,

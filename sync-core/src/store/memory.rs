@@ -158,6 +158,11 @@ impl SessionRows {
             }
             _ => self.recent.len(),
         };
+        if self.recent.len() == self.recent.capacity() {
+            // Names are many and soon forgotten: a long list grows by half, not twofold.
+            let names = self.recent.len();
+            self.recent.reserve_exact(if names < 64 { names.max(4) } else { names / 2 });
+        }
         self.recent.insert(at, record);
     }
 
