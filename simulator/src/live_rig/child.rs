@@ -2,7 +2,7 @@
 //!
 //! A child is this same program under another subcommand. It is sent a text on its standard input, says on
 //! its standard output when it is ready, and ends with this process, because its standard input does (see
-//! [`parent`](super::parent)). It is in a process group of its own: an interrupt from the terminal reaches
+//! [`parent`]). It is in a process group of its own: an interrupt from the terminal reaches
 //! this process alone, which ends its children in the order it wants.
 
 use std::collections::VecDeque;

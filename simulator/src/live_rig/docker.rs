@@ -10,7 +10,7 @@ use bollard::models::ContainerSummary;
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use testcontainers::GenericImage;
 use testcontainers::runners::AsyncRunner as _;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::error::one_line;
 use super::{LiveError, RunId};
@@ -104,15 +104,26 @@ impl Engine {
         self.ask("list containers", self.docker.list_containers(Some(options))).await
     }
 
-    /// Removes a container and its volumes, running or not. One that is gone, or being removed, is no error.
+    /// Removes a container and its volumes, running or not, and returns when it is gone. One that was gone
+    /// before is no error.
     pub async fn remove(&self, id: &str) -> Result<(), LiveError> {
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let doing = format!("remove the container {}", short(id));
-        match bounded(REMOVAL, self.docker.remove_container(id, Some(options))).await {
-            Some(Ok(()) | Err(Error::DockerResponseServerError { status_code: 404 | 409, .. })) => Ok(()),
-            Some(Err(error)) => Err(refused(&doing, &error)),
-            None => Err(silent(&doing)),
+        let deadline = Instant::now() + REMOVAL;
+        while Instant::now() < deadline {
+            let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+            match bounded(REMOVAL, self.docker.remove_container(id, Some(options))).await {
+                Some(Err(Error::DockerResponseServerError { status_code: 404, .. })) => return Ok(()),
+                // Removed, or in a state between two others (being started, being removed by somebody else):
+                // asked again until it is not known any more.
+                Some(Ok(())) => {}
+                Some(Err(Error::DockerResponseServerError { status_code: 409, .. })) => {
+                    sleep(REMOVAL_PAUSE).await
+                }
+                Some(Err(error)) => return Err(refused(&doing, &error)),
+                None => break,
+            }
         }
+        Err(silent(&doing))
     }
 
     /// The API itself.
@@ -179,4 +190,5 @@ pub const LABEL_PLACE: &str = "org.p2psim.place";
 
 const ANSWER: Duration = Duration::from_secs(10);
 const REMOVAL: Duration = Duration::from_secs(60);
+const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
 const PULL: Duration = Duration::from_secs(600);
