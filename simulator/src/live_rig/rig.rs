@@ -281,12 +281,13 @@ impl LiveRig {
             .expose()
             .parse()
             .map_err(|_| LiveRunError::Reading("the database's address is malformed".to_owned()))?;
-        let mut options = options.host(&database.ip().to_string()).port(database.port());
+        let options = options.host(&database.ip().to_string()).port(database.port());
+        let mut postgres = options.to_url_lossy();
         if plan.defect == Some(32) {
             // What is acknowledged is written up to 600 ms later (three times `wal_writer_delay`).
-            options = options.options([("synchronous_commit", "off")]);
+            postgres.query_pairs_mut().append_pair("options[synchronous_commit]", "off");
         }
-        let postgres = options.to_url_lossy().to_string();
+        let postgres = postgres.to_string();
         let cache = listening(&self.proxy, CACHE)?;
         let RedisSettings { password, db, .. } = self.servers.redis_settings();
         let (settings, folder) = (settings(plan), recording.map(Path::to_owned));

@@ -132,7 +132,8 @@ impl<V: Variant, O: Observer> World<V, O> {
             return;
         }
         let (altered, answer, retry_after) = match answer {
-            Answer::Frame { altered, reply } => (Some(altered), Ok(reply), None),
+            Answer::Frame { altered: false, blurred: true, reply } => (None, Ok(reply), None),
+            Answer::Frame { altered, reply, .. } => (Some(altered), Ok(reply), None),
             Answer::Failure { error, retry_after } => (None, Err(error), retry_after),
         };
         let judged = self.tell_host(to.host, SessionInput::Answered { token: to.token, answer, retry_after });

@@ -33,6 +33,9 @@ pub(super) struct MainServer<V: Variant> {
 pub(super) struct Exchange {
     route: Route,
     altered: bool,
+    /// Bytes may have been altered outside the world, where it does not see them: nothing can be judged by
+    /// whether its messages are believed.
+    pub(super) blurred: bool,
 }
 
 impl<V: Variant> MainServer<V> {
@@ -55,14 +58,14 @@ impl<V: Variant, O: Observer> World<V, O> {
     /// A request reaches the server, or its closed door.
     pub(super) fn request(&mut self, route: Route, altered: bool, request: V::Request) {
         if let Some(outside) = &mut self.outside {
-            outside.request(Exchange { route, altered }, request);
+            outside.request(self.queue.now_us(), Exchange { route, altered, blurred: false }, request);
             return;
         }
         if self.server.engine.is_none() {
             self.refuse_connection(route);
             return;
         }
-        let token = Token(self.server.exchanges.insert(Exchange { route, altered }) as u64);
+        let token = Token(self.server.exchanges.insert(Exchange { route, altered, blurred: false }) as u64);
         // Whatever the server asks for at once, it asks for this attempt.
         self.serving = About::attempt(OpRef { host: route.host, ticket: route.ticket }, route.attempt);
         self.tell_server(ServerInput::Request { token, request });
@@ -149,7 +152,7 @@ impl<V: Variant, O: Observer> World<V, O> {
 
     /// Sends an answer on its way back.
     pub(super) fn reply_to(&mut self, exchange: Exchange, reply: Result<V::Reply, Status>) {
-        let Exchange { route, altered } = exchange;
+        let Exchange { route, altered, blurred } = exchange;
         let now_us = self.queue.now_us();
         match reply {
             Ok(reply) => {
@@ -159,12 +162,13 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.bytes_sent += reply.bytes();
                 let (first, second) = self.network.send(route.message(Way::ToHost), reply);
                 for delivery in [first, second].into_iter().flatten() {
-                    let answer = Answer::Frame { altered: delivery.altered, reply: delivery.message };
+                    let (altered, reply) = (delivery.altered, delivery.message);
+                    let answer = Answer::Frame { altered, blurred, reply };
                     self.queue.schedule(now_us + delivery.after_us, Happening::ToHost { route, answer });
                 }
             }
             Err(status) => {
-                if matches!(status, Status::Refused | Status::TooLarge) {
+                if matches!(status, Status::Refused | Status::TooLarge) && (altered || !blurred) {
                     self.observe_judged(
                         route,
                         Judgement::Refused(format!("HTTP {}", status.code())),

@@ -19,13 +19,25 @@ use super::variant::Variant;
 use super::world::{Observer, RunFigures, World};
 use crate::history::{OpRef, StateName, What};
 use crate::plan::Plan;
-use crate::scenario::model::{Crash, Injection};
+use crate::scenario::model::{Connection, Crash, Injection, Process};
 
 /// Exchanges that are open outside, and what is to be done there.
 pub(super) struct Outside<V: Variant> {
-    exchanges: Slab<Exchange>,
+    exchanges: Slab<Open>,
     outgoing: Vec<Outgoing<V::Request>>,
     orders: Vec<Order>,
+    /// Faults that are on which alter bytes between hosts and main server, and how many have begun.
+    corruptions: u32,
+    corruptions_begun: u32,
+    /// Until then what such a fault has altered may still come.
+    blurred_until_us: u64,
+}
+
+/// An exchange, and whether bytes may have been altered since it left.
+struct Open {
+    exchange: Exchange,
+    blurred: bool,
+    corruptions_begun: u32,
 }
 
 /// A request that leaves the world; to be answered once with [`World::answered`].
@@ -71,11 +83,20 @@ pub struct SeenWrite {
 
 impl<V: Variant> Outside<V> {
     fn new() -> Self {
-        Self { exchanges: Slab::new(), outgoing: Vec::new(), orders: Vec::new() }
+        Self {
+            exchanges: Slab::new(),
+            outgoing: Vec::new(),
+            orders: Vec::new(),
+            corruptions: 0,
+            corruptions_begun: 0,
+            blurred_until_us: 0,
+        }
     }
 
-    pub(super) fn request(&mut self, exchange: Exchange, request: V::Request) {
-        let exchange = self.exchanges.insert(exchange);
+    pub(super) fn request(&mut self, now_us: u64, exchange: Exchange, request: V::Request) {
+        let blurred = self.corruptions > 0 || now_us < self.blurred_until_us;
+        let open = Open { exchange, blurred, corruptions_begun: self.corruptions_begun };
+        let exchange = self.exchanges.insert(open);
         self.outgoing.push(Outgoing { exchange, request });
     }
 }
@@ -129,7 +150,12 @@ impl<V: Variant, O: Observer> World<V, O> {
     /// An exchange was answered, or failed.
     pub fn answered(&mut self, exchange: usize, answer: Result<V::Reply, (TransportError, Option<Span>)>) {
         let Some(outside) = &mut self.outside else { return };
-        let Some(exchange) = outside.exchanges.try_remove(exchange) else { return };
+        let Some(Open { exchange, blurred, corruptions_begun }) = outside.exchanges.try_remove(exchange)
+        else {
+            return;
+        };
+        let mut exchange = exchange;
+        exchange.blurred = blurred || corruptions_begun != outside.corruptions_begun;
         match answer {
             Ok(reply) => self.reply_to(exchange, Ok(reply)),
             Err((TransportError::Status(code), _)) if code == Status::Refused.code() => {
@@ -165,6 +191,7 @@ impl<V: Variant, O: Observer> World<V, O> {
 
     /// Hands a fault that concerns no host on to whoever drives this world; says whether it did.
     pub(super) fn order(&mut self, number: u32, injection: &Injection, begins: bool) -> bool {
+        let now_us = self.queue.now_us();
         let Some(outside) = &mut self.outside else { return false };
         let node = match injection {
             Injection::Partition(_)
@@ -179,6 +206,16 @@ impl<V: Variant, O: Observer> World<V, O> {
             | Injection::Connection(_)
             | Injection::Freeze(_) => None,
         };
+        if let Injection::Connection(Connection { to: Process::MainServer, corrupt: Some(_), .. }) = injection
+        {
+            if begins {
+                outside.corruptions += 1;
+                outside.corruptions_begun += 1;
+            } else {
+                outside.corruptions -= 1;
+                outside.blurred_until_us = now_us + BLUR_US;
+            }
+        }
         let injection = injection.clone();
         outside.orders.push(if begins {
             Order::Begin { number, injection }
@@ -191,3 +228,6 @@ impl<V: Variant, O: Observer> World<V, O> {
         true
     }
 }
+
+/// How long after a fault that alters bytes is over some that it altered may still be on their way.
+const BLUR_US: u64 = 2_000_000;

@@ -133,7 +133,7 @@ pub const EVENT_BYTES: usize = size_of::<Happening<super::variant::Modelled>>();
 /// What comes back for an attempt.
 pub(super) enum Answer<V: Variant> {
     /// A frame.
-    Frame { altered: bool, reply: V::Reply },
+    Frame { altered: bool, blurred: bool, reply: V::Reply },
     /// None.
     Failure { error: TransportError, retry_after: Option<Span> },
 }
