@@ -63,7 +63,7 @@ impl Instruments for Tapes {
     type Entropy = Recorded;
     type Tap = Tape;
 
-    fn shard(&mut self, shard: usize) -> (Recorded, Tape) {
+    fn shard(&mut self, shard: usize, _: &ServerSettings) -> (Recorded, Tape) {
         (Recorded(self.0[shard].clone(), OsEntropy::new()), self.0[shard].clone())
     }
 }

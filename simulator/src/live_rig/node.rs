@@ -140,7 +140,7 @@ impl Instruments for Recorded<'_> {
     type Entropy = RecordedEntropy<OsEntropy>;
     type Tap = MaybeTap;
 
-    fn shard(&mut self, shard: usize) -> (Self::Entropy, MaybeTap) {
+    fn shard(&mut self, shard: usize, settings: &ServerSettings) -> (Self::Entropy, MaybeTap) {
         let log = self.tape.as_ref().map(|_| DrawLog::default());
         let entropy = RecordedEntropy::new(OsEntropy::new(), log.clone());
         let tap = self.tape.as_ref().zip(log).map(|(tape, draws)| {
@@ -149,7 +149,7 @@ impl Instruments for Recorded<'_> {
                 name: format!("main server, shard {shard}"),
                 kind: EngineKind::Server {
                     shard: u32::try_from(shard).unwrap_or(u32::MAX),
-                    settings: self.spec.settings.clone(),
+                    settings: settings.clone(),
                 },
                 keys: KeyMark::server(&ring),
             };

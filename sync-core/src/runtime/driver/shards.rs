@@ -43,8 +43,8 @@ pub trait Instruments: Send {
     /// What sees the calls of a shard.
     type Tap: Tap<ShardEngine<Self::Entropy>> + 'static;
 
-    /// Called once for each shard, from 0.
-    fn shard(&mut self, shard: usize) -> (Self::Entropy, Self::Tap);
+    /// Called once for each shard, from 0, with the settings of its engine.
+    fn shard(&mut self, shard: usize, settings: &ServerSettings) -> (Self::Entropy, Self::Tap);
 }
 
 /// The system's randomness, and no tap.
@@ -55,7 +55,7 @@ impl Instruments for Plain {
     type Entropy = OsEntropy;
     type Tap = NoTap;
 
-    fn shard(&mut self, _shard: usize) -> (OsEntropy, NoTap) {
+    fn shard(&mut self, _shard: usize, _settings: &ServerSettings) -> (OsEntropy, NoTap) {
         (OsEntropy::new(), NoTap)
     }
 }
@@ -193,7 +193,7 @@ impl Shards {
         let clock = Clock::start();
         let (mailboxes, tasks): (Vec<_>, Vec<_>) = (0..shards)
             .map(|number| {
-                let (entropy, tap) = instruments.shard(number);
+                let (entropy, tap) = instruments.shard(number, &settings);
                 let engine = Server::new(Arc::clone(&settings), codec.clone(), entropy);
                 let (mailbox, letters) = mpsc::channel(options.mailbox_max.max(1));
                 let shard =
