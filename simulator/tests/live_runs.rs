@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use simulator::history::{Event, OpRef, What};
 use simulator::live_rig::{LiveOptions, LiveRig, child};
 use simulator::plan::Plan;
+use simulator::recording;
 use simulator::run::{RunResult, run};
 use simulator::scenario::Scenario;
 use simulator::verdict::Verdict;
 use simulator::zoo;
+use sync_core::recording::{EffectForm, KeyBag};
 
 /// One writer a key: each host has a map of its own, and every other state is its account's.
 const PARITY: &str = "
@@ -131,6 +133,54 @@ fn planted_defects_are_caught_live_and_the_healthy_core_is_not() {
         assert!(entry.breaks.iter().any(|property| failed.contains(property)), "zoo {number}: {summary:#?}");
     }
     rig.remove().unwrap();
+}
+
+const RECORDED: &str = "
+name: recorded
+about: Ten thousand operations, recorded, with the main server killed in the middle.
+duration: 20s
+settle: 60s
+topology: { hosts: 100, maps: 10 }
+network: { to_server: { latency: { constant: 1ms }, loss: 1% }, to_host: { latency: { constant: 1ms } } }
+workload:
+  - name: players
+    arrivals: { poisson: 5.3/s }
+    mix:
+      - { type: PLAYER_POSITION, critical: true, weight: 3 }
+      - { type: PLAYER_DATA, weight: 2 }
+      - { type: CHAT_MESSAGE }
+      - { type: PLAYER_DATA, kind: sync_from }
+faults:
+  - { at: 8s, for: 1s, inject: { crash: main_server } }
+expect: { properties: [P5, P14], critical_miss_ratio_max: 100% }
+";
+
+#[test]
+fn a_recorded_run_of_ten_thousand_operations_is_replayed_equal_without_servers() {
+    let mut rig = rig();
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Plan::new(&Scenario::parse("recorded", RECORDED.as_bytes()).unwrap(), 1);
+    let record = Some((folder.path(), EffectForm::Digest));
+    let summary = rig.run(&plan, record).unwrap().summary;
+    rig.remove().unwrap();
+    assert_eq!(summary.verdict, Verdict::Pass, "{summary:#?}");
+    let (mut operations, mut requests, mut cut_short) = (0, 0, 0);
+    let mut files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    // The hosts, and two lives of the main server.
+    assert_eq!(files.len(), 3, "{files:?}");
+    for file in &files {
+        let lines = std::io::BufReader::new(std::fs::File::open(file).unwrap());
+        let replayed = recording::replay(lines, &KeyBag::default()).unwrap();
+        assert!(replayed.difference.is_none(), "{}: {:?}", file.display(), replayed.difference);
+        operations += replayed.totals.operations;
+        requests += replayed.totals.requests;
+        cut_short += u64::from(replayed.cut_short.is_some());
+    }
+    assert!(operations >= 10_000, "{operations} operations");
+    assert!(requests >= operations * 9 / 10, "{requests} requests");
+    // Killed in the middle, the first life wrote to where it came.
+    assert_eq!(cut_short, 1);
 }
 
 const DISTURBED: &str = "
