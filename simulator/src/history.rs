@@ -5,6 +5,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sync_core::data_type::SyncDataType;
 use sync_core::host_sync::operation::{AskError, Outcome, TransportError};
 use sync_core::id::{AccountId, MapName};
 use sync_core::store::StateKey;
@@ -171,6 +172,8 @@ pub enum What {
         critical: bool,
         /// Whether it writes.
         writes: bool,
+        /// What it synchronises.
+        data_type: SyncDataType,
         /// How it ended.
         end: End,
         /// When the workload intended it.
@@ -186,6 +189,8 @@ pub enum What {
         op: OpRef,
         /// Whether it is critical.
         critical: bool,
+        /// What it synchronises.
+        data_type: SyncDataType,
         /// Whether the server had done it.
         success: bool,
         /// When the workload intended it.

@@ -1,4 +1,4 @@
-//! Latency of operations, by lane: corrected (from the intended moment) and uncorrected (from the
+//! Latency of operations, by lane and type: corrected (from the intended moment) and uncorrected (from the
 //! moment the first attempt left).
 //!
 //! An operation that ended at its deadline has no latency yet: it enters with its true one when a
@@ -6,9 +6,13 @@
 //! its value. The corrected figure is what a user felt; the other is what tools show that wait for
 //! the system before they ask again (coordinated omission).
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sync_core::data_type::SyncDataType;
 
 use crate::history::{End, Event, What};
 
@@ -19,6 +23,29 @@ pub struct Latencies {
     pub critical: Lane,
     /// All other operations.
     pub normal: Lane,
+    /// The same, told apart by type as well; none where nobody asked for it.
+    by_type: Option<BTreeMap<(LaneName, SyncDataType), Lane>>,
+}
+
+/// A lane of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LaneName {
+    /// Critical operations.
+    Critical,
+    /// All other operations.
+    Normal,
+}
+
+/// Percentiles of the operations of one lane and type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TypePercentiles {
+    /// The lane.
+    pub lane: LaneName,
+    /// The type, as in the scenario.
+    pub data_type: String,
+    /// How long they took.
+    pub latency: Percentiles,
 }
 
 /// Latencies of one lane, in microseconds.
@@ -63,42 +90,59 @@ pub struct Row {
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self { critical: Lane::new(), normal: Lane::new() }
+        Self { critical: Lane::new(), normal: Lane::new(), by_type: None }
+    }
+}
+
+impl fmt::Display for LaneName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Critical => "critical",
+            Self::Normal => "normal",
+        })
     }
 }
 
 impl Latencies {
+    /// Latencies that are told apart by type as well, at the price of a histogram for each.
+    pub fn with_types() -> Self {
+        Self { by_type: Some(BTreeMap::new()), ..Self::default() }
+    }
+
     /// Takes one event.
     pub fn observe(&mut self, event: &Event) {
-        match &event.what {
-            What::Finished { critical, end, intended_us, sent_us, .. } => {
-                let lane = self.lane(*critical);
-                match end {
-                    End::Done => {
-                        lane.record(event.at_us - intended_us, sent_us.map(|sent| event.at_us - sent));
-                    }
-                    End::DeadlineExceeded | End::Failed => lane.awaited += 1,
-                    // Ends that measure nothing; each has its count.
-                    End::Rejected | End::Superseded | End::Displaced | End::ShutDown => {}
-                }
-            }
-            What::Late { critical, intended_us, sent_us, .. } => {
-                let lane = self.lane(*critical);
-                lane.awaited = lane.awaited.saturating_sub(1);
-                lane.record(event.at_us - intended_us, sent_us.map(|sent| event.at_us - sent));
-            }
-            _ => {}
+        let (What::Finished { critical, data_type, .. } | What::Late { critical, data_type, .. }) =
+            &event.what
+        else {
+            return;
+        };
+        let lane = if *critical { &mut self.critical } else { &mut self.normal };
+        lane.observe(event);
+        if let Some(by_type) = &mut self.by_type {
+            let name = if *critical { LaneName::Critical } else { LaneName::Normal };
+            by_type.entry((name, *data_type)).or_insert_with(Lane::new).observe(event);
         }
     }
 
-    fn lane(&mut self, critical: bool) -> &mut Lane {
-        if critical { &mut self.critical } else { &mut self.normal }
+    /// The percentiles of each lane and type of which there was an operation.
+    pub fn types(&self) -> Vec<TypePercentiles> {
+        let types = self.by_type.iter().flatten();
+        types
+            .map(|((lane, data_type), latencies)| TypePercentiles {
+                lane: *lane,
+                data_type: data_type.to_string(),
+                latency: latencies.percentiles(),
+            })
+            .collect()
     }
 
     /// The histograms in the interval-log text format of HdrHistogram's tools, one tag a line.
     pub fn to_hgrm(&self) -> String {
         let mut out = String::new();
-        for (name, lane) in [("critical", &self.critical), ("normal", &self.normal)] {
+        let lanes = [("critical".to_owned(), &self.critical), ("normal".to_owned(), &self.normal)];
+        let types = self.by_type.iter().flatten();
+        let types = types.map(|((lane, data_type), latencies)| (format!("{lane} {data_type}"), latencies));
+        for (name, lane) in lanes.into_iter().chain(types) {
             for (kind, histogram) in [("corrected", &lane.corrected), ("uncorrected", &lane.uncorrected)] {
                 out += &format!("# {name} {kind}, microseconds\n");
                 out += "       Value     Percentile TotalCount 1/(1-Percentile)\n\n";
@@ -134,6 +178,22 @@ impl Lane {
         let histogram =
             || Histogram::new_with_bounds(1, LONGEST_US, 3).unwrap_or_else(|_| unreachable!("fixed bounds"));
         Self { corrected: histogram(), uncorrected: histogram(), awaited: 0 }
+    }
+
+    fn observe(&mut self, event: &Event) {
+        match &event.what {
+            What::Finished { end, intended_us, sent_us, .. } => match end {
+                End::Done => self.record(event.at_us - intended_us, sent_us.map(|sent| event.at_us - sent)),
+                End::DeadlineExceeded | End::Failed => self.awaited += 1,
+                // Ends that measure nothing; each has its count.
+                End::Rejected | End::Superseded | End::Displaced | End::ShutDown => {}
+            },
+            What::Late { intended_us, sent_us, .. } => {
+                self.awaited = self.awaited.saturating_sub(1);
+                self.record(event.at_us - intended_us, sent_us.map(|sent| event.at_us - sent));
+            }
+            _ => {}
+        }
     }
 
     fn record(&mut self, corrected_us: u64, uncorrected_us: Option<u64>) {
@@ -203,6 +263,7 @@ mod tests {
             id: WireId { account: 1, incarnation: 1, counter: 1 },
             critical: true,
             writes: true,
+            data_type: sync_core::data_type::SyncDataType::PlayerData,
             end,
             intended_us: 0,
             asked_us: 0,
@@ -236,6 +297,7 @@ mod tests {
         let late = What::Late {
             op: OpRef { host: 0, ticket: 1 },
             critical: true,
+            data_type: sync_core::data_type::SyncDataType::PlayerData,
             success: true,
             intended_us: 0,
             sent_us: None,
@@ -243,6 +305,22 @@ mod tests {
         events.push(Event { at_us: 800, what: late });
         let row = percentiles(events);
         assert_eq!((row.measured, row.censored, row.corrected.p99_us), (99, 1, Some(800)));
+    }
+
+    #[test]
+    fn types_are_told_apart_when_asked_for() {
+        let (mut plain, mut told_apart) = (Latencies::default(), Latencies::with_types());
+        for latencies in [&mut plain, &mut told_apart] {
+            latencies.observe(&finished(500, End::Done));
+            latencies.observe(&finished(700, End::DeadlineExceeded));
+        }
+        assert_eq!(plain.types(), []);
+        let types = told_apart.types();
+        assert_eq!(types.len(), 1);
+        let TypePercentiles { lane, data_type, latency } = &types[0];
+        assert_eq!((lane, data_type.as_str()), (&LaneName::Critical, "PLAYER_DATA"));
+        assert_eq!((latency.measured, latency.censored, latency.corrected.p50_us), (1, 1, Some(500)));
+        assert!(told_apart.to_hgrm().contains("# critical PLAYER_DATA corrected, microseconds"));
     }
 
     #[test]

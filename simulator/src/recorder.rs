@@ -96,7 +96,8 @@ impl Recorder {
     pub fn new(terms: &Terms, mode: HistoryMode) -> Self {
         Self {
             jury: Jury::new(terms),
-            latencies: Latencies::default(),
+            // A run that keeps no history is one of millions of operations, where every table counts.
+            latencies: if mode == HistoryMode::None { Latencies::default() } else { Latencies::with_types() },
             counts: Counts::default(),
             history: History {
                 mode,
@@ -106,6 +107,14 @@ impl Recorder {
                 recent: Recent::default(),
             },
         }
+    }
+}
+
+impl Recorder {
+    /// The same, with latencies by type whatever is kept of the history.
+    #[must_use]
+    pub fn with_types(self) -> Self {
+        Self { latencies: Latencies::with_types(), ..self }
     }
 }
 

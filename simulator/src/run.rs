@@ -8,7 +8,7 @@ use sync_core::recording::Tape;
 
 use crate::check::Terms;
 use crate::history::Kind;
-use crate::latency::{Latencies, Percentiles};
+use crate::latency::{Latencies, Percentiles, TypePercentiles};
 use crate::plan::Plan;
 use crate::recorder::{Counts, Recorder};
 use crate::scenario::model::{Figure, Frames, HistoryMode, Scenario};
@@ -54,6 +54,9 @@ pub struct Summary {
     pub critical: Percentiles,
     /// How long all others took.
     pub normal: Percentiles,
+    /// The same for each lane and type; none for a run that keeps no history.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_type: Vec<TypePercentiles>,
     /// Length of the run in simulated time; in the live rig, in real time.
     pub simulated_us: u64,
     /// Events that the kernel took.
@@ -193,6 +196,7 @@ pub(crate) fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures, ran
         counts,
         critical,
         normal,
+        by_type: latencies.types(),
         simulated_us: figures.simulated_us,
         kernel_events: figures.kernel_events,
         bytes_sent: figures.bytes_sent,

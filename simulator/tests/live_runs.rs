@@ -165,7 +165,8 @@ fn a_recorded_run_of_ten_thousand_operations_is_replayed_equal_without_servers()
     rig.remove().unwrap();
     assert_eq!(summary.verdict, Verdict::Pass, "{summary:#?}");
     let (mut operations, mut requests, mut cut_short) = (0, 0, 0);
-    let mut files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     // The hosts, and two lives of the main server.
     assert_eq!(files.len(), 3, "{files:?}");

@@ -21,6 +21,7 @@ pub(super) fn finished(ticket: u64, end: End) -> What {
         id: id(ticket),
         critical: false,
         writes: true,
+        data_type: sync_core::data_type::SyncDataType::PlayerData,
         end,
         intended_us: 0,
         asked_us: 0,

@@ -209,7 +209,7 @@ impl LiveRig {
         let (start, unix) = (Instant::now(), SystemTime::now());
         let unix_us = unix.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
         let terms = crate::check::Terms { lateness_us_max: LATENESS_US_MAX, ..terms(&plan.world) };
-        let watcher = Watcher::new(Recorder::new(&terms, plan.world.history));
+        let watcher = Watcher::new(Recorder::new(&terms, plan.world.history).with_types());
         let mut world = World::outside(plan, variant, watcher, tape.clone(), unix_us);
         let retention = Retention::of(&settings(plan));
         let tail =

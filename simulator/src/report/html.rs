@@ -4,7 +4,7 @@
 //! well-formed XML too, apart from its first line, which tests rely on.
 
 use super::{chart, facts};
-use crate::latency::{Latencies, Percentiles};
+use crate::latency::{Latencies, Percentiles, TypePercentiles};
 use crate::recorder::LaneCounts;
 use crate::run::{Summary, Threshold};
 use crate::verdict::{Judgement, Verdict};
@@ -78,7 +78,29 @@ fn latency(summary: &Summary, latencies: &Latencies, out: &mut String) {
         facts::length(timeout_us)
     );
     percentiles(&caption, [("Critical", &summary.critical), ("Normal", &summary.normal)], out);
+    types(summary, out);
     *out += "</section>\n";
+}
+
+/// Types down, corrected percentiles across.
+fn types(summary: &Summary, out: &mut String) {
+    if summary.by_type.is_empty() {
+        return;
+    }
+    let columns = ["", "Type", "measured", "no reply", "p50", "p95", "p99", "p99.9", "max"];
+    let caption = "The same by type, corrected.";
+    table("numbers", caption, &columns, 2, out, |out| {
+        for TypePercentiles { lane, data_type, latency } in &summary.by_type {
+            *out += &format!("<tr><th scope=\"row\">{lane}</th><td>{}</td>", escape(data_type));
+            *out += &number(&facts::grouped(latency.measured));
+            *out += &number(&facts::grouped(latency.censored));
+            for (_, value) in facts::shown(&latency.corrected) {
+                let measured = facts::has_latency(latency);
+                *out += &number(&if measured { facts::percentile(value) } else { "–".to_owned() });
+            }
+            *out += "</tr>\n";
+        }
+    });
 }
 
 /// Percentiles down, lanes across, each corrected and uncorrected.

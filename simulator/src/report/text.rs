@@ -3,7 +3,7 @@
 //! At most 100 columns, and readable without colour.
 
 use super::facts;
-use crate::latency::Percentiles;
+use crate::latency::{Percentiles, TypePercentiles};
 use crate::recorder::LaneCounts;
 use crate::run::{Summary, Threshold};
 use crate::verdict::{Judgement, Verdict};
@@ -59,6 +59,22 @@ impl Page {
         let allowed = format!("of {} allowed", facts::length(summary.critical_timeout_us));
         self.lane("critical", &summary.critical, &allowed);
         self.lane("normal", &summary.normal, "");
+        self.types(summary);
+    }
+
+    /// One line for each lane and type, corrected.
+    fn types(&mut self, summary: &Summary) {
+        let types = summary.by_type.iter().filter(|t| facts::has_latency(&t.latency));
+        for TypePercentiles { lane, data_type, latency } in types {
+            let figures = facts::shown(&latency.corrected)
+                .into_iter()
+                .filter(|(label, _)| *label != "p99.9")
+                .map(|(label, value)| format!("{label} {:>8}", facts::percentile(value)))
+                .collect::<Vec<_>>()
+                .join("  ");
+            let line = format!("{:<LABEL$}{data_type:<20}  {figures}", lane.to_string());
+            self.out += &(self.dim(line.trim_end()) + "\n");
+        }
     }
 
     /// Corrected figures, then the uncorrected ones dimmer.

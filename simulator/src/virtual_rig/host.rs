@@ -98,6 +98,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             counter: 0,
             attempts: 0,
             critical,
+            data_type: entry.data_type.get(),
             writes,
             ended: false,
         });
@@ -215,6 +216,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                         self.observe(What::Late {
                             op: OpRef { host, ticket },
                             critical: pending.critical,
+                            data_type: pending.data_type,
                             success,
                             intended_us: pending.intended_us,
                             sent_us: pending.sent_us,
@@ -282,6 +284,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             id: operation.into(),
             critical,
             writes: pending.writes,
+            data_type: pending.data_type,
             end: End::from(outcome),
             intended_us: pending.intended_us,
             asked_us: pending.asked_us,
@@ -309,6 +312,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                 id: id(pending.counter).into(),
                 critical: pending.critical,
                 writes: pending.writes,
+                data_type: pending.data_type,
                 end: End::ShutDown,
                 intended_us: pending.intended_us,
                 asked_us: pending.asked_us,

@@ -1,6 +1,7 @@
 //! What the harness remembers of the operations of one host.
 
 use rustc_hash::FxHashMap;
+use sync_core::data_type::SyncDataType;
 
 /// An operation that has not ended, or whose late reply may still come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,7 @@ pub(super) struct Pending {
     pub(super) counter: u64,
     pub(super) attempts: u32,
     pub(super) critical: bool,
+    pub(super) data_type: SyncDataType,
     pub(super) writes: bool,
     /// It ended at its deadline: a late reply may still come.
     pub(super) ended: bool,
@@ -89,6 +91,7 @@ mod tests {
             counter: 0,
             attempts: 0,
             critical: false,
+            data_type: SyncDataType::ChatMessage,
             writes: true,
             ended: false,
         }
