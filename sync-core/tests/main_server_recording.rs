@@ -73,13 +73,8 @@ fn a_live_run_is_repeated_from_its_calls_and_draws() {
     run(async {
         let tapes = vec![Tape::default(), Tape::default()];
         let cache = Moody::<EmbeddedCache>::new(Mood::Well);
-        let parts = Parts {
-            database: EmbeddedDatabase::default(),
-            cache: Arc::clone(&cache),
-            instruments: Tapes(tapes.clone()),
-            options: ShardOptions::default(),
-            report: Box::new(|_, _| ()),
-        };
+        let parts = Parts::new(EmbeddedDatabase::default(), Arc::clone(&cache));
+        let parts = parts.instrumented(Tapes(tapes.clone()));
         // A window of a second, so that the engines are also woken, to forget old names.
         let more = "worker_threads = 2\nfreshness_window_ms = 1000";
         let server = start_with(more, parts).await;

@@ -70,17 +70,13 @@ fn a_server_goes_on_without_redis_and_shows_nothing_stale_when_it_is_back() {
         assert_eq!(read(&host, 5).await, payload(2, "2"));
         assert_eq!(write(&host, 6, "3").await, Outcome::Done(None));
         assert_eq!(read(&host, 7).await, payload(3, "3"));
-        // A Redis that has just started learns the script first; by now it knows it, and what was read is there.
-        for ticket in 8..12 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            assert_eq!(read(&host, ticket).await, payload(3, "3"));
-        }
         assert_eq!(*reports.lock().unwrap(), [(Service::Cache, false), (Service::Cache, true)]);
 
         // Another server over the same database and cache goes on where this one ends.
         let drained = server.shutdown().await;
         assert_eq!((drained.cut_short, drained.counters.applied), (0, 3));
-        assert!(drained.counters.cache_hits >= 3, "{drained:?}");
+        // After each of the outer writes; while Redis was away and when it had just come back, the database was read.
+        assert_eq!((drained.counters.cache_hits, drained.counters.cache_misses), (2, 2));
         let parts =
             Parts::new(connect_database(&config).await.unwrap(), connect_cache(&config).await.unwrap());
         let server = start_with(&more, parts).await;

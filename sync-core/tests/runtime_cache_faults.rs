@@ -100,6 +100,12 @@ fn a_redis_that_was_killed_is_found_again() {
             assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
             server.docker("start");
             until("the cache is back", BACK, || cache.status().connected).await;
+            // In order from the first request on, although this Redis has never run the script.
+            let sent = cache.status().commands;
+            let refresh_first = refresh(50 + round);
+            let (written, read) = tokio::join!(cache.execute(&refresh_first), version(&cache));
+            assert_eq!((written, read), (Ok(CacheReply::Done), Some(50 + round)));
+            assert_eq!(cache.status().commands - sent, 2);
             assert_eq!(next(&mut subscription).await, None);
             // What is published is followed again once the subscription is back as well.
             let started = Instant::now();

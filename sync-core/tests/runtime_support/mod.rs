@@ -116,18 +116,17 @@ impl Postgres {
         }
     }
 
-    /// A container.
+    /// A container that forgoes what only an outage of power calls for.
     pub(crate) async fn started(durable: bool) -> Self {
+        Self::started_with(durable, &["fsync=off", "full_page_writes=off"]).await
+    }
+
+    /// A container with these `name=value` settings.
+    pub(crate) async fn started_with(durable: bool, settings: &[&str]) -> Self {
         let image = GenericImage::new("pgvector/pgvector", "pg17");
         let server = Server::start(image, 5432, |request| {
-            let request = request.with_env_var("POSTGRES_PASSWORD", "secret").with_cmd([
-                "-c",
-                "fsync=off",
-                "-c",
-                "full_page_writes=off",
-                "-c",
-                "max_connections=50",
-            ]);
+            let settings = settings.iter().chain(&["max_connections=50"]).flat_map(|setting| ["-c", setting]);
+            let request = request.with_env_var("POSTGRES_PASSWORD", "secret").with_cmd(settings);
             if durable { request } else { request.with_mount(Mount::tmpfs_mount("/var/lib/postgresql/data")) }
         })
         .await;

@@ -165,7 +165,7 @@ impl RedisCache {
     ) -> Result<(), RedisError> {
         let by_hash = script::refresh("EVALSHA", &self.shared.channel, states, deadline);
         match self.send::<()>(connection, &by_hash).await {
-            // A server that has just started does not know the script yet.
+            // Every new connection begins by loading the script, but somebody may have removed it since.
             Err(error) if error.code() == Some("NOSCRIPT") => {
                 let whole = script::refresh("EVAL", &self.shared.channel, states, deadline);
                 self.send(connection, &whole).await

@@ -31,6 +31,13 @@ return 'OK'";
 
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(REFRESH));
 
+/// The command after which Redis knows the script.
+pub(super) fn load() -> Cmd {
+    let mut command = cmd("SCRIPT");
+    command.arg("LOAD").arg(REFRESH);
+    command
+}
+
 /// The command that refreshes all states at once; `how` is `EVALSHA` or `EVAL`.
 pub(super) fn refresh(how: &str, channel: &str, states: &[Refresh], deadline: Option<u64>) -> Cmd {
     let mut command = cmd(how);

@@ -12,8 +12,8 @@ use ::redis::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::publication;
 use super::{RedisFault, RedisOptions, RedisStatus, redis_key};
+use super::{publication, script};
 use crate::cache::{CacheKey, CacheRequest};
 use crate::config::RedisSettings;
 use crate::runtime::backoff::Backoff;
@@ -137,7 +137,11 @@ impl Shared {
             .await
             .map_err(|_| RedisFault::TimedOut)?
             .map_err(|error| RedisFault::from(&error))?;
-        cmd("PING").query_async::<()>(&mut connection).await.map_err(|error| RedisFault::from(&error))?;
+        // A server that has just started does not know the script. Were that found out by a refresh, it would be
+        // sent once more, behind what follows it: a reader could then miss what was written before.
+        for command in [cmd("PING"), script::load()] {
+            command.query_async::<()>(&mut connection).await.map_err(|error| RedisFault::from(&error))?;
+        }
         loop {
             let missed = {
                 let mut link = self.lock();
