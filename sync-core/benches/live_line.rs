@@ -41,13 +41,12 @@ use sync_core::data_type::SyncDataType;
 use sync_core::envelope::MasterRing;
 use sync_core::host_sync::operation::{Ask, Outcome};
 use sync_core::host_sync::sealed::SealedServer;
-use sync_core::host_sync::settings::ServerSettings;
 use sync_core::id::{AccountId, Incarnation, MapName, OperationId};
-use sync_core::runtime::driver::EmbeddedCache;
 use sync_core::runtime::driver::host::Host;
 use sync_core::runtime::driver::shards::{Front, Plain, Services, ShardOptions, Shards};
+use sync_core::runtime::driver::{EmbeddedCache, EmbeddedDatabase};
 use sync_core::runtime::http::HttpClient;
-use sync_core::runtime::main_server::Parts;
+use sync_core::runtime::main_server::{Parts, server_settings};
 use sync_core::runtime::postgres::{PostgresOptions, PostgresStore};
 use sync_core::store::{Apply, StoreRequest};
 use sync_core::time::{Span, Timestamp};
@@ -143,11 +142,14 @@ fn latency(
     rounds: u32,
     operations: u32,
 ) -> f64 {
-    let (server, echo_address) = server_side.block_on(async {
+    let (server, uncached, bare, echo_address) = server_side.block_on(async {
         let store = postgres.connect(PostgresOptions::default()).await;
         let server = start_with("", Parts::new(store, redis.connect().await)).await;
+        let store = postgres.connect(PostgresOptions::default()).await;
+        let uncached = start_with("", Parts::new(store, EmbeddedCache::default())).await;
+        let bare = start_with("", Parts::new(EmbeddedDatabase::default(), EmbeddedCache::default())).await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        (server, listener)
+        (server, uncached, bare, listener)
     });
     host_side.block_on(async {
         // One exchange says how large bodies are.
@@ -158,7 +160,7 @@ fn latency(
         let address = echo_address.local_addr().unwrap();
         server_side.spawn(echo(echo_address, reply));
         let direct = postgres.connect(PostgresOptions::default()).await;
-        let host = host(&server, 2, "");
+        let hosts = [&server, &uncached, &bare].map(|server| host(server, 2, ""));
         let mut floor = Floor {
             postgres: floor_connection(postgres).await,
             redis: redis.raw().await,
@@ -167,8 +169,9 @@ fn latency(
             body,
             counter: 0,
         };
-        let (mut whole, mut ours, mut apply) = (Times::default(), Times::default(), Times::default());
-        let mut parts = [Times::default(), Times::default(), Times::default()];
+        let (mut whole, mut apply) = (Times::default(), Times::default());
+        let mut parts: [Times; 3] = Default::default();
+        let mut ours: [Times; 3] = Default::default();
         let (mut ticket, mut ratios) = (0, Vec::new());
         // The first round warms up and does not count.
         for round in 0..=rounds {
@@ -177,9 +180,11 @@ fn latency(
                 whole.whole.push(times.iter().sum());
                 parts.iter_mut().zip(times).for_each(|(part, time)| part.whole.push(time));
             }
-            for _ in 0..operations {
-                ticket += 1;
-                ours.whole.push(ask_once(&host, ticket).await);
+            for (host, times) in hosts.iter().zip(&mut ours) {
+                for _ in 0..operations {
+                    ticket += 1;
+                    times.whole.push(ask_once(host, ticket).await);
+                }
             }
             for _ in 0..operations {
                 ticket += 1;
@@ -188,12 +193,12 @@ fn latency(
                 direct.perform(&request).await.unwrap();
                 apply.whole.push(started.elapsed());
             }
-            let all = parts.iter_mut().chain([&mut whole, &mut ours, &mut apply]);
+            let all = parts.iter_mut().chain(&mut ours).chain([&mut whole, &mut apply]);
             if round == 0 {
                 all.for_each(|times| times.whole.clear());
             } else {
                 all.for_each(|times| times.end_round(operations));
-                ratios.push(ratio(&ours.rounds, &whole.rounds));
+                ratios.push(ratio(&ours[0].rounds, &whole.rounds));
             }
         }
         println!("latency at low load, {rounds} rounds of {operations} operations each");
@@ -201,12 +206,16 @@ fn latency(
             times.print(name);
         }
         whole.print("floor: the three, one by one");
-        ours.print("critical operation, host to reply");
+        ours[0].print("critical operation, host to reply");
+        ours[1].print("the same with its cache in memory");
+        ours[2].print("the same with all in memory");
         apply.print("of it ApplyBatch, called directly");
         let (low, median, high) = spread(ratios);
         println!("  ratio by round                     {low:.2} to {high:.2}, median {median:.2}");
-        host.shutdown(Span::ZERO).await;
-        percentile(&ours.whole, 50).as_secs_f64() / percentile(&whole.whole, 50).as_secs_f64()
+        for host in hosts {
+            host.shutdown(Span::ZERO).await;
+        }
+        percentile(&ours[0].whole, 50).as_secs_f64() / percentile(&whole.whole, 50).as_secs_f64()
     })
 }
 
@@ -321,7 +330,7 @@ fn throughput(
 fn shards(store: Arc<PostgresStore>) -> Shards {
     let config = server_config("");
     let ring = MasterRing::new(MASTER.parse().unwrap(), Vec::new()).unwrap();
-    let settings = ServerSettings { batches_in_flight_max: CONNECTIONS, ..config.server_settings() };
+    let settings = server_settings(&config);
     let services = Services::new(store, EmbeddedCache::default(), |_, _| ());
     let codec = SealedServer::new(ring);
     Shards::start(config.worker_threads, &settings, &codec, &services, &mut Plain, ShardOptions::default())

@@ -110,6 +110,8 @@ pub const MAILBOX_REQUESTS_MAX: usize = 8_192;
 /// Requests to the database and the cache that a shard keeps under way; past it no further request is
 /// taken from its mailbox until one has ended.
 pub const SHARD_EFFECTS_MAX: usize = 16_384;
+/// `ApplyBatch` requests that a shard keeps under way, unless settings are given.
+pub const SHARD_BATCHES_MAX: usize = 2;
 /// One request to the database, whatever stands behind it: longer than what bounds PostgreSQL itself.
 pub const STORE_TIMEOUT: Span = Span::from_secs(10);
 /// One request to the cache, whatever stands behind it: longer than what bounds Redis itself.

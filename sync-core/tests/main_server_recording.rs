@@ -16,7 +16,8 @@ use sync_core::host_sync::operation::Outcome;
 use sync_core::host_sync::sealed::{Body, SealedServer};
 use sync_core::host_sync::server::{Server, ServerEffect, ServerInput};
 use sync_core::host_sync::settings::ServerSettings;
-use sync_core::runtime::driver::shards::{Instruments, ShardEngine, ShardOptions};
+use sync_core::limits;
+use sync_core::runtime::driver::shards::{Instruments, ShardEngine};
 use sync_core::runtime::driver::{EmbeddedCache, EmbeddedDatabase, Tap};
 use sync_core::runtime::entropy::OsEntropy;
 use sync_core::runtime::main_server::Parts;
@@ -96,7 +97,7 @@ fn a_live_run_is_repeated_from_its_calls_and_draws() {
         let mut started: Vec<CacheRequest> = Vec::new();
         for tape in &tapes {
             let settings = ServerSettings {
-                batches_in_flight_max: ServerSettings::default().batches_in_flight_max / 2,
+                batches_in_flight_max: limits::SHARD_BATCHES_MAX,
                 exchanges_max: ServerSettings::default().exchanges_max / 2,
                 ..server_config(more).server_settings()
             };

@@ -143,7 +143,7 @@ impl MainServer {
         let services = Services::new(parts.database, parts.cache, parts.report);
         let shards = Shards::start(
             config.worker_threads,
-            &parts.settings.unwrap_or_else(|| config.server_settings()),
+            &parts.settings.unwrap_or_else(|| server_settings(config)),
             &codec,
             &services,
             &mut parts.instruments,
@@ -183,6 +183,15 @@ impl MainServer {
         self.phase.send_replace(Phase::Closed);
         Drained { answered: open.saturating_sub(drained.cut_short), ..drained }
     }
+}
+
+/// What the engines of a server get from its configuration, all shards together: for each of them two batches
+/// under way, so that one goes on while the other waits for its commit. More would be smaller ones: while the
+/// database is busy, what arrives is to gather instead.
+pub fn server_settings(config: &Config) -> ServerSettings {
+    let settings = config.server_settings();
+    let batches = config.worker_threads.saturating_mul(limits::SHARD_BATCHES_MAX);
+    ServerSettings { batches_in_flight_max: batches.min(settings.batches_in_flight_max), ..settings }
 }
 
 fn codec(config: &Config) -> Result<SealedServer, MainServerError> {

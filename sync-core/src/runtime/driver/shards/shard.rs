@@ -153,7 +153,8 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
     }
 }
 
-/// In a task of its own: what is sent and read for a batch need not share the engine's processor.
+/// A large batch in a task of its own: what is sent and read for it need not share the engine's processor.
+/// Anything else within the shard's task, which saves waking another one, there and back.
 fn store<D: Database, C: CacheService>(
     services: &Services<D, C>,
     bound: Span,
@@ -161,17 +162,27 @@ fn store<D: Database, C: CacheService>(
     request: StoreRequest,
 ) -> impl Future<Output = Option<Input>> + Send + use<D, C> {
     let (database, health) = (Arc::clone(&services.database), Arc::clone(&services.health));
-    let work = tokio::spawn(async move { timeout(duration(bound), database.execute(&request)).await });
+    let is_large = matches!(&request, StoreRequest::ApplyBatch(operations) if operations.len() > INLINE_MAX);
+    let work = async move { timeout(duration(bound), database.execute(&request)).await };
+    let work = if is_large {
+        let task = tokio::spawn(work);
+        async move { task.await.ok() }.left_future()
+    } else {
+        AssertUnwindSafe(work).catch_unwind().map(Result::ok).right_future()
+    };
     async move {
         // Panicked, too late, or failed: all the same to an engine.
         let answer = match work.await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable),
+            Some(Ok(answer)) => answer,
+            Some(Err(_)) | None => Err(StoreError::Unavailable),
         };
         health.saw(Service::Database, answer.is_ok());
         Some(ServerInput::Stored { token, answer })
     }
 }
+
+/// Operations of a batch that is performed within the shard's task.
+const INLINE_MAX: usize = 4;
 
 /// Within the shard's task, so that requests start in the order in which the engine made them.
 fn cache<D: Database, C: CacheService>(
