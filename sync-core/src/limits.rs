@@ -111,7 +111,7 @@ pub const MAILBOX_REQUESTS_MAX: usize = 8_192;
 /// taken from its mailbox until one has ended.
 pub const SHARD_EFFECTS_MAX: usize = 16_384;
 /// `ApplyBatch` requests that a shard keeps under way, unless settings are given.
-pub const SHARD_BATCHES_MAX: usize = 2;
+pub const SHARD_BATCHES_MAX: usize = 1;
 /// One request to the database, whatever stands behind it: longer than what bounds PostgreSQL itself.
 pub const STORE_TIMEOUT: Span = Span::from_secs(10);
 /// One request to the cache, whatever stands behind it: longer than what bounds Redis itself.

@@ -193,18 +193,21 @@ fn check(kind: Kind, critical: bool, expected: Costs) {
 
 #[test]
 fn a_critical_write_has_its_fixed_costs() {
-    let expected = Costs { ask: 0, request: 0, completion: 0, answer: 0, request_bytes: 0, reply_bytes: 0 };
+    let expected =
+        Costs { ask: 1, request: 11, completion: 3, answer: 0, request_bytes: 540, reply_bytes: 305 };
     check(Kind::SyncTo, true, expected);
 }
 
 #[test]
 fn a_write_has_its_fixed_costs() {
-    let expected = Costs { ask: 0, request: 0, completion: 0, answer: 0, request_bytes: 0, reply_bytes: 0 };
+    let expected =
+        Costs { ask: 1, request: 11, completion: 3, answer: 0, request_bytes: 541, reply_bytes: 305 };
     check(Kind::SyncTo, false, expected);
 }
 
 #[test]
 fn a_read_from_the_cache_has_its_fixed_costs() {
-    let expected = Costs { ask: 0, request: 0, completion: 0, answer: 0, request_bytes: 0, reply_bytes: 0 };
+    let expected =
+        Costs { ask: 1, request: 8, completion: 4, answer: 1, request_bytes: 541, reply_bytes: 433 };
     check(Kind::SyncFrom, false, expected);
 }

@@ -257,7 +257,10 @@ fn past_the_mailbox_requests_are_turned_away_with_a_time_to_come_back() {
 fn a_shutdown_answers_what_is_open_and_takes_nothing_more() {
     run(async {
         let database = Moody::<EmbeddedDatabase>::new(Mood::Slow);
-        let server = start("", Arc::clone(&database), EmbeddedCache::default()).await;
+        // So many batches under way that none of the writes waits for another.
+        let settings = Some(server_config("").server_settings());
+        let parts = Parts { settings, ..Parts::new(Arc::clone(&database), EmbeddedCache::default()) };
+        let server = start_with("", parts).await;
         let client = client(&server);
         let open: Vec<_> = (0..8)
             .map(|account| {

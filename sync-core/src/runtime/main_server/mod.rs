@@ -185,9 +185,9 @@ impl MainServer {
     }
 }
 
-/// What the engines of a server get from its configuration, all shards together: for each of them two batches
-/// under way, so that one goes on while the other waits for its commit. More would be smaller ones: while the
-/// database is busy, what arrives is to gather instead.
+/// What the engines of a server get from its configuration, all shards together: for each of them one batch
+/// under way, while what arrives gathers for the next. More at once would be smaller ones, and a transaction
+/// costs much more than an operation in it.
 pub fn server_settings(config: &Config) -> ServerSettings {
     let settings = config.server_settings();
     let batches = config.worker_threads.saturating_mul(limits::SHARD_BATCHES_MAX);
