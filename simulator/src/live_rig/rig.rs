@@ -234,13 +234,16 @@ impl LiveRig {
         watch::show(&mut world, rows);
         let now_us = unix_us + u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         let watcher = world.observer_mut();
-        let strangers = watcher.strangers;
+        let sums = [
+            at_most_none("rows of operations that no host sent", watcher.strangers),
+            at_most_none("writes of states that no row accounts for", watcher.unaccounted(&content)),
+        ];
         let content = watcher.remembered(content, now_us.saturating_sub(retention.kept_us));
         if let Some(tape) = &tape {
             tape.finish().map_err(LiveRunError::Recording)?;
         }
         let (watcher, figures) = world.finish(plan, content, published);
-        Ok(self.conclude(plan, watcher, figures, strangers, ended, record.map(|(folder, _)| folder)))
+        Ok(self.conclude(plan, watcher, figures, sums.into(), ended, record.map(|(folder, _)| folder)))
     }
 
     fn conclude(
@@ -248,11 +251,10 @@ impl LiveRig {
         plan: &Plan,
         watcher: Watcher,
         figures: RunFigures,
-        strangers: u64,
+        mut thresholds: Vec<Threshold>,
         ended: Option<String>,
         recording: Option<&Path>,
     ) -> RunResult {
-        let mut thresholds = vec![at_most_none("rows of operations that no host sent", strangers)];
         if let Some(how) = ended {
             thresholds.push(Threshold {
                 figure: "end of the main server".to_owned(),

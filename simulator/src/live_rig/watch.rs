@@ -6,7 +6,7 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 use sync_core::data_type::{Nature, SyncDataType};
 use sync_core::host_sync::sealed::Body;
 use sync_core::id::{AccountId, Incarnation, MapName, OperationId};
-use sync_core::store::{Content, StateKey};
+use sync_core::store::{Content, StateKey, StateRow};
 
 use crate::history::{Event, OpRef, StateName, What, WireId};
 use crate::recorder::Recorder;
@@ -20,6 +20,8 @@ pub(super) struct Watcher {
     ids: FxHashMap<WireId, OpRef>,
     /// Rows seen, with the moment at which a main server took the operation (µs since 1970).
     seen: FxHashMap<WireId, u64>,
+    /// Writes of each state that rows account for.
+    writes: FxHashMap<StateKey, u64>,
     /// Rows of operations that no host of this run sent.
     pub(super) strangers: u64,
 }
@@ -35,7 +37,22 @@ pub(super) struct Row {
 
 impl Watcher {
     pub(super) fn new(recorder: Recorder) -> Self {
-        Self { recorder, ids: FxHashMap::default(), seen: FxHashMap::default(), strangers: 0 }
+        Self {
+            recorder,
+            ids: FxHashMap::default(),
+            seen: FxHashMap::default(),
+            writes: FxHashMap::default(),
+            strangers: 0,
+        }
+    }
+
+    /// Writes of states that no row accounts for: a version grows by one with each write, so an effect
+    /// without a row shows here.
+    pub(super) fn unaccounted(&self, content: &Content) -> u64 {
+        let beyond = |(key, row): (&StateKey, &StateRow)| {
+            row.version.saturating_sub(self.writes.get(key).copied().unwrap_or(0))
+        };
+        content.states.iter().map(beyond).sum()
     }
 
     /// The content with the names that the database held earlier and was allowed to forget since: those of
@@ -68,6 +85,9 @@ where
         let wire = WireId::from(id);
         if watcher.seen.insert(wire, created_us).is_some() {
             continue;
+        }
+        if let Some(key) = &key {
+            *watcher.writes.entry(key.clone()).or_default() += 1;
         }
         match watcher.ids.get(&wire).copied() {
             Some(op) => world.seen(SeenWrite { op, id, key: key.map(StateName), version }),
@@ -119,3 +139,47 @@ const ROWS: &str = "SELECT account_id, incarnation, counter, data_type, map_name
      (extract(epoch FROM created_at) * 1000000)::bigint FROM p2p_sync.operations \
      WHERE status = 'APPLIED' AND created_at >= timestamptz 'epoch' + $1 * interval '1 microsecond' \
      ORDER BY completed_at, outcome";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Terms;
+    use crate::scenario::model::HistoryMode;
+
+    fn operation(counter: u64) -> OperationId {
+        OperationId { account: AccountId(1), incarnation: Incarnation(1), counter }
+    }
+
+    fn watcher() -> Watcher {
+        let terms =
+            Terms { critical_timeout_us: 0, critical_miss_ppm_max: 0, drift_ppm: 0, lateness_us_max: 0 };
+        Watcher::new(Recorder::new(&terms, HistoryMode::None))
+    }
+
+    #[test]
+    fn a_state_that_was_written_more_often_than_rows_say_is_told() {
+        let key = StateKey::new(SyncDataType::PlayerData, AccountId(1), MapName::new("m").unwrap());
+        let row = StateRow {
+            version: 3,
+            data: "{}".into(),
+            operation: operation(2),
+            updated: sync_core::time::Timestamp::from_us(0),
+        };
+        let content = Content { states: [(key.clone(), row)].into(), ..Content::default() };
+        let mut watcher = watcher();
+        watcher.writes.insert(key.clone(), 2);
+        assert_eq!(watcher.unaccounted(&content), 1);
+        watcher.writes.insert(key, 3);
+        assert_eq!(watcher.unaccounted(&content), 0);
+    }
+
+    #[test]
+    fn only_names_that_the_database_may_have_forgotten_are_remembered_for_it() {
+        let mut watcher = watcher();
+        watcher.seen.insert(operation(1).into(), 10);
+        watcher.seen.insert(operation(2).into(), 20);
+        let content = watcher.remembered(Content::default(), 20);
+        let session = &content.sessions[&(AccountId(1), Incarnation(1))];
+        assert!(session.applied.contains(1) && !session.applied.contains(2));
+    }
+}
