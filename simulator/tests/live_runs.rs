@@ -104,8 +104,12 @@ expect: { properties: [P5, P14, P30], critical_miss_ratio_max: 100% }
 fn what_was_acknowledged_survives_kill_9_of_every_process() {
     let mut rig = rig();
     let plan = Plan::new(&Scenario::parse("crashes", CRASHES.as_bytes()).unwrap(), 1);
-    let summary = rig.run(&plan, None).unwrap().summary;
+    let result = rig.run(&plan, None).unwrap();
+    let (summary, history) = (result.summary, String::from_utf8(result.history).unwrap());
     assert_eq!(summary.verdict, Verdict::Pass, "{summary:#?}");
+    for node in ["database", "cache", "main server"] {
+        assert!(history.contains(&format!("{{\"restarted\":{{\"node\":\"{node}\"}}}}")), "{node} came back");
+    }
     let ends = |line: &str| summary.notes.iter().any(|note| note.contains(line));
     assert!(ends("kill -9"), "{:?}", summary.notes);
     rig.remove().unwrap();

@@ -6,7 +6,7 @@ use clap::Args;
 use sync_core::diagnostic::Diagnostic;
 
 use super::run::{Job, Output, carry_out_all};
-use super::runner::{Given, Rig};
+use super::runner::{Given, NOT_TWICE, Rig};
 use super::{Format, INVALID, complain, files, quote, recording};
 use crate::plan::Plan;
 use crate::zoo;
@@ -73,6 +73,10 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     if let Some(defect) = plan.defect.filter(|defect| zoo::entry(*defect).is_none()) {
         let message = format!("no planted defect has the number {defect}");
         complain(&format!("{}\n", Diagnostic::file_error(&name, message, "`p2psim list --zoo` shows them")));
+        return INVALID;
+    }
+    if arguments.twice && arguments.rig != Rig::Virtual {
+        complain(NOT_TWICE);
         return INVALID;
     }
     if arguments.expand {

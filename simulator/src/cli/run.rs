@@ -7,7 +7,7 @@ use sync_core::recording::EffectForm;
 use sync_core::secret::Secret;
 
 use super::files::{self, Found};
-use super::runner::{Given, POSTGRES_URL, REDIS_URL, Rig};
+use super::runner::{Given, NOT_TWICE, POSTGRES_URL, REDIS_URL, Rig};
 use super::stopwatch::Stopwatch;
 use super::{Format, INVALID, complain, program, quote, say};
 use crate::live_rig::EXIT_UNKNOWN;
@@ -163,9 +163,7 @@ fn given(arguments: &Arguments) -> Result<Given, u8> {
         return Ok(Given::default());
     }
     if arguments.twice {
-        complain(
-            "error: no two live runs have the same bytes\n  = help: leave --twice out, or run in the virtual rig",
-        );
+        complain(NOT_TWICE);
         return Err(INVALID);
     }
     let environment = Given::from_environment();

@@ -46,6 +46,9 @@ impl Given {
     }
 }
 
+/// Said of a live run that is to be compared with itself.
+pub(super) const NOT_TWICE: &str =
+    "error: no two live runs have the same bytes\n  = help: leave --twice out, or run in the virtual rig";
 /// Names a running PostgreSQL.
 pub(super) const POSTGRES_URL: &str = "P2PSIM_POSTGRES_URL";
 /// Names a running Redis.

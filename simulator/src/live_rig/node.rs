@@ -49,6 +49,8 @@ pub(super) struct MainServerSpec {
     pub(super) shards: usize,
     /// Where the engines' calls are recorded.
     pub(super) recording: Option<PathBuf>,
+    /// How much of an effect the recording keeps.
+    pub(super) effects: EffectForm,
 }
 
 /// The line that says where it listens begins so.
@@ -123,7 +125,7 @@ fn tape(path: &std::path::Path, spec: &MainServerSpec) -> anyhow::Result<Tape> {
     let header = recording::Header {
         format: recording::FORMAT,
         frames: "sealed".to_owned(),
-        effects: EffectForm::Digest,
+        effects: spec.effects,
         rig_seed: Some(spec.seed),
         defect: spec.defect,
     };

@@ -48,7 +48,7 @@ pub(super) async fn tail(
         match watch::rows(open, since_us).await {
             // What was taken shortly before may be committed later.
             Ok(rows) => {
-                since_us = now_us.saturating_sub(kept_us / 4).max(start_us);
+                since_us = now_us.saturating_sub(kept_us).max(start_us);
                 if world.send(Arrival::Rows(rows)).is_err() {
                     return;
                 }

@@ -78,6 +78,9 @@ pub enum LiveRunError {
     /// A server that the rig reads from failed it.
     #[error("{0}")]
     Reading(String),
+    /// Something that was started could not be removed.
+    #[error("not everything could be removed: {0}")]
+    Left(String),
     /// A file could not be written.
     #[error("cannot record the run: {0}")]
     Recording(std::io::Error),
@@ -95,6 +98,7 @@ impl LiveRunError {
         match self {
             Self::Rig(error) => error.remedy(),
             Self::Cannot(_) => "run it on another rig, or without --postgres-url and --redis-url",
+            Self::Left(_) => "p2psim doctor --remove-leftovers",
             Self::Reading(_) => "see that the machine has memory and disk left, and `p2psim doctor`",
             Self::Recording(_) => "choose another folder with --out",
             Self::Interrupted { .. } => "run it again",
@@ -159,11 +163,14 @@ impl LiveRig {
         let Self { proxy, servers, runtime, .. } = self;
         drop(proxy);
         let Ok(servers) = Arc::try_unwrap(servers) else {
-            // Somebody still works with them; the janitor takes them when this process ends.
+            // After an interruption tasks still hold them; the janitor takes them when this process ends.
             return Ok(());
         };
-        runtime.block_on(servers.remove())?;
-        Ok(())
+        let cleaned = runtime.block_on(servers.remove())?;
+        match cleaned.faults.as_slice() {
+            [] => Ok(()),
+            faults => Err(LiveRunError::Left(faults.join("; "))),
+        }
     }
 
     fn cannot(&self, plan: &Plan) -> Result<(), LiveRunError> {
@@ -203,7 +210,7 @@ impl LiveRig {
         let tape = tape.map_err(LiveRunError::Recording)?;
         self.interrupts.or(&self.runtime, self.servers.reset())??;
         let (to_world, arrivals) = channel();
-        let spec = self.spec(plan, record.map(|(folder, _)| folder));
+        let spec = self.spec(plan, record);
         let set = Stage::set(&self.servers, &self.proxy, spec?, &to_world);
         let stage = self.interrupts.or(&self.runtime, set)??;
         let (start, unix) = (Instant::now(), SystemTime::now());
@@ -214,6 +221,7 @@ impl LiveRig {
         let retention = Retention::of(&settings(plan));
         let tail =
             self.runtime.spawn(tail(self.servers.postgres_dsn(), to_world.clone(), unix_us, retention));
+        self.interrupts.tell(Some(to_world.clone()));
         let published = Published::count(&self.runtime, self.servers.redis_settings());
         let mut carrier = Courier {
             runtime: self.runtime.handle().clone(),
@@ -221,7 +229,8 @@ impl LiveRig {
             world: to_world.clone(),
             stage: &stage,
         };
-        self.interrupts.tell(Some(to_world.clone()));
+        // A signal that came before there was a world to tell.
+        self.interrupts.check()?;
         let driven = drive(&mut world, &mut carrier, &arrivals, start);
         self.interrupts.tell(None);
         tail.abort();
@@ -275,7 +284,7 @@ impl LiveRig {
     }
 
     /// How the main server's process is made, life after life.
-    fn spec(&self, plan: &Plan, recording: Option<&Path>) -> Result<SpecOf, LiveRunError> {
+    fn spec(&self, plan: &Plan, record: Option<(&Path, EffectForm)>) -> Result<SpecOf, LiveRunError> {
         let database = listening(&self.proxy, DATABASE)?;
         let options: PgConnectOptions = self
             .servers
@@ -292,7 +301,8 @@ impl LiveRig {
         let postgres = postgres.to_string();
         let cache = listening(&self.proxy, CACHE)?;
         let RedisSettings { password, db, .. } = self.servers.redis_settings();
-        let (settings, folder) = (settings(plan), recording.map(Path::to_owned));
+        let (settings, folder) = (settings(plan), record.map(|(folder, _)| folder.to_owned()));
+        let effects = record.map_or(EffectForm::Digest, |(_, effects)| effects);
         let (seed, defect, mut life) = (plan.seed, plan.defect, 0);
         Ok(Box::new(move || {
             let recording = folder.as_ref().map(|folder| folder.join(format!("main-server-{life}.jsonl")));
@@ -309,6 +319,7 @@ impl LiveRig {
                 settings: settings.clone(),
                 shards: SHARDS,
                 recording,
+                effects,
             }
         }))
     }

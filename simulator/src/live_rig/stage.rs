@@ -189,7 +189,12 @@ impl Actor {
         match self.service() {
             Some(service) => self.servers.kill(service).await,
             None => match self.child.take() {
-                Some(child) => {
+                Some(mut child) => {
+                    if let Some(status) = child.has_ended() {
+                        return Err(failed(&format!(
+                            "it ended by itself before it was to be killed: {status}"
+                        )));
+                    }
                     child.kill9().await.map(|_| ()).map_err(|error| failed(&format!("kill: {error}")))
                 }
                 None => Ok(()),
@@ -205,7 +210,7 @@ impl Actor {
             }
             None => {
                 if let Some(spec) = &mut self.spec {
-                    let (child, address) = start(&spec()).await?;
+                    let (child, address) = start_in_time(&spec()).await?;
                     self.child = Some(child);
                     self.proxy.set_upstream(HOSTS, address).await?;
                 }
@@ -277,9 +282,23 @@ async fn start(spec: &MainServerSpec) -> Result<(Child, SocketAddr), LiveError> 
     Child::spawn(&["node", "main-server"], Some(Secret::new(text)), ready).await
 }
 
+/// Starts it again and again for a while: what it needs may be down by another fault.
+async fn start_in_time(spec: &MainServerSpec) -> Result<(Child, SocketAddr), LiveError> {
+    let deadline = tokio::time::Instant::now() + COMES_UP;
+    loop {
+        match start(spec).await {
+            Err(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(AGAIN).await,
+            started => return started,
+        }
+    }
+}
+
 fn failed(cause: &str) -> LiveError {
     LiveError::Child { name: "main-server".to_owned(), cause: super::error::one_line(cause) }
 }
 
+/// How long a main server that was killed may take to come up again.
+const COMES_UP: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_millis(500);
 /// How long a main server may take to end in order.
 const TERMINATE: Duration = Duration::from_secs(15);
