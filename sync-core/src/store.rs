@@ -46,6 +46,27 @@ impl fmt::Display for StateKey {
     }
 }
 
+/// The text names no state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a state is written as DATA_TYPE/ACCOUNT/MAP")]
+pub struct NotAState;
+
+impl std::str::FromStr for StateKey {
+    type Err = NotAState;
+
+    fn from_str(text: &str) -> Result<Self, NotAState> {
+        let mut parts = text.splitn(3, '/');
+        let (Some(data_type), Some(owner), Some(map)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(NotAState);
+        };
+        Ok(Self {
+            data_type: data_type.parse().map_err(|_| NotAState)?,
+            owner: AccountId(owner.parse().map_err(|_| NotAState)?),
+            map: MapName::new(map).map_err(|_| NotAState)?,
+        })
+    }
+}
+
 /// One operation to be applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Apply {

@@ -11,7 +11,8 @@ use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::sealed::Body;
 use sync_core::time::Span;
 
-use super::watch::{Row, Watcher};
+use super::evidence::Row;
+use super::watch::Watcher;
 use crate::virtual_rig::outside::{Order, Outgoing};
 use crate::virtual_rig::variant::Variant;
 use crate::virtual_rig::world::World;

@@ -18,6 +18,7 @@ mod containers;
 pub mod docker;
 mod drive;
 mod error;
+mod evidence;
 mod interrupts;
 pub mod janitor;
 pub mod leftovers;

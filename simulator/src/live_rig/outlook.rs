@@ -1,20 +1,21 @@
-//! Tasks that look at the servers while a run is on.
+//! What looks at the servers while a run is on, and after it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sync_core::cache::Refresh;
 use sync_core::config::RedisSettings;
 use sync_core::host_sync::settings::ServerSettings;
 use sync_core::limits;
-use sync_core::runtime::redis::{Notice, RedisCache, RedisOptions};
+use sync_core::runtime::redis::{Notice, RedisCache, RedisOptions, STATE_KEYS, state_value};
 use sync_core::secret::Secret;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::drive::Arrival;
-use super::watch;
+use super::evidence::{Publications, Quoted, Sighting};
+use super::{LiveError, redis, watch};
 
 /// How long the database remembers the names of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,42 +59,69 @@ pub(super) async fn tail(
     }
 }
 
-/// Counts what is published to subscribers of critical updates.
-pub(super) struct Published {
-    count: Arc<AtomicU64>,
+/// Hears what is published to subscribers of critical updates.
+pub(super) struct Subscriber {
+    heard: Arc<Mutex<Heard>>,
     task: JoinHandle<()>,
 }
 
-impl Published {
-    pub(super) fn count(runtime: &Runtime, settings: RedisSettings) -> Self {
-        let count = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&count);
+#[derive(Debug, Default)]
+struct Heard {
+    sightings: Vec<Sighting>,
+    /// Times at which messages may have been missed; the first one is the beginning.
+    gaps: u64,
+}
+
+impl Subscriber {
+    pub(super) fn start(runtime: &Runtime, settings: RedisSettings) -> Self {
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let hearing = Arc::clone(&heard);
         let (ready, is_ready) = tokio::sync::oneshot::channel();
         let task = runtime.spawn(async move {
             let Ok(cache) = RedisCache::connect(&settings, RedisOptions::default()).await else { return };
             let mut subscription = cache.subscribe();
             let mut ready = Some(ready);
             while let Some(notice) = subscription.next().await {
+                let mut heard = hearing.lock().unwrap_or_else(PoisonError::into_inner);
                 match notice {
-                    Notice::Publication(_) => {
-                        counted.fetch_add(1, Ordering::Relaxed);
+                    Notice::Publication(Refresh { key, version, data, .. }) => {
+                        heard.sightings.push(Sighting { key, version, text: Quoted::read(&data) });
                     }
-                    // The first one: from here on nothing is missed.
                     Notice::Gap => {
+                        heard.gaps += 1;
                         ready.take().map(|ready| ready.send(()));
                     }
                 }
             }
         });
         // A Redis that is away is subscribed to when it comes.
-        let _ = runtime.block_on(async { tokio::time::timeout(SUBSCRIBED, is_ready).await });
-        Self { count, task }
+        let subscribed = runtime.block_on(async { tokio::time::timeout(SUBSCRIBED, is_ready).await });
+        if subscribed.is_err() {
+            // The beginning is a gap then, too.
+            heard.lock().unwrap_or_else(PoisonError::into_inner).gaps += 1;
+        }
+        Self { heard, task }
     }
 
-    pub(super) fn stop(self) -> u64 {
+    /// What it heard until now.
+    pub(super) fn stop(self) -> Publications {
         self.task.abort();
-        self.count.load(Ordering::Relaxed)
+        let heard = std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner));
+        Publications { sightings: heard.sightings, complete: heard.gaps == 1 }
     }
+}
+
+/// The values that the cache holds under keys of states; `None` for what is none.
+///
+/// # Errors
+/// When Redis does not answer.
+pub(super) async fn cached(settings: &RedisSettings) -> Result<Vec<Option<Sighting>>, LiveError> {
+    let sighting = |(name, text): &(String, String)| {
+        let key = name.strip_prefix(STATE_KEYS)?.parse().ok()?;
+        let value = state_value(text)?;
+        Some(Sighting { key, version: value.version, text: Quoted::read(&value.data) })
+    };
+    Ok(redis::entries(settings, STATE_KEYS).await?.iter().map(sighting).collect())
 }
 
 const PAUSE_US_MIN: u64 = 500_000;

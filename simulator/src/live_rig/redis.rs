@@ -88,6 +88,47 @@ pub(super) async fn flush(settings: &RedisSettings) -> Result<(), LiveError> {
     work.await.map_err(refused("empty Redis"))
 }
 
+/// The entries whose keys begin so, read while nothing writes them.
+pub(super) async fn entries(
+    settings: &RedisSettings,
+    prefix: &str,
+) -> Result<Vec<(String, String)>, LiveError> {
+    let work = async {
+        let mut connection = connect(settings).await?;
+        let mut found = Vec::new();
+        let mut cursor = 0_u64;
+        loop {
+            let mut scan = cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(SCANNED_AT_ONCE);
+            let (next, keys): (u64, Vec<String>) = answered(&scan, &mut connection).await?;
+            if !keys.is_empty() {
+                let values: Vec<Option<String>> = answered(cmd("MGET").arg(&keys), &mut connection).await?;
+                // One without a value expired just now.
+                let held = keys.into_iter().zip(values);
+                found.extend(held.filter_map(|(key, value)| value.map(|value| (key, value))));
+            }
+            cursor = next;
+            if cursor == 0 {
+                // A scan may name a key twice.
+                found.sort_unstable();
+                found.dedup();
+                return Ok(found);
+            }
+        }
+    };
+    work.await.map_err(refused("read what Redis holds"))
+}
+
+async fn answered<T: ::redis::FromRedisValue>(
+    command: &::redis::Cmd,
+    connection: &mut MultiplexedConnection,
+) -> Result<T, String> {
+    match timeout(ANSWER, command.query_async(connection)).await {
+        Ok(answer) => answer.map_err(|error| cause(&error)),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
 async fn eval<T: ::redis::FromRedisValue>(
     settings: &RedisSettings,
     script: &str,
@@ -149,6 +190,7 @@ const RESET: &str = "local owner = redis.call('GET', KEYS[1]) \
 const RELEASE: &str = "local owner = redis.call('GET', KEYS[1]) \
      if not owner or owner == ARGV[1] then redis.call('FLUSHDB') end \
      return 0";
+const SCANNED_AT_ONCE: u32 = 1_000;
 const ANSWER: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 

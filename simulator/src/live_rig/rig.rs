@@ -20,10 +20,11 @@ use sync_core::time::Span;
 use tokio::runtime::{Handle, Runtime};
 
 use super::drive::{Arrival, Carrier, drive};
+use super::evidence::{Row, Sighting};
 use super::interrupts::Interrupts;
 use super::limits;
 use super::node::MainServerSpec;
-use super::outlook::{Published, Retention, tail};
+use super::outlook::{Retention, Subscriber, cached, tail};
 use super::stage::{CACHE, DATABASE, HOSTS, SpecOf, Stage};
 use super::watch::{self, Watcher};
 use super::{FaultProxy, LinkSpec, LiveError, RunId, Servers, ServersOptions, Versions};
@@ -31,7 +32,7 @@ use crate::history::Kind;
 use crate::plan::{Action, Plan};
 use crate::recorder::Recorder;
 use crate::run::{Ran, RunResult, ServerVersion, Threshold, conclude, terms};
-use crate::scenario::model::{Crash, Frames, Injection};
+use crate::scenario::model::{Crash, Frames, Injection, Process};
 use crate::verdict::Verdict;
 use crate::virtual_rig::outside::{Order, Outgoing};
 use crate::virtual_rig::variant::{Sealed, Variant};
@@ -184,10 +185,10 @@ impl LiveRig {
         for action in &plan.actions {
             let Action::Inject(_, fault) = action else { continue };
             let service = match &fault.inject {
-                Injection::Crash(Crash::Database)
-                | Injection::Freeze(crate::scenario::model::Process::Database) => super::Service::Postgres,
-                Injection::Crash(Crash::Cache)
-                | Injection::Freeze(crate::scenario::model::Process::Cache) => super::Service::Redis,
+                Injection::Crash(Crash::Database) | Injection::Freeze(Process::Database) => {
+                    super::Service::Postgres
+                }
+                Injection::Crash(Crash::Cache) | Injection::Freeze(Process::Cache) => super::Service::Redis,
                 _ => continue,
             };
             if !self.servers.can_kill(service) {
@@ -222,7 +223,7 @@ impl LiveRig {
         let tail =
             self.runtime.spawn(tail(self.servers.postgres_dsn(), to_world.clone(), unix_us, retention));
         self.interrupts.tell(Some(to_world.clone()));
-        let published = Published::count(&self.runtime, self.servers.redis_settings());
+        let subscriber = Subscriber::start(&self.runtime, self.servers.redis_settings());
         let mut carrier = Courier {
             runtime: self.runtime.handle().clone(),
             client: self.client.clone(),
@@ -234,25 +235,24 @@ impl LiveRig {
         let driven = drive(&mut world, &mut carrier, &arrivals, start);
         self.interrupts.tell(None);
         tail.abort();
-        let published = published.stop();
         let strike = self.interrupts.or(&self.runtime, stage.strike());
         self.interrupts.check()?;
         let ended = strike??;
         driven.map_err(LiveRunError::Reading)?;
-        let (content, rows) = self.interrupts.or(&self.runtime, self.final_rows())??;
-        watch::show(&mut world, rows);
+        let left = self.interrupts.or(&self.runtime, self.left())??;
+        // Whatever the main server published before it ended has come by now, or got lost.
+        let published = subscriber.stop().unless(may_lose_messages(plan));
+        watch::show(&mut world, left.rows);
         let now_us = unix_us + u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let watcher = world.observer_mut();
-        let sums = [
-            at_most_none("rows of operations that no host sent", watcher.strangers),
-            at_most_none("writes of states that no row accounts for", watcher.unaccounted(&content)),
-        ];
-        let content = watcher.remembered(content, now_us.saturating_sub(retention.kept_us));
+        let evidence = &world.observer_mut().evidence;
+        let judged = evidence.judge(&left.content, &left.cached, &published);
+        let content = evidence.remembered(left.content, now_us.saturating_sub(retention.kept_us));
         if let Some(tape) = &tape {
             tape.finish().map_err(LiveRunError::Recording)?;
         }
-        let (watcher, figures) = world.finish(plan, content, published);
-        Ok(self.conclude(plan, watcher, figures, sums.into(), ended, record.map(|(folder, _)| folder)))
+        let heard = published.sightings.len() as u64;
+        let (watcher, figures) = world.finish(plan, content, heard);
+        Ok(self.conclude(plan, watcher, figures, judged, ended, record.map(|(folder, _)| folder)))
     }
 
     fn conclude(
@@ -324,8 +324,8 @@ impl LiveRig {
         }))
     }
 
-    /// What the database holds at the end.
-    async fn final_rows(&self) -> Result<(Content, Vec<watch::Row>), LiveRunError> {
+    /// What the servers hold at the end.
+    async fn left(&self) -> Result<Left, LiveRunError> {
         let dsn = self.servers.postgres_dsn();
         let reading = |error: &dyn std::fmt::Display| {
             LiveRunError::Reading(format!("cannot read what the database holds: {error}"))
@@ -336,8 +336,17 @@ impl LiveRig {
         store.close().await;
         let mut connection = watch::connect(dsn.expose()).await.map_err(|e| reading(&e))?;
         let rows = watch::rows(&mut connection, 0).await.map_err(|e| reading(&e))?;
-        Ok((content, rows))
+        let cached = cached(&self.servers.redis_settings()).await?;
+        Ok(Left { content, rows, cached })
     }
+}
+
+/// What the servers hold after a run.
+struct Left {
+    content: Content,
+    rows: Vec<Row>,
+    /// What the cache holds for states; `None` for an entry that cannot be read.
+    cached: Vec<Option<Sighting>>,
 }
 
 /// Carries requests over HTTP, and orders to the stage.
@@ -402,13 +411,19 @@ fn notes(plan: &Plan) -> Vec<String> {
     crashes.then(|| crash.to_owned()).into_iter().collect()
 }
 
-fn at_most_none(figure: &str, count: u64) -> Threshold {
-    Threshold {
-        figure: figure.to_owned(),
-        bound: "none".to_owned(),
-        actual: count.to_string(),
-        verdict: if count == 0 { Verdict::Pass } else { Verdict::Fail },
-    }
+/// Whether a fault of this plan can take messages with it unannounced: one that ends between a commit and what
+/// follows it, or a cache that forgets what it was to pass on.
+fn may_lose_messages(plan: &Plan) -> bool {
+    plan.actions.iter().any(|action| match action {
+        Action::Inject(_, fault) => match &fault.inject {
+            Injection::Crash(crash) => matches!(crash, Crash::MainServer | Crash::Cache),
+            Injection::Freeze(process) => *process != Process::Database,
+            Injection::Connection(connection) => connection.to == Process::Cache,
+            Injection::Cache(_) => true,
+            _ => false,
+        },
+        _ => false,
+    })
 }
 
 /// Longest exchange: longer than what a session waits for, so that a late reply is seen.

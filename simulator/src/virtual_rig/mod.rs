@@ -13,7 +13,7 @@ mod network;
 pub mod outside;
 mod pending;
 mod recorded;
-mod services;
+pub(crate) mod services;
 pub mod variant;
 pub mod world;
 

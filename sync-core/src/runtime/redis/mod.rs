@@ -33,6 +33,8 @@ use supervisor::Shared;
 
 /// Everything that the cache keeps is under this prefix.
 const PREFIX: &str = "p2p_sync";
+/// How the keys of cached states begin; the state follows as [`StateKey`](crate::store::StateKey) is written.
+pub const STATE_KEYS: &str = "p2p_sync:state:";
 
 /// How Redis is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,7 +189,7 @@ impl RedisCache {
 /// Where an entry is kept.
 fn redis_key(key: &CacheKey) -> String {
     match key {
-        CacheKey::State(state) => format!("{PREFIX}:state:{state}"),
+        CacheKey::State(state) => format!("{STATE_KEYS}{state}"),
         CacheKey::Text(text) => format!("{PREFIX}:text:{text}"),
     }
 }
@@ -196,11 +198,14 @@ fn redis_key(key: &CacheKey) -> String {
 fn value(key: &CacheKey, text: String) -> Option<CacheValue> {
     match key {
         CacheKey::Text(_) => Some(CacheValue { version: 0, data: text.into() }),
-        CacheKey::State(_) => {
-            let (version, data) = text.split_once(':')?;
-            Some(CacheValue { version: version.parse().ok()?, data: data.into() })
-        }
+        CacheKey::State(_) => state_value(&text),
     }
+}
+
+/// What the text under a state's key stands for; nothing when somebody else wrote it.
+pub fn state_value(text: &str) -> Option<CacheValue> {
+    let (version, data) = text.split_once(':')?;
+    Some(CacheValue { version: version.parse().ok()?, data: data.into() })
 }
 
 /// The moment in whole milliseconds at which an entry is no longer served, never later than asked for.

@@ -1,0 +1,359 @@
+//! What a live run leaves behind in its servers, held against what its hosts sent: rows, cached values and
+//! published messages.
+
+use rustc_hash::FxHashMap;
+use sync_core::id::{AccountId, Incarnation, OperationId};
+use sync_core::store::{Content, StateKey};
+
+use crate::history::{OpRef, WireId};
+use crate::run::Threshold;
+use crate::verdict::Verdict;
+use crate::virtual_rig::services::{value, written_op};
+
+/// An operation that took effect, as its row says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) id: OperationId,
+    /// The state, for one that replaces.
+    pub(super) key: Option<StateKey>,
+    /// The state's version, or the event's sequence.
+    pub(super) version: u64,
+    /// When a main server took it, in microseconds since 1970.
+    pub(super) created_us: u64,
+    pub(super) critical: bool,
+    /// An event's text; that of a state is in its own row.
+    pub(super) event: Option<Quoted>,
+}
+
+/// A text that is to be the value of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quoted {
+    /// It is, byte for byte, what this operation writes at that length.
+    Whole(OpRef),
+    /// No operation writes it.
+    Broken,
+}
+
+impl Quoted {
+    pub(super) fn read(text: &str) -> Self {
+        match (written_op(text), u32::try_from(text.len())) {
+            (Some(op), Ok(bytes)) if *value(op, bytes, &mut String::new()) == *text => Self::Whole(op),
+            _ => Self::Broken,
+        }
+    }
+}
+
+/// A state's value that was found outside the database: in the cache, or in a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sighting {
+    pub(super) key: StateKey,
+    pub(super) version: u64,
+    pub(super) text: Quoted,
+}
+
+/// Which messages a subscriber was told of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Publications {
+    pub(super) sightings: Vec<Sighting>,
+    /// Whether it heard everything: it was there before the run and was never told of a gap.
+    pub(super) complete: bool,
+}
+
+impl Publications {
+    /// The same, and whether all was heard is not known if some may have been lost on the way.
+    pub(super) fn unless(self, some_may_be_lost: bool) -> Self {
+        Self { complete: self.complete && !some_may_be_lost, ..self }
+    }
+}
+
+/// Which operation travelled under which id, and what rows say of them.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    ids: FxHashMap<WireId, OpRef>,
+    /// Rows seen, with the moment at which a main server took the operation (µs since 1970).
+    seen: FxHashMap<WireId, u64>,
+    states: FxHashMap<StateKey, Writes>,
+    /// Rows of operations that no host of this run sent.
+    strangers: u64,
+    /// Texts that are not those of their operations.
+    misquoted: u64,
+    /// Critical writes of states.
+    critical: Vec<(StateKey, u64)>,
+}
+
+/// The writes of one state that rows account for.
+#[derive(Debug, Default)]
+struct Writes {
+    by_version: FxHashMap<u64, OpRef>,
+    /// Rows with a version that another row has, too.
+    clashes: u64,
+}
+
+impl Evidence {
+    /// An operation left its host under this id.
+    pub(super) fn sent(&mut self, id: WireId, op: OpRef) {
+        self.ids.entry(id).or_insert(op);
+    }
+
+    /// Takes a row; gives the operation back if it is a host's and its row was not seen before.
+    pub(super) fn row(&mut self, row: Row) -> Option<OpRef> {
+        let Row { id, key, version, created_us, critical, event } = row;
+        let id = WireId::from(id);
+        if self.seen.insert(id, created_us).is_some() {
+            return None;
+        }
+        let op = self.ids.get(&id).copied();
+        let Some(op) = op else {
+            self.strangers += 1;
+            return None;
+        };
+        match key {
+            None => self.misquoted += u64::from(event != Some(Quoted::Whole(op))),
+            Some(key) => {
+                if critical {
+                    self.critical.push((key.clone(), version));
+                }
+                let writes = self.states.entry(key).or_default();
+                writes.clashes += u64::from(writes.by_version.insert(version, op).is_some());
+            }
+        }
+        Some(op)
+    }
+
+    /// The content with the names that the database held earlier and was allowed to forget since: those of
+    /// operations taken before `forgotten_us`, microseconds since 1970.
+    pub(super) fn remembered(&self, mut content: Content, forgotten_us: u64) -> Content {
+        for (id, _) in self.seen.iter().filter(|(_, created_us)| **created_us < forgotten_us) {
+            let session = (AccountId(id.account), Incarnation(id.incarnation));
+            content.sessions.entry(session).or_default().applied.insert(id.counter);
+        }
+        content
+    }
+
+    /// Holds everything against everything else, once all rows have been taken. `cached` is what the cache
+    /// holds under the keys of states; `None` where that could not be told.
+    pub(super) fn judge(
+        &self,
+        content: &Content,
+        cached: &[Option<Sighting>],
+        published: &Publications,
+    ) -> Vec<Threshold> {
+        let foreign = |copy: &&Sighting| !self.was_written(copy);
+        let mut judged = vec![
+            none("rows of operations that no host sent", self.strangers),
+            none("versions of states without exactly one row", self.misnumbered(content)),
+            none(
+                "rows with a text that their operation did not write",
+                self.misquoted + self.misfiled(content),
+            ),
+            none(
+                "cached values that were never written",
+                cached
+                    .iter()
+                    .filter(|entry| !entry.as_ref().is_some_and(|copy| self.was_written(copy)))
+                    .count(),
+            ),
+            none(
+                "published messages of what was never written",
+                published.sightings.iter().filter(foreign).count(),
+            ),
+        ];
+        if published.complete {
+            judged.push(none("critical writes that were not published", self.unpublished(published)));
+        }
+        judged
+    }
+
+    /// Whether this version of the state was written, with this value.
+    fn was_written(&self, Sighting { key, version, text }: &Sighting) -> bool {
+        let written = self.states.get(key).and_then(|writes| writes.by_version.get(version));
+        written.is_some_and(|op| *text == Quoted::Whole(*op))
+    }
+
+    /// A version grows by one with each write, so an effect without a row shows, and so does one with two.
+    fn misnumbered(&self, content: &Content) -> u64 {
+        let mut wrong = 0;
+        for (key, row) in &content.states {
+            let accounted = self.states.get(key).map_or(0, |writes| {
+                writes.by_version.keys().filter(|version| (1..=row.version).contains(version)).count()
+            });
+            wrong += row.version - accounted as u64;
+        }
+        for (key, writes) in &self.states {
+            let last = content.states.get(key).map_or(0, |row| row.version);
+            let beyond = writes.by_version.keys().filter(|version| !(1..=last).contains(*version)).count();
+            wrong += writes.clashes + beyond as u64;
+        }
+        wrong
+    }
+
+    /// States whose value is not that of the operation which they name.
+    fn misfiled(&self, content: &Content) -> u64 {
+        let is_wrong = |id: OperationId, text: &str| match self.ids.get(&WireId::from(id)) {
+            Some(op) => Quoted::read(text) != Quoted::Whole(*op),
+            // Counted among the strangers.
+            None => false,
+        };
+        content.states.values().filter(|row| is_wrong(row.operation, &row.data)).count() as u64
+    }
+
+    fn unpublished(&self, published: &Publications) -> u64 {
+        let told: std::collections::HashSet<_> =
+            published.sightings.iter().map(|copy| (&copy.key, copy.version)).collect();
+        self.critical.iter().filter(|(key, version)| !told.contains(&(key, *version))).count() as u64
+    }
+}
+
+fn none(figure: &str, count: impl TryInto<u64>) -> Threshold {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    Threshold {
+        figure: figure.to_owned(),
+        bound: "none".to_owned(),
+        actual: count.to_string(),
+        verdict: if count == 0 { Verdict::Pass } else { Verdict::Fail },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sync_core::data_type::SyncDataType;
+    use sync_core::id::MapName;
+    use sync_core::store::StateRow;
+    use sync_core::time::Timestamp;
+
+    use super::*;
+
+    fn id(counter: u64) -> OperationId {
+        OperationId { account: AccountId(1), incarnation: Incarnation(1), counter }
+    }
+
+    fn op(counter: u64) -> OpRef {
+        OpRef { host: 0, ticket: counter }
+    }
+
+    fn key() -> StateKey {
+        StateKey::new(SyncDataType::PlayerData, AccountId(1), MapName::new("m").unwrap())
+    }
+
+    fn text(counter: u64) -> std::sync::Arc<str> {
+        value(op(counter), 40, &mut String::new())
+    }
+
+    fn row(counter: u64, version: u64) -> Row {
+        Row { id: id(counter), key: Some(key()), version, created_us: 10, critical: true, event: None }
+    }
+
+    fn copy(counter: u64, version: u64) -> Sighting {
+        Sighting { key: key(), version, text: Quoted::Whole(op(counter)) }
+    }
+
+    fn content(version: u64, last: u64) -> Content {
+        let row = StateRow { version, data: text(last), operation: id(last), updated: Timestamp::from_us(0) };
+        Content { states: [(key(), row)].into(), ..Content::default() }
+    }
+
+    /// Operations 1 to 3 were sent, and wrote the state in this order.
+    fn evidence() -> Evidence {
+        let mut evidence = Evidence::default();
+        for counter in 1..=3 {
+            evidence.sent(id(counter).into(), op(counter));
+            assert_eq!(evidence.row(row(counter, counter)), Some(op(counter)));
+        }
+        evidence
+    }
+
+    fn told() -> Publications {
+        Publications { sightings: vec![copy(1, 1), copy(2, 2), copy(3, 3)], complete: true }
+    }
+
+    /// What is not in order, by the first words of its figure.
+    fn failed(judged: &[Threshold]) -> Vec<&str> {
+        let failed = judged.iter().filter(|threshold| threshold.verdict == Verdict::Fail);
+        failed.map(|threshold| threshold.figure.as_str()).collect()
+    }
+
+    #[test]
+    fn what_hosts_wrote_is_in_order() {
+        let judged = evidence().judge(&content(3, 3), &[Some(copy(2, 2))], &told());
+        assert_eq!(failed(&judged), Vec::<&str>::new());
+        assert_eq!(judged.len(), 6);
+    }
+
+    #[test]
+    fn a_state_that_was_written_more_often_than_rows_say_is_told() {
+        let judged = evidence().judge(&content(4, 3), &[], &told());
+        assert_eq!(failed(&judged), ["versions of states without exactly one row"]);
+    }
+
+    #[test]
+    fn a_version_with_two_rows_is_told() {
+        let mut evidence = evidence();
+        evidence.sent(id(4).into(), op(4));
+        evidence.row(row(4, 3));
+        let judged = evidence.judge(&content(3, 4), &[], &told());
+        assert_eq!(failed(&judged), ["versions of states without exactly one row"]);
+    }
+
+    #[test]
+    fn a_row_of_nobody_is_told() {
+        let mut evidence = evidence();
+        assert_eq!(evidence.row(row(9, 4)), None);
+        let judged = evidence.judge(&content(3, 3), &[], &told());
+        assert_eq!(failed(&judged), ["rows of operations that no host sent"]);
+    }
+
+    #[test]
+    fn the_text_of_another_operation_is_told() {
+        let mut state = content(3, 3);
+        state.states.get_mut(&key()).unwrap().data = text(2);
+        let figure = "rows with a text that their operation did not write";
+        assert_eq!(failed(&evidence().judge(&state, &[], &told())), [figure]);
+        for event in [None, Some(Quoted::Broken), Some(Quoted::Whole(op(1)))] {
+            let mut evidence = evidence();
+            evidence.sent(id(4).into(), op(4));
+            evidence.row(Row { key: None, event, ..row(4, 1) });
+            assert_eq!(failed(&evidence.judge(&content(3, 3), &[], &told())), [figure], "{event:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_read_byte_for_byte() {
+        assert_eq!(Quoted::read(&text(7)), Quoted::Whole(op(7)));
+        for broken in ["", "{}", "{\"w\":\"0.7\"", "{\"w\":\"0.7\"} ", "{\"w\":\"0.07\"}"] {
+            assert_eq!(Quoted::read(broken), Quoted::Broken, "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_cached_value_that_nobody_wrote_is_told() {
+        for wrong in
+            [None, Some(copy(3, 2)), Some(copy(3, 4)), Some(Sighting { text: Quoted::Broken, ..copy(3, 3) })]
+        {
+            let judged = evidence().judge(&content(3, 3), &[wrong], &told());
+            assert_eq!(failed(&judged), ["cached values that were never written"]);
+        }
+    }
+
+    #[test]
+    fn messages_of_nothing_and_missing_ones_are_told() {
+        let mut published = told();
+        published.sightings[1].version = 5;
+        let judged = evidence().judge(&content(3, 3), &[], &published);
+        let figures =
+            ["published messages of what was never written", "critical writes that were not published"];
+        assert_eq!(failed(&judged), figures);
+        // Who may have missed messages cannot say that there were none.
+        published.complete = false;
+        assert_eq!(failed(&evidence().judge(&content(3, 3), &[], &published)), figures[..1]);
+    }
+
+    #[test]
+    fn only_names_that_the_database_may_have_forgotten_are_remembered_for_it() {
+        let mut evidence = Evidence::default();
+        evidence.row(Row { created_us: 10, ..row(1, 1) });
+        evidence.row(Row { created_us: 20, ..row(2, 2) });
+        let content = evidence.remembered(Content::default(), 20);
+        let session = &content.sessions[&(AccountId(1), Incarnation(1))];
+        assert!(session.applied.contains(1) && !session.applied.contains(2));
+    }
+}
