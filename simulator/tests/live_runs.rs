@@ -4,9 +4,10 @@
 #![allow(clippy::print_stderr, reason = "a random test says its seed")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use simulator::history::{Event, OpRef, What};
-use simulator::live_rig::{LiveOptions, LiveRig, child};
+use simulator::live_rig::{LiveOptions, LiveRig, LiveRunError, RunId, Servers, ServersOptions, child};
 use simulator::plan::Plan;
 use simulator::recording;
 use simulator::run::{RunResult, run};
@@ -14,6 +15,7 @@ use simulator::scenario::Scenario;
 use simulator::verdict::Verdict;
 use simulator::zoo;
 use sync_core::recording::{EffectForm, KeyBag};
+use sync_core::secret::Secret;
 
 /// One writer a key: each host has a map of its own, and every other state is its account's.
 const PARITY: &str = "
@@ -223,4 +225,69 @@ fn connections_may_do_what_they_like() {
     assert_eq!(summary.verdict, Verdict::Pass, "{summary:#?}");
     assert!(summary.counts.attempts > summary.counts.planned(), "faults made retries: {summary:#?}");
     rig.remove().unwrap();
+}
+
+const SHORT: &str = "
+name: short
+about: A few hosts, long enough for somebody else to meddle.
+duration: 4s
+settle: 20s
+topology: { hosts: 5 }
+workload:
+  - name: players
+    arrivals: { constant: 4/s }
+    mix: [{ type: PLAYER_POSITION, critical: true }, { type: PLAYER_DATA }, { type: CHAT_MESSAGE }]
+expect: { properties: [P5, P14, P30] }
+";
+
+#[test]
+fn runs_against_given_servers_notice_what_no_host_wrote() {
+    child::use_program(env!("CARGO_BIN_EXE_p2psim"));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let options = ServersOptions { postgres_url: None, redis_url: None, run: RunId::random().unwrap() };
+    let given = runtime.block_on(Servers::start(options)).unwrap();
+    let redis = given.redis_settings();
+    let password = redis.password.as_ref().unwrap().expose().clone();
+    let url = format!("redis://:{password}@{}:{}/5", redis.host, redis.port);
+    let options =
+        LiveOptions { postgres_url: Some(given.postgres_dsn()), redis_url: Some(Secret::new(url.clone())) };
+    let mut rig = LiveRig::start(options).unwrap_or_else(|error| panic!("{error}: {}", error.remedy()));
+    let plan = Plan::new(&Scenario::parse("short", SHORT.as_bytes()).unwrap(), 1);
+
+    let summary = rig.run(&plan, None).unwrap().summary;
+    assert_eq!(summary.verdict, Verdict::Pass, "{summary:#?}");
+    assert!(summary.published > 0, "{summary:#?}");
+    assert!(summary.servers.iter().all(|server| server.name != "Docker"), "{:?}", summary.servers);
+
+    let meddler = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(2));
+        let mut redis = redis::Client::open(url).unwrap().get_connection().unwrap();
+        let (header, value) = (
+            r#"{"type":2,"owner":7,"map_name":"nowhere","version":1,"operation_id":"7-0000000000000001-1"}"#,
+            r#"{"w":"0.1"}"#,
+        );
+        redis::cmd("SET")
+            .arg("p2p_sync:state:PLAYER_POSITION/7/nowhere")
+            .arg(format!("1:{value}"))
+            .exec(&mut redis)
+            .unwrap();
+        redis::cmd("PUBLISH")
+            .arg("p2p_sync:5:updates")
+            .arg(format!("{header}\n{value}"))
+            .exec(&mut redis)
+            .unwrap();
+    });
+    let summary = rig.run(&plan, None).unwrap().summary;
+    meddler.join().unwrap();
+    let failed = summary.thresholds.iter().filter(|threshold| threshold.verdict == Verdict::Fail);
+    let failed: Vec<_> = failed.map(|threshold| threshold.figure.as_str()).collect();
+    let expected = ["cached values that were never written", "published messages of what was never written"];
+    assert_eq!(failed, expected, "{summary:#?}");
+
+    let crashes = Plan::new(&Scenario::parse("crashes", CRASHES.as_bytes()).unwrap(), 1);
+    let refused = rig.run(&crashes, None).map(|result| result.summary.verdict).unwrap_err();
+    assert!(matches!(refused, LiveRunError::Cannot(_)), "{refused}");
+    rig.remove().unwrap();
+    let cleaned = runtime.block_on(given.remove()).unwrap();
+    assert!(cleaned.faults.is_empty(), "{cleaned:?}");
 }

@@ -1,6 +1,8 @@
 //! What a live run leaves behind in its servers, held against what its hosts sent: rows, cached values and
 //! published messages.
 
+use std::collections::hash_map::Entry;
+
 use rustc_hash::FxHashMap;
 use sync_core::id::{AccountId, Incarnation, OperationId};
 use sync_core::store::{Content, StateKey};
@@ -114,7 +116,12 @@ impl Evidence {
                     self.critical.push((key.clone(), version));
                 }
                 let writes = self.states.entry(key).or_default();
-                writes.clashes += u64::from(writes.by_version.insert(version, op).is_some());
+                match writes.by_version.entry(version) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(op);
+                    }
+                    Entry::Occupied(_) => writes.clashes += 1,
+                }
             }
         }
         Some(op)
