@@ -94,6 +94,38 @@ pub struct Threshold {
     pub verdict: Verdict,
 }
 
+/// A run that came to no result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undecided {
+    /// The scenario.
+    pub scenario: String,
+    /// The seed.
+    pub seed: u64,
+    /// The rig: `virtual` or `live`.
+    pub rig: String,
+    /// The planted defect, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defect: Option<u32>,
+    /// Always [`Verdict::Unknown`].
+    pub verdict: Verdict,
+    /// Why it came to none.
+    pub why: String,
+}
+
+impl Undecided {
+    /// Of this plan.
+    pub fn new(plan: &Plan, rig: &str, why: String) -> Self {
+        Self {
+            scenario: plan.world.name.clone(),
+            seed: plan.seed,
+            rig: rig.to_owned(),
+            defect: plan.defect,
+            verdict: Verdict::Unknown,
+            why,
+        }
+    }
+}
+
 /// A run with all that is written about it.
 pub struct RunResult {
     /// What came of it.

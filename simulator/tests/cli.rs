@@ -284,6 +284,33 @@ fn junit_holds_every_scenario() {
 }
 
 #[test]
+fn what_a_rig_cannot_do_is_unknown_and_keeps_nobody_else_from_running() {
+    let sandbox = Sandbox::new();
+    let frozen = SMALL.replace("name: small", "name: frozen")
+        + "faults: [{ at: 100ms, for: 100ms, inject: { freeze: database } }]\n";
+    sandbox.write("frozen.yaml", &frozen);
+    sandbox.write("small.yaml", SMALL);
+    let ran = sandbox.p2psim(&["run", "frozen.yaml", "small.yaml", "--junit", "junit.xml"]);
+    assert_eq!(ran.code, 3, "{ran:#?}");
+    assert!(ran.stderr.contains("frozen cannot run in the virtual rig"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("1 passed, 0 failed, 1 unknown in "), "{}", ran.stdout);
+    assert!(ran.last_line().contains("run frozen.yaml --seed 1"), "{}", ran.stdout);
+    let xml = String::from_utf8(sandbox.read("junit.xml")).unwrap();
+    assert!(xml.contains("\"small\"") && xml.contains("<error") && xml.contains("\"frozen\""), "{xml}");
+
+    let ran = sandbox.p2psim(&["run", "frozen.yaml", "small.yaml", "--format", "json"]);
+    assert_eq!(ran.code, 3, "{ran:#?}");
+    let runs: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let seen = |run: &Value| (run["scenario"].clone(), run["verdict"].clone());
+    assert_eq!(seen(&runs[0]), ("small".into(), "pass".into()));
+    assert_eq!(seen(&runs[1]), ("frozen".into(), "unknown".into()));
+
+    // A failure outweighs what is unknown.
+    let failing = repository("fixtures/failing/slow-database.yaml");
+    assert_eq!(sandbox.p2psim(&["run", "frozen.yaml", &failing, "--quiet"]).code, 1);
+}
+
+#[test]
 fn quiet_shows_failures_only() {
     let sandbox = Sandbox::new();
     sandbox.write("small.yaml", SMALL);

@@ -38,6 +38,13 @@ async fn containers_serve_survive_kills_and_leave_nothing() {
     assert_eq!(durable, "on");
     assert!(room.parse::<u32>().unwrap() > 64, "{room}");
 
+    let password = servers.redis_settings().password.unwrap();
+    let shown = std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(password.expose().as_str())
+    });
+    assert!(!shown, "a command line shows the password");
+
     // A killed PostgreSQL comes back at its address, with what was committed.
     postgres.execute("CREATE TABLE kept AS SELECT 7 AS n").await.unwrap();
     let dsn = servers.postgres_dsn();

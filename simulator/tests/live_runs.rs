@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stderr, reason = "a random test says its seed")]
+#![allow(clippy::disallowed_methods, reason = "real servers live in real time")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -224,6 +225,36 @@ fn connections_may_do_what_they_like() {
     let summary = rig.run(&plan, None).unwrap().summary;
     assert_eq!(summary.verdict, Verdict::Pass, "{summary:#?}");
     assert!(summary.counts.attempts > summary.counts.planned(), "faults made retries: {summary:#?}");
+    rig.remove().unwrap();
+}
+
+const FREEZES: &str = "
+name: freezes
+about: Processes are frozen, twice at once, and killed while they are.
+duration: 7s
+settle: 60s
+topology: { hosts: 5 }
+workload:
+  - name: players
+    arrivals: { constant: 6/s }
+    mix: [{ type: PLAYER_POSITION, critical: true }, { type: PLAYER_DATA }, { type: CHAT_MESSAGE }]
+faults:
+  - { at: 500ms, for: 1s, inject: { freeze: cache } }
+  - { at: 1s, for: 1s, inject: { freeze: cache } }
+  - { at: 2500ms, for: 1s, inject: { freeze: database } }
+  - { at: 3s, for: 1s, inject: { crash: database } }
+  - { at: 4500ms, for: 1s, inject: { freeze: main_server } }
+  - { at: 5s, for: 1s, inject: { crash: main_server } }
+expect: { properties: [P5, P14, P30], critical_miss_ratio_max: 100% }
+";
+
+#[test]
+fn freezes_overlap_and_end_with_a_crash() {
+    let mut rig = rig();
+    let plan = Plan::new(&Scenario::parse("freezes", FREEZES.as_bytes()).unwrap(), 1);
+    let summary = rig.run(&plan, None).unwrap().summary;
+    assert_eq!(summary.verdict, Verdict::Pass, "{summary:#?}");
+    assert!(summary.counts.effects > 100, "{summary:#?}");
     rig.remove().unwrap();
 }
 

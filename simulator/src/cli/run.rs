@@ -7,13 +7,13 @@ use sync_core::recording::EffectForm;
 use sync_core::secret::Secret;
 
 use super::files::{self, Found};
-use super::runner::{Given, NOT_TWICE, POSTGRES_URL, REDIS_URL, Rig};
+use super::runner::{Given, NOT_TWICE, NoResult, POSTGRES_URL, REDIS_URL, Rig};
 use super::stopwatch::Stopwatch;
 use super::{Format, INVALID, complain, program, quote, say};
 use crate::live_rig::EXIT_UNKNOWN;
 use crate::plan::Plan;
 use crate::report::{self, RunFolder};
-use crate::run::{RunResult, Summary, run as run_virtually};
+use crate::run::{RunResult, Summary, Undecided, run as run_virtually};
 use crate::verdict::Verdict;
 
 /// Run scenarios and judge them.
@@ -174,22 +174,38 @@ fn given(arguments: &Arguments) -> Result<Given, u8> {
     })
 }
 
+/// What became of the jobs.
+#[derive(Default)]
+struct Carried {
+    summaries: Vec<Summary>,
+    /// The command of each summary.
+    repeats: Vec<String>,
+    undecided: Vec<Undecided>,
+    undecided_repeats: Vec<String>,
+}
+
 /// Carries out every job, shows and keeps what came of it, and says how the process ends.
 pub(super) fn carry_out_all(jobs: Vec<Job>, output: &Output<'_>) -> u8 {
-    let mut summaries = Vec::new();
-    let mut repeats = Vec::new();
+    let mut carried = Carried::default();
     let mut verdict = Verdict::Pass;
     let total = Stopwatch::start();
     let mut runner = match output.rig.start(&output.given) {
         Ok(runner) => runner,
         Err(code) => return code,
     };
+    // Of a run that ends the others, too: how the process is to end.
     let mut stopped = None;
     for Job { plan, repeat } in jobs {
         let stopwatch = Stopwatch::start();
         let result = match runner.run(&plan, output.out, output.record.map(Into::into)) {
             Ok(result) => result,
-            Err(code) => {
+            Err(NoResult { code, why, others_can }) => {
+                verdict = verdict.and(Verdict::Unknown);
+                carried.undecided.push(Undecided::new(&plan, output.rig.name(), why));
+                carried.undecided_repeats.push(repeat);
+                if others_can {
+                    continue;
+                }
                 stopped = Some(code);
                 break;
             }
@@ -220,67 +236,74 @@ pub(super) fn carry_out_all(jobs: Vec<Job>, output: &Output<'_>) -> u8 {
             say(&report::text::render(&result.summary, &options));
             say(&format!("  kept in {}\n", folder.display()));
         }
-        summaries.push(result.summary);
-        repeats.push(repeat);
+        carried.summaries.push(result.summary);
+        carried.repeats.push(repeat);
     }
     // Whatever happened, nothing is left behind.
     let ended = runner.end();
-    if let Some(code) = stopped {
+    let code = carried.finish(verdict, total.seconds(), output);
+    match (stopped, code, ended) {
         // What was decided before stays decided: a failure outweighs a run that could not decide.
-        return if code == EXIT_UNKNOWN && verdict == Verdict::Fail { verdict.exit_code() } else { code };
-    }
-    let code = finish(&summaries, &repeats, verdict, total.seconds(), output);
-    match (code, ended) {
-        (0, Err(left)) => left,
-        (code, _) => code,
+        (Some(EXIT_UNKNOWN) | None, 1.., _) => code,
+        (Some(stopped), ..) => stopped,
+        (None, _, Err(left)) => left,
+        (None, code, Ok(())) => code,
     }
 }
 
-fn finish(
-    summaries: &[Summary],
-    repeats: &[String],
-    verdict: Verdict,
-    seconds: f64,
-    output: &Output<'_>,
-) -> u8 {
-    if let Some(file) = output.junit
-        && let Err(error) = std::fs::write(
-            file,
-            report::junit::render(
-                summaries,
-                &repeats.iter().map(|repeat| format!("p2psim {repeat}")).collect::<Vec<_>>(),
-            ),
-        )
-    {
-        complain(&format!(
-            "error: cannot write {}: {error}\n  = help: choose another file with --junit",
-            file.display()
-        ));
-        return INVALID;
-    }
-    match output.format {
-        Format::Json => say(&serde_json::to_string_pretty(summaries).unwrap_or_default()),
-        Format::Text => {
-            let count = |verdict| summaries.iter().filter(|summary| summary.verdict == verdict).count();
-            let mut line = format!(
-                "{} passed, {} failed, {} unknown in {seconds:.1} s",
-                count(Verdict::Pass),
-                count(Verdict::Fail),
-                count(Verdict::Unknown)
-            );
-            if output.twice && verdict == Verdict::Pass {
-                line += "; every byte the same twice";
-            }
-            say(&line);
-            // The last line is a command to paste.
-            let worst = summaries.iter().position(|summary| summary.verdict == verdict);
-            if let (true, Some(worst)) = (verdict != Verdict::Pass, worst) {
-                say("repeat with:");
-                say(&format!("{} {}", program(), repeats[worst]));
+impl Carried {
+    /// Shows the sums, and writes what is asked for. What was carried out counts, whatever ended the rest.
+    fn finish(&self, verdict: Verdict, seconds: f64, output: &Output<'_>) -> u8 {
+        if let Some(file) = output.junit {
+            let command = |repeat: &String| format!("p2psim {repeat}");
+            let repeats: Vec<_> = self.repeats.iter().chain(&self.undecided_repeats).map(command).collect();
+            let xml = report::junit::render_with(&self.summaries, &self.undecided, &repeats);
+            if let Err(error) = std::fs::write(file, xml) {
+                complain(&format!(
+                    "error: cannot write {}: {error}\n  = help: choose another file with --junit",
+                    file.display()
+                ));
+                return INVALID;
             }
         }
+        match output.format {
+            Format::Json => self.say_json(),
+            Format::Text => {
+                let count =
+                    |verdict| self.summaries.iter().filter(|summary| summary.verdict == verdict).count();
+                let mut line = format!(
+                    "{} passed, {} failed, {} unknown in {seconds:.1} s",
+                    count(Verdict::Pass),
+                    count(Verdict::Fail),
+                    count(Verdict::Unknown) + self.undecided.len()
+                );
+                if output.twice && verdict == Verdict::Pass {
+                    line += "; every byte the same twice";
+                }
+                say(&line);
+                // The last line is a command to paste.
+                let worst = self.summaries.iter().position(|summary| summary.verdict == verdict);
+                let worst = worst.map(|worst| &self.repeats[worst]).or(self.undecided_repeats.first());
+                if let (true, Some(worst)) = (verdict != Verdict::Pass, worst) {
+                    say("repeat with:");
+                    say(&format!("{} {worst}", program()));
+                }
+            }
+        }
+        verdict.exit_code()
     }
-    verdict.exit_code()
+
+    fn say_json(&self) {
+        #[derive(serde::Serialize)]
+        #[serde(untagged)]
+        enum Run<'a> {
+            Decided(&'a Summary),
+            Undecided(&'a Undecided),
+        }
+        let decided = self.summaries.iter().map(Run::Decided);
+        let all: Vec<_> = decided.chain(self.undecided.iter().map(Run::Undecided)).collect();
+        say(&serde_json::to_string_pretty(&all).unwrap_or_default());
+    }
 }
 
 fn same(first: &RunResult, second: &RunResult) -> bool {

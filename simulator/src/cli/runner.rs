@@ -46,6 +46,16 @@ impl Given {
     }
 }
 
+/// Why a plan came to no result; it has been said on the standard error.
+pub(super) struct NoResult {
+    /// How the process is to end.
+    pub(super) code: u8,
+    /// In words, without a remedy.
+    pub(super) why: String,
+    /// Whether other plans can still be carried out.
+    pub(super) others_can: bool,
+}
+
 /// Said of a live run that is to be compared with itself.
 pub(super) const NOT_TWICE: &str =
     "error: no two live runs have the same bytes\n  = help: leave --twice out, or run in the virtual rig";
@@ -85,19 +95,18 @@ impl Runner {
         plan: &Plan,
         out: &std::path::Path,
         record: Option<EffectForm>,
-    ) -> Result<RunResult, u8> {
+    ) -> Result<RunResult, NoResult> {
         let place = |rig: Rig| {
             let folder = record.map(|_| report::recording::begin(out, plan, rig.name())).transpose();
             folder.map_err(|error| cannot_record(out, &error))
         };
+        let name = plan.world.name.as_str();
         match self {
             Self::Virtual => {
                 if let Some(why) = virtual_rig::cannot(plan) {
-                    complain(&format!(
-                        "unknown: {} cannot run in the virtual rig: {why}\n  = help: run it with --rig live",
-                        plan.world.name
-                    ));
-                    return Err(EXIT_UNKNOWN);
+                    let why = format!("{name} cannot run in the virtual rig: {why}");
+                    complain(&format!("unknown: {why}\n  = help: run it with --rig live"));
+                    return Err(NoResult { code: EXIT_UNKNOWN, why, others_can: true });
                 }
                 match (place(Rig::Virtual)?, record) {
                     (Some(folder), Some(effects)) => crate::recording::record(plan, effects, &folder)
@@ -107,7 +116,18 @@ impl Runner {
             }
             Self::Live(rig) => {
                 let folder = place(Rig::Live)?;
-                rig.run(plan, folder.as_deref().zip(record)).map_err(|error| fail(&error))
+                rig.run(plan, folder.as_deref().zip(record)).map_err(|error| {
+                    // Nothing will be written into it any more.
+                    let _ = folder.map(std::fs::remove_dir_all);
+                    match &error {
+                        LiveRunError::Cannot(why) => {
+                            let why = format!("{name} cannot run in the live rig: {why}");
+                            complain(&format!("unknown: {why}\n  = help: {}", error.remedy()));
+                            NoResult { code: EXIT_UNKNOWN, why, others_can: true }
+                        }
+                        _ => NoResult { code: fail(&error), why: error.to_string(), others_can: false },
+                    }
+                })
             }
         }
     }
@@ -130,10 +150,8 @@ fn fail(error: &LiveRunError) -> u8 {
     EXIT_UNKNOWN
 }
 
-fn cannot_record(out: &std::path::Path, error: &std::io::Error) -> u8 {
-    complain(&format!(
-        "error: cannot record the run below {}: {error}\n  = help: choose another folder with --out",
-        out.display()
-    ));
-    INVALID
+fn cannot_record(out: &std::path::Path, error: &std::io::Error) -> NoResult {
+    let why = format!("cannot record the run below {}: {error}", out.display());
+    complain(&format!("error: {why}\n  = help: choose another folder with --out"));
+    NoResult { code: INVALID, why, others_can: false }
 }

@@ -296,12 +296,15 @@ async fn start_postgres(engine: &Engine, run: &RunId) -> Result<Server<Secret<St
     Ok(Server { container: Some(container), address: Secret::new(address) })
 }
 
-/// A cache: it keeps nothing on disk.
+/// A cache: it keeps nothing on disk. Its password is in a file: a command line can be read by everybody.
 async fn start_redis(engine: &Engine, run: &RunId) -> Result<Server<RedisSettings>, LiveError> {
     let password = random_hex::<16>()?;
+    let configuration = format!("requirepass {password}\nsave \"\"\nappendonly no\n").into_bytes();
     let container = Container::start(engine, REDIS_IMAGE, 6_379, run, |request| {
         use testcontainers::ImageExt as _;
-        request.with_cmd(["redis-server", "--requirepass", &password, "--save", "", "--appendonly", "no"])
+        request
+            .with_copy_to(REDIS_CONFIGURATION, configuration.clone())
+            .with_cmd(["redis-server", REDIS_CONFIGURATION])
     })
     .await?;
     let address = RedisSettings {
@@ -313,6 +316,7 @@ async fn start_redis(engine: &Engine, run: &RunId) -> Result<Server<RedisSetting
     Ok(Server { container: Some(container), address })
 }
 
+const REDIS_CONFIGURATION: &str = "/etc/p2psim-redis.conf";
 const START: Duration = Duration::from_secs(60);
 const GIVEN: Duration = Duration::from_secs(10);
 

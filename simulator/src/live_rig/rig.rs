@@ -326,6 +326,10 @@ impl LiveRig {
 
     /// What the servers hold at the end.
     async fn left(&self) -> Result<Left, LiveRunError> {
+        // Had the proxy gone, its silence would look like the system's.
+        for link in [HOSTS, DATABASE, CACHE] {
+            self.proxy.statistics(link).await?;
+        }
         let dsn = self.servers.postgres_dsn();
         let reading = |error: &dyn std::fmt::Display| {
             LiveRunError::Reading(format!("cannot read what the database holds: {error}"))

@@ -42,6 +42,10 @@ struct Actor {
     spec: Option<SpecOf>,
     /// Changes of the link that are on, by fault.
     changes: Vec<(u32, Change)>,
+    /// Freezes that are on.
+    freezes: u32,
+    is_frozen: bool,
+    is_down: bool,
 }
 
 /// How the main server's process is made, life after life.
@@ -82,6 +86,9 @@ impl Stage {
                 child: child.take_if(|_| is_main),
                 spec: spec.take_if(|_| is_main),
                 changes: Vec::new(),
+                freezes: 0,
+                is_frozen: false,
+                is_down: false,
             };
             let (sender, receiver) = unbounded_channel();
             stage.orders.insert(process, sender);
@@ -186,20 +193,19 @@ impl Actor {
     }
 
     async fn kill(&mut self) -> Result<(), LiveError> {
-        match self.service() {
-            Some(service) => self.servers.kill(service).await,
-            None => match self.child.take() {
-                Some(mut child) => {
-                    if let Some(status) = child.has_ended() {
-                        return Err(failed(&format!(
-                            "it ended by itself before it was to be killed: {status}"
-                        )));
-                    }
-                    child.kill9().await.map(|_| ()).map_err(|error| failed(&format!("kill: {error}")))
-                }
-                None => Ok(()),
-            },
+        self.is_down = true;
+        let Some(service) = self.service() else {
+            self.is_frozen = false;
+            let Some(mut child) = self.child.take() else { return Ok(()) };
+            if let Some(status) = child.has_ended() {
+                return Err(failed(&format!("it ended by itself before it was to be killed: {status}")));
+            }
+            return child.kill9().await.map(|_| ()).map_err(|error| failed(&format!("kill: {error}")));
+        };
+        if std::mem::take(&mut self.is_frozen) {
+            self.servers.unpause(service).await?;
         }
+        self.servers.kill(service).await
     }
 
     async fn start(&mut self) -> Result<(), LiveError> {
@@ -217,20 +223,30 @@ impl Actor {
                 "main server"
             }
         };
+        self.is_down = false;
         // The world may be over already.
         let _ = self.world.send(Arrival::Restarted(name));
         Ok(())
     }
 
-    async fn freeze(&mut self, freeze: bool) -> Result<(), LiveError> {
-        match (self.service(), freeze) {
-            (Some(service), true) => self.servers.pause(service).await,
-            (Some(service), false) => self.servers.unpause(service).await,
-            (None, _) => match &self.child {
-                Some(child) => child.freeze(freeze).map_err(|error| failed(&format!("freeze: {error}"))),
-                None => Ok(()),
-            },
+    /// Counts freezes: it goes on when the last is over. What is started after a crash is not frozen.
+    async fn freeze(&mut self, begins: bool) -> Result<(), LiveError> {
+        self.freezes = if begins { self.freezes + 1 } else { self.freezes.saturating_sub(1) };
+        let freeze = self.freezes > 0;
+        if freeze == self.is_frozen || self.is_down || (freeze && !begins) {
+            return Ok(());
         }
+        match (self.service(), freeze) {
+            (Some(service), true) => self.servers.pause(service).await?,
+            (Some(service), false) => self.servers.unpause(service).await?,
+            (None, _) => {
+                if let Some(child) = &self.child {
+                    child.freeze(freeze).map_err(|error| failed(&format!("freeze: {error}")))?;
+                }
+            }
+        }
+        self.is_frozen = freeze;
+        Ok(())
     }
 
     /// Lets the link behave as all that is on at it says; of two that change the same, the later wins.

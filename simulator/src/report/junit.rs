@@ -9,19 +9,31 @@
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::facts;
-use crate::run::{Summary, Threshold};
+use crate::run::{Summary, Threshold, Undecided};
 use crate::verdict::{Judgement, Verdict};
 
 /// The XML of some runs, each with the command that repeats it; a missing command is left out.
 pub fn render(summaries: &[Summary], repeat: &[String]) -> String {
+    render_with(summaries, &[], repeat)
+}
+
+/// The same with runs that came to no result, whose commands follow those of the others.
+pub fn render_with(summaries: &[Summary], undecided: &[Undecided], repeat: &[String]) -> String {
+    let repeat = |number: usize| repeat.get(number).map_or("", String::as_str);
     let mut suites: Vec<TestSuite> = Vec::new();
-    for (number, summary) in summaries.iter().enumerate() {
-        let place = suites.iter().position(|suite| suite.name.as_str() == summary.scenario);
+    let mut add = |scenario: &str, cases: Vec<TestCase>| {
+        let place = suites.iter().position(|suite| suite.name.as_str() == scenario);
         let place = place.unwrap_or_else(|| {
-            suites.push(TestSuite::new(summary.scenario.as_str()));
+            suites.push(TestSuite::new(scenario));
             suites.len() - 1
         });
-        suites[place].add_test_cases(cases(summary, repeat.get(number).map_or("", String::as_str)));
+        suites[place].add_test_cases(cases);
+    };
+    for (number, summary) in summaries.iter().enumerate() {
+        add(&summary.scenario, cases(summary, repeat(number)));
+    }
+    for (number, undecided) in undecided.iter().enumerate() {
+        add(&undecided.scenario, vec![came_to_none(undecided, repeat(summaries.len() + number))]);
     }
     let mut report = Report::new("p2psim");
     report.add_test_suites(suites);
@@ -29,9 +41,22 @@ pub fn render(summaries: &[Summary], repeat: &[String]) -> String {
     report.to_string().unwrap_or_else(|error| unreachable!("{error}"))
 }
 
+fn came_to_none(undecided: &Undecided, repeat: &str) -> TestCase {
+    let Undecided { scenario, seed, rig, defect, why, .. } = undecided;
+    let details = if repeat.is_empty() { String::new() } else { format!("repeat: {repeat}\n") };
+    let status = trouble(NonSuccessKind::Error, "unknown", why.clone(), details);
+    let mut case = TestCase::new(format!("came to a result in the {rig} rig"), status);
+    case.set_classname(class(scenario, *seed, *defect));
+    case
+}
+
+fn class(scenario: &str, seed: u64, defect: Option<u32>) -> String {
+    let defect = defect.map(|number| format!("-defect-{number}")).unwrap_or_default();
+    format!("{scenario}.seed-{seed}{defect}")
+}
+
 fn cases(summary: &Summary, repeat: &str) -> Vec<TestCase> {
-    let defect = summary.defect.map(|number| format!("-defect-{number}")).unwrap_or_default();
-    let class = format!("{}.seed-{}{defect}", summary.scenario, summary.seed);
+    let class = class(&summary.scenario, summary.seed, summary.defect);
     let case = |name: String, verdict: Verdict, message: String, details: String| {
         let details = if repeat.is_empty() { details } else { format!("{details}repeat: {repeat}\n") };
         let status = match verdict {
