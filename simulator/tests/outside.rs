@@ -13,7 +13,7 @@ use simulator::recorder::Recorder;
 use simulator::scenario::Scenario;
 use simulator::scenario::model::{HistoryMode, Injection};
 use simulator::verdict::Verdict;
-use simulator::virtual_rig::clock::{NodeClock, WORLD_START_US};
+use simulator::virtual_rig::clock::NodeClock;
 use simulator::virtual_rig::outside::{Order, Outgoing, SeenWrite};
 use simulator::virtual_rig::variant::{Sealed, Variant as _, WorldKeys};
 use simulator::virtual_rig::world::{RunFigures, World};
@@ -121,7 +121,7 @@ fn run(plan: &Plan) -> (Recorder, RunFigures, Vec<Order>) {
         lateness_us_max: 1_000,
     };
     let recorder = Recorder::new(&terms, HistoryMode::Full);
-    let mut world = World::outside(plan, Sealed, recorder, None, WORLD_START_US);
+    let mut world = World::outside(plan, Sealed, recorder, None);
     let mut server = Instant::new(Draws::new(plan.seed));
     let (mut now_us, mut orders) = (0, Vec::new());
     while !world.is_over() {
@@ -179,7 +179,7 @@ fn an_answer_that_comes_twice_or_to_nobody_is_ignored() {
     let terms =
         Terms { critical_timeout_us: 500_000, critical_miss_ppm_max: 0, drift_ppm: 50, lateness_us_max: 0 };
     let recorder = Recorder::new(&terms, HistoryMode::None);
-    let mut world = World::outside(&plan, Sealed, recorder, None, WORLD_START_US);
+    let mut world = World::outside(&plan, Sealed, recorder, None);
     while world.take_outgoing().is_empty() {
         world.advance(world.next_us().unwrap());
     }

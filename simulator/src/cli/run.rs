@@ -7,7 +7,7 @@ use sync_core::recording::EffectForm;
 use sync_core::secret::Secret;
 
 use super::files::{self, Found};
-use super::runner::{Given, NOT_TWICE, NoResult, POSTGRES_URL, REDIS_URL, Rig};
+use super::runner::{Given, NOT_TWICE, NoResult, POSTGRES_URL, REDIS_URL, Rig, Runner};
 use super::stopwatch::Stopwatch;
 use super::{Format, INVALID, complain, program, quote, say};
 use crate::live_rig::EXIT_UNKNOWN;
@@ -182,6 +182,8 @@ struct Carried {
     repeats: Vec<String>,
     undecided: Vec<Undecided>,
     undecided_repeats: Vec<String>,
+    /// The command of the first run that was not the same twice.
+    differed: Option<String>,
 }
 
 /// Carries out every job, shows and keeps what came of it, and says how the process ends.
@@ -189,31 +191,34 @@ pub(super) fn carry_out_all(jobs: Vec<Job>, output: &Output<'_>) -> u8 {
     let mut carried = Carried::default();
     let mut verdict = Verdict::Pass;
     let total = Stopwatch::start();
-    let mut runner = match output.rig.start(&output.given) {
-        Ok(runner) => runner,
-        Err(code) => return code,
+    let (mut runner, mut stopped) = match output.rig.start(&output.given) {
+        Ok(runner) => (Some(runner), None),
+        Err(why_not) => (None, Some(why_not)),
     };
-    // Of a run that ends the others, too: how the process is to end.
-    let mut stopped = None;
     for Job { plan, repeat } in jobs {
+        let (Some(runner), None) = (&mut runner, &stopped) else {
+            let why = stopped.as_ref().map_or("", |stopped| stopped.why.as_str());
+            verdict = verdict.and(Verdict::Unknown);
+            carried.undecided.push(Undecided::new(&plan, output.rig.name(), format!("not run: {why}")));
+            carried.undecided_repeats.push(repeat);
+            continue;
+        };
         let stopwatch = Stopwatch::start();
         let result = match runner.run(&plan, output.out, output.record.map(Into::into)) {
             Ok(result) => result,
-            Err(NoResult { code, why, others_can }) => {
+            Err(no_result) => {
                 verdict = verdict.and(Verdict::Unknown);
-                carried.undecided.push(Undecided::new(&plan, output.rig.name(), why));
+                carried.undecided.push(Undecided::new(&plan, output.rig.name(), no_result.why.clone()));
                 carried.undecided_repeats.push(repeat);
-                if others_can {
-                    continue;
-                }
-                stopped = Some(code);
-                break;
+                stopped = (!no_result.others_can).then_some(no_result);
+                continue;
             }
         };
         let seconds = stopwatch.seconds();
         verdict = verdict.and(result.summary.verdict);
         if output.twice && !same(&result, &run_virtually(&plan)) {
             verdict = Verdict::Fail;
+            carried.differed = carried.differed.or(Some(repeat.clone()));
             complain(&format!(
                 "error: {} with seed {} did not give the same bytes twice: the simulator itself is at fault",
                 result.summary.scenario, plan.seed
@@ -223,12 +228,10 @@ pub(super) fn carry_out_all(jobs: Vec<Job>, output: &Output<'_>) -> u8 {
         let folder = match RunFolder::write(output.out, &result, &plan, &format!("p2psim {repeat}")) {
             Ok(folder) => folder,
             Err(error) => {
-                complain(&format!(
-                    "error: cannot keep the run below {}: {error}\n  = help: choose another folder with --out",
-                    output.out.display()
-                ));
-                stopped = Some(INVALID);
-                break;
+                let why = format!("cannot keep the run below {}: {error}", output.out.display());
+                complain(&format!("error: {why}\n  = help: choose another folder with --out"));
+                stopped = Some(NoResult { code: INVALID, why, others_can: false });
+                continue;
             }
         };
         if output.format == Format::Text && (!output.quiet || result.summary.verdict != Verdict::Pass) {
@@ -240,9 +243,9 @@ pub(super) fn carry_out_all(jobs: Vec<Job>, output: &Output<'_>) -> u8 {
         carried.repeats.push(repeat);
     }
     // Whatever happened, nothing is left behind.
-    let ended = runner.end();
+    let ended = runner.map_or(Ok(()), Runner::end);
     let code = carried.finish(verdict, total.seconds(), output);
-    match (stopped, code, ended) {
+    match (stopped.map(|stopped| stopped.code), code, ended) {
         // What was decided before stays decided: a failure outweighs a run that could not decide.
         (Some(EXIT_UNKNOWN) | None, 1.., _) => code,
         (Some(stopped), ..) => stopped,
@@ -283,7 +286,8 @@ impl Carried {
                 say(&line);
                 // The last line is a command to paste.
                 let worst = self.summaries.iter().position(|summary| summary.verdict == verdict);
-                let worst = worst.map(|worst| &self.repeats[worst]).or(self.undecided_repeats.first());
+                let worst = worst.map(|worst| &self.repeats[worst]);
+                let worst = worst.or(self.differed.as_ref()).or(self.undecided_repeats.first());
                 if let (true, Some(worst)) = (verdict != Verdict::Pass, worst) {
                     say("repeat with:");
                     say(&format!("{} {worst}", program()));

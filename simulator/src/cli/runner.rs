@@ -74,14 +74,16 @@ impl Rig {
 
     /// Makes the rig ready. What is missing has been said when it cannot be had; the code is for the end of the
     /// process.
-    pub(super) fn start(self, given: &Given) -> Result<Runner, u8> {
+    pub(super) fn start(self, given: &Given) -> Result<Runner, NoResult> {
         match self {
             Self::Virtual => Ok(Runner::Virtual),
             Self::Live => {
                 let Given { postgres_url, redis_url } = given.clone();
                 match LiveRig::start(LiveOptions { postgres_url, redis_url }) {
                     Ok(rig) => Ok(Runner::Live(Box::new(rig))),
-                    Err(error) => Err(fail(&error)),
+                    Err(error) => {
+                        Err(NoResult { code: fail(&error), why: error.to_string(), others_can: false })
+                    }
                 }
             }
         }
@@ -117,8 +119,11 @@ impl Runner {
             Self::Live(rig) => {
                 let folder = place(Rig::Live)?;
                 rig.run(plan, folder.as_deref().zip(record)).map_err(|error| {
-                    // Nothing will be written into it any more.
-                    let _ = folder.map(std::fs::remove_dir_all);
+                    if matches!(error, LiveRunError::Cannot(_) | LiveRunError::Interrupted { .. }) {
+                        let _ = folder.as_ref().map(std::fs::remove_dir_all);
+                    } else if let Some(folder) = &folder {
+                        complain(&format!("what was recorded until then is in {}", folder.display()));
+                    }
                     match &error {
                         LiveRunError::Cannot(why) => {
                             let why = format!("{name} cannot run in the live rig: {why}");

@@ -3,7 +3,7 @@
 
 use std::collections::hash_map::Entry;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sync_core::id::{AccountId, Incarnation, OperationId};
 use sync_core::store::{Content, StateKey};
 
@@ -22,7 +22,6 @@ pub(super) struct Row {
     pub(super) version: u64,
     /// When a main server took it, in microseconds since 1970.
     pub(super) created_us: u64,
-    pub(super) critical: bool,
     /// An event's text; that of a state is in its own row.
     pub(super) event: Option<Quoted>,
 }
@@ -57,15 +56,10 @@ pub(super) struct Sighting {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Publications {
     pub(super) sightings: Vec<Sighting>,
-    /// Whether it heard everything: it was there before the run and was never told of a gap.
-    pub(super) complete: bool,
-}
-
-impl Publications {
-    /// The same, and whether all was heard is not known if some may have been lost on the way.
-    pub(super) fn unless(self, some_may_be_lost: bool) -> Self {
-        Self { complete: self.complete && !some_may_be_lost, ..self }
-    }
+    /// How often it was told that it may have missed some.
+    pub(super) gaps: u64,
+    /// Whether faults of the plan may have taken some with them.
+    pub(super) may_lack: bool,
 }
 
 /// Which operation travelled under which id, and what rows say of them.
@@ -79,8 +73,8 @@ pub(super) struct Evidence {
     strangers: u64,
     /// Texts that are not those of their operations.
     misquoted: u64,
-    /// Critical writes of states.
-    critical: Vec<(StateKey, u64)>,
+    /// Operations that were critical to their hosts.
+    critical: FxHashSet<OpRef>,
 }
 
 /// The writes of one state that rows account for.
@@ -92,6 +86,11 @@ struct Writes {
 }
 
 impl Evidence {
+    /// An operation is critical to its host.
+    pub(super) fn is_critical(&mut self, op: OpRef) {
+        self.critical.insert(op);
+    }
+
     /// An operation left its host under this id.
     pub(super) fn sent(&mut self, id: WireId, op: OpRef) {
         self.ids.entry(id).or_insert(op);
@@ -99,7 +98,7 @@ impl Evidence {
 
     /// Takes a row; gives the operation back if it is a host's and its row was not seen before.
     pub(super) fn row(&mut self, row: Row) -> Option<OpRef> {
-        let Row { id, key, version, created_us, critical, event } = row;
+        let Row { id, key, version, created_us, event } = row;
         let id = WireId::from(id);
         if self.seen.insert(id, created_us).is_some() {
             return None;
@@ -112,9 +111,6 @@ impl Evidence {
         match key {
             None => self.misquoted += u64::from(event != Some(Quoted::Whole(op))),
             Some(key) => {
-                if critical {
-                    self.critical.push((key.clone(), version));
-                }
                 let writes = self.states.entry(key).or_default();
                 match writes.by_version.entry(version) {
                     Entry::Vacant(entry) => {
@@ -145,7 +141,7 @@ impl Evidence {
         cached: &[Option<Sighting>],
         published: &Publications,
     ) -> Vec<Threshold> {
-        let foreign = |copy: &&Sighting| !self.was_written(copy);
+        let foreign = |copy: &&Sighting| self.written(copy).is_none_or(|op| !self.critical.contains(&op));
         let mut judged = vec![
             none("rows of operations that no host sent", self.strangers),
             none("versions of states without exactly one row", self.misnumbered(content)),
@@ -157,24 +153,34 @@ impl Evidence {
                 "cached values that were never written",
                 cached
                     .iter()
-                    .filter(|entry| !entry.as_ref().is_some_and(|copy| self.was_written(copy)))
+                    .filter(|entry| entry.as_ref().is_none_or(|copy| self.written(copy).is_none()))
                     .count(),
             ),
             none(
-                "published messages of what was never written",
+                "published messages of what no host wrote as critical",
                 published.sightings.iter().filter(foreign).count(),
             ),
         ];
-        if published.complete {
-            judged.push(none("critical writes that were not published", self.unpublished(published)));
+        // What a fault took with it, or a subscriber was told to ask for again, is missing for a reason; without
+        // faults there is no reason.
+        if !published.may_lack {
+            const FIGURE: &str = "critical writes that were not published";
+            judged.push(match published.gaps {
+                0 => none(FIGURE, self.unpublished(published)),
+                gaps => Threshold {
+                    actual: format!("not known: a subscriber was told of {gaps} gaps without any fault"),
+                    verdict: Verdict::Unknown,
+                    ..none(FIGURE, 0_u64)
+                },
+            });
         }
         judged
     }
 
-    /// Whether this version of the state was written, with this value.
-    fn was_written(&self, Sighting { key, version, text }: &Sighting) -> bool {
-        let written = self.states.get(key).and_then(|writes| writes.by_version.get(version));
-        written.is_some_and(|op| *text == Quoted::Whole(*op))
+    /// The operation that wrote this version of the state, if it did so with this value.
+    fn written(&self, Sighting { key, version, text }: &Sighting) -> Option<OpRef> {
+        let written = self.states.get(key)?.by_version.get(version)?;
+        (*text == Quoted::Whole(*written)).then_some(*written)
     }
 
     /// A version grows by one with each write, so an effect without a row shows, and so does one with two.
@@ -207,7 +213,14 @@ impl Evidence {
     fn unpublished(&self, published: &Publications) -> u64 {
         let told: std::collections::HashSet<_> =
             published.sightings.iter().map(|copy| (&copy.key, copy.version)).collect();
-        self.critical.iter().filter(|(key, version)| !told.contains(&(key, *version))).count() as u64
+        let mut missing = 0;
+        for (key, writes) in &self.states {
+            let is_missing = |(version, op): &(&u64, &OpRef)| {
+                self.critical.contains(*op) && !told.contains(&(key, **version))
+            };
+            missing += writes.by_version.iter().filter(is_missing).count() as u64;
+        }
+        missing
     }
 }
 
@@ -247,7 +260,7 @@ mod tests {
     }
 
     fn row(counter: u64, version: u64) -> Row {
-        Row { id: id(counter), key: Some(key()), version, created_us: 10, critical: true, event: None }
+        Row { id: id(counter), key: Some(key()), version, created_us: 10, event: None }
     }
 
     fn copy(counter: u64, version: u64) -> Sighting {
@@ -263,6 +276,7 @@ mod tests {
     fn evidence() -> Evidence {
         let mut evidence = Evidence::default();
         for counter in 1..=3 {
+            evidence.is_critical(op(counter));
             evidence.sent(id(counter).into(), op(counter));
             assert_eq!(evidence.row(row(counter, counter)), Some(op(counter)));
         }
@@ -270,7 +284,7 @@ mod tests {
     }
 
     fn told() -> Publications {
-        Publications { sightings: vec![copy(1, 1), copy(2, 2), copy(3, 3)], complete: true }
+        Publications { sightings: vec![copy(1, 1), copy(2, 2), copy(3, 3)], gaps: 0, may_lack: false }
     }
 
     /// What is not in order, by the first words of its figure.
@@ -346,12 +360,29 @@ mod tests {
         let mut published = told();
         published.sightings[1].version = 5;
         let judged = evidence().judge(&content(3, 3), &[], &published);
-        let figures =
-            ["published messages of what was never written", "critical writes that were not published"];
+        let figures = [
+            "published messages of what no host wrote as critical",
+            "critical writes that were not published",
+        ];
         assert_eq!(failed(&judged), figures);
-        // Who may have missed messages cannot say that there were none.
-        published.complete = false;
+        // Where some may have been lost nobody can say that there were none.
+        published.may_lack = true;
         assert_eq!(failed(&evidence().judge(&content(3, 3), &[], &published)), figures[..1]);
+        published.may_lack = false;
+        published.gaps = 1;
+        let judged = evidence().judge(&content(3, 3), &[], &published);
+        assert_eq!(failed(&judged), figures[..1]);
+        assert_eq!(judged.last().unwrap().verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_message_of_what_was_not_critical_is_told() {
+        let mut evidence = Evidence::default();
+        evidence.sent(id(1).into(), op(1));
+        evidence.row(row(1, 1));
+        let published = Publications { sightings: vec![copy(1, 1)], ..Publications::default() };
+        let judged = evidence.judge(&content(1, 1), &[], &published);
+        assert_eq!(failed(&judged), ["published messages of what no host wrote as critical"]);
     }
 
     #[test]

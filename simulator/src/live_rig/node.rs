@@ -71,6 +71,8 @@ pub(crate) fn serve() -> anyhow::Result<()> {
 }
 
 async fn run(spec: MainServerSpec) -> anyhow::Result<()> {
+    // Before anybody is told that there is something to end.
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let config = config(&spec)?;
     let (database, cache) = (connect_database(&config).await?, connect_cache(&config).await?);
     let tape = spec.recording.as_ref().map(|path| tape(path, &spec)).transpose()?;
@@ -78,7 +80,6 @@ async fn run(spec: MainServerSpec) -> anyhow::Result<()> {
         .instrumented(Recorded { tape: tape.clone(), spec: &spec });
     let server = MainServer::start(&config, spec.listen, parts).await?;
     parent::announce(&format!("{READY}{}", server.address()))?;
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let flushes = async {
         // A crash loses what is in memory: little of it.
         let mut ticks = tokio::time::interval(FLUSH);

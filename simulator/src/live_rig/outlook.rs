@@ -8,8 +8,9 @@ use sync_core::cache::Refresh;
 use sync_core::config::RedisSettings;
 use sync_core::host_sync::settings::ServerSettings;
 use sync_core::limits;
-use sync_core::runtime::redis::{Notice, RedisCache, RedisOptions, STATE_KEYS, state_value};
+use sync_core::runtime::redis::{Notice, RedisCache, RedisOptions, STATE_KEYS, state_value, updates_channel};
 use sync_core::secret::Secret;
+use sync_core::store::StateKey;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -50,8 +51,16 @@ pub(super) async fn tail(
             // What was taken shortly before may be committed later.
             Ok(rows) => {
                 since_us = now_us.saturating_sub(kept_us).max(start_us);
-                if world.send(Arrival::Rows(rows)).is_err() {
-                    return;
+                // Little by little: meanwhile the world has its hosts to serve.
+                let mut rows = rows.into_iter();
+                loop {
+                    let some: Vec<_> = rows.by_ref().take(ROWS_AT_ONCE).collect();
+                    if some.is_empty() {
+                        break;
+                    }
+                    if world.send(Arrival::Rows(some)).is_err() {
+                        return;
+                    }
                 }
             }
             Err(_) => connection = None,
@@ -62,6 +71,7 @@ pub(super) async fn tail(
 /// Hears what is published to subscribers of critical updates.
 pub(super) struct Subscriber {
     heard: Arc<Mutex<Heard>>,
+    settings: RedisSettings,
     task: JoinHandle<()>,
 }
 
@@ -72,12 +82,18 @@ struct Heard {
     gaps: u64,
 }
 
+fn gaps(heard: &Mutex<Heard>) -> u64 {
+    heard.lock().unwrap_or_else(PoisonError::into_inner).gaps
+}
+
 impl Subscriber {
     pub(super) fn start(runtime: &Runtime, settings: RedisSettings) -> Self {
         let heard = Arc::new(Mutex::new(Heard::default()));
         let hearing = Arc::clone(&heard);
         let (ready, is_ready) = tokio::sync::oneshot::channel();
+        let connecting = settings.clone();
         let task = runtime.spawn(async move {
+            let settings = connecting;
             let Ok(cache) = RedisCache::connect(&settings, RedisOptions::default()).await else { return };
             let mut subscription = cache.subscribe();
             let mut ready = Some(ready);
@@ -100,14 +116,26 @@ impl Subscriber {
             // The beginning is a gap then, too.
             heard.lock().unwrap_or_else(PoisonError::into_inner).gaps += 1;
         }
-        Self { heard, task }
+        Self { heard, settings, task }
     }
 
-    /// What it heard until now.
-    pub(super) fn stop(self) -> Publications {
+    /// What it heard of all that was published before this call.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub(super) async fn stop(self, may_lack: bool) -> Result<Publications, LiveError> {
+        // A message that is none becomes a gap, after all that came before it.
+        let before = gaps(&self.heard);
+        redis::publish(&self.settings, &updates_channel(self.settings.db), LAST).await?;
+        let deadline = tokio::time::Instant::now() + SUBSCRIBED;
+        while gaps(&self.heard) == before && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
+        }
         self.task.abort();
         let heard = std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner));
-        Publications { sightings: heard.sightings, complete: heard.gaps == 1 }
+        // The first gap was the beginning and the last one the end; one that did not come is a gap itself.
+        let gaps = heard.gaps.abs_diff(2);
+        Ok(Publications { sightings: heard.sightings, gaps, may_lack })
     }
 }
 
@@ -117,12 +145,20 @@ impl Subscriber {
 /// When Redis does not answer.
 pub(super) async fn cached(settings: &RedisSettings) -> Result<Vec<Option<Sighting>>, LiveError> {
     let sighting = |(name, text): &(String, String)| {
-        let key = name.strip_prefix(STATE_KEYS)?.parse().ok()?;
+        let written = name.strip_prefix(STATE_KEYS)?;
+        let key: StateKey = written.parse().ok()?;
         let value = state_value(text)?;
+        // Only as the core writes them: another text would be another key.
+        if key.to_string() != written || !text.starts_with(&format!("{}:", value.version)) {
+            return None;
+        }
         Some(Sighting { key, version: value.version, text: Quoted::read(&value.data) })
     };
     Ok(redis::entries(settings, STATE_KEYS).await?.iter().map(sighting).collect())
 }
 
+const ROWS_AT_ONCE: usize = 500;
 const PAUSE_US_MIN: u64 = 500_000;
 const SUBSCRIBED: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(5);
+const LAST: &str = "the last message of a run";

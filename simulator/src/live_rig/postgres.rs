@@ -127,6 +127,18 @@ pub(super) async fn reset(dsn: &Secret<String>) -> Result<(), LiveError> {
     migrate(dsn).await
 }
 
+/// Ends whatever others still do in this run's database.
+pub(super) async fn disconnect_others(dsn: &Secret<String>) -> Result<(), LiveError> {
+    let doing = "end what is under way in the database";
+    let mut connection = connect(dsn).await.map_err(refused(doing))?;
+    sqlx::raw_sql(DISCONNECT_OTHERS)
+        .execute(&mut connection)
+        .await
+        .map_err(|error| refused(doing)(error.into()))?;
+    farewell(connection).await;
+    Ok(())
+}
+
 /// Brings the schema up to date.
 pub(super) async fn migrate(dsn: &Secret<String>) -> Result<(), LiveError> {
     let options = PostgresOptions { connections_max: 1, ..PostgresOptions::default() };

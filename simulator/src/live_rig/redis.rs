@@ -119,6 +119,15 @@ pub(super) async fn entries(
     work.await.map_err(refused("read what Redis holds"))
 }
 
+/// Publishes a message.
+pub(super) async fn publish(settings: &RedisSettings, channel: &str, message: &str) -> Result<(), LiveError> {
+    let work = async {
+        let mut connection = connect(settings).await?;
+        answered(cmd("PUBLISH").arg(channel).arg(message), &mut connection).await
+    };
+    work.await.map_err(refused("publish a message"))
+}
+
 async fn answered<T: ::redis::FromRedisValue>(
     command: &::redis::Cmd,
     connection: &mut MultiplexedConnection,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
@@ -163,8 +163,8 @@ impl LiveRig {
     pub fn remove(self) -> Result<(), LiveRunError> {
         let Self { proxy, servers, runtime, .. } = self;
         drop(proxy);
-        let Ok(servers) = Arc::try_unwrap(servers) else {
-            // After an interruption tasks still hold them; the janitor takes them when this process ends.
+        let Ok(servers) = runtime.block_on(alone(servers)) else {
+            // After an interruption a task may still hold them; the janitor takes them when this process ends.
             return Ok(());
         };
         let cleaned = runtime.block_on(servers.remove())?;
@@ -212,18 +212,20 @@ impl LiveRig {
         self.interrupts.or(&self.runtime, self.servers.reset())??;
         let (to_world, arrivals) = channel();
         let spec = self.spec(plan, record);
-        let set = Stage::set(&self.servers, &self.proxy, spec?, &to_world);
+        let set = Stage::set(&self.servers, &self.proxy, spec?, &to_world, disturbs_services(plan));
         let stage = self.interrupts.or(&self.runtime, set)??;
-        let (start, unix) = (Instant::now(), SystemTime::now());
-        let unix_us = unix.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+        let subscriber = Subscriber::start(&self.runtime, self.servers.redis_settings());
         let terms = crate::check::Terms { lateness_us_max: LATENESS_US_MAX, ..terms(&plan.world) };
         let watcher = Watcher::new(Recorder::new(&terms, plan.world.history).with_types());
-        let mut world = World::outside(plan, variant, watcher, tape.clone(), unix_us);
+        let mut world = World::outside(plan, variant, watcher, tape.clone());
+        // From here on the plan's time goes by.
+        let (start, unix) = (Instant::now(), SystemTime::now());
+        let unix_us = unix.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+        world.begins_at(unix_us);
         let retention = Retention::of(&settings(plan));
         let tail =
             self.runtime.spawn(tail(self.servers.postgres_dsn(), to_world.clone(), unix_us, retention));
         self.interrupts.tell(Some(to_world.clone()));
-        let subscriber = Subscriber::start(&self.runtime, self.servers.redis_settings());
         let mut carrier = Courier {
             runtime: self.runtime.handle().clone(),
             client: self.client.clone(),
@@ -237,11 +239,11 @@ impl LiveRig {
         tail.abort();
         let strike = self.interrupts.or(&self.runtime, stage.strike());
         self.interrupts.check()?;
-        let ended = strike??;
+        let offences = strike??;
         driven.map_err(LiveRunError::Reading)?;
         let left = self.interrupts.or(&self.runtime, self.left())??;
         // Whatever the main server published before it ended has come by now, or got lost.
-        let published = subscriber.stop().unless(may_lose_messages(plan));
+        let published = self.interrupts.or(&self.runtime, subscriber.stop(may_lose_messages(plan)))??;
         watch::show(&mut world, left.rows);
         let now_us = unix_us + u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         let evidence = &world.observer_mut().evidence;
@@ -252,7 +254,7 @@ impl LiveRig {
         }
         let heard = published.sightings.len() as u64;
         let (watcher, figures) = world.finish(plan, content, heard);
-        Ok(self.conclude(plan, watcher, figures, judged, ended, record.map(|(folder, _)| folder)))
+        Ok(self.conclude(plan, watcher, figures, judged, offences, record.map(|(folder, _)| folder)))
     }
 
     fn conclude(
@@ -261,17 +263,15 @@ impl LiveRig {
         watcher: Watcher,
         figures: RunFigures,
         mut thresholds: Vec<Threshold>,
-        ended: Option<String>,
+        offences: Vec<String>,
         recording: Option<&Path>,
     ) -> RunResult {
-        if let Some(how) = ended {
-            thresholds.push(Threshold {
-                figure: "end of the main server".to_owned(),
-                bound: "in order".to_owned(),
-                actual: how,
-                verdict: Verdict::Fail,
-            });
-        }
+        thresholds.extend(offences.into_iter().map(|offence| Threshold {
+            figure: "starts and ends of the main server".to_owned(),
+            bound: "in order".to_owned(),
+            actual: offence,
+            verdict: Verdict::Fail,
+        }));
         let ran = Ran {
             rig: "live",
             observable: &OBSERVABLE,
@@ -331,6 +331,8 @@ impl LiveRig {
             self.proxy.statistics(link).await?;
         }
         let dsn = self.servers.postgres_dsn();
+        // A main server that was killed may have left a statement that still runs.
+        super::postgres::disconnect_others(&dsn).await?;
         let reading = |error: &dyn std::fmt::Display| {
             LiveRunError::Reading(format!("cannot read what the database holds: {error}"))
         };
@@ -343,6 +345,18 @@ impl LiveRig {
         let cached = cached(&self.servers.redis_settings()).await?;
         Ok(Left { content, rows, cached })
     }
+}
+
+/// Waits a while for others to let go.
+async fn alone<T>(mut shared: Arc<T>) -> Result<T, Arc<T>> {
+    for _ in 0..LETTING_GO {
+        shared = match Arc::try_unwrap(shared) {
+            Ok(alone) => return Ok(alone),
+            Err(shared) => shared,
+        };
+        tokio::time::sleep(LET_GO).await;
+    }
+    Err(shared)
 }
 
 /// What the servers hold after a run.
@@ -412,24 +426,44 @@ fn notes(plan: &Plan) -> Vec<String> {
     });
     let crash = "crashes are kill -9 of processes: this shows what the loss of a process does, not what the loss of \
                  power does";
-    crashes.then(|| crash.to_owned()).into_iter().collect()
+    let unheard = "faults of this plan may lose published messages: whether all critical writes were published is not \
+                   judged";
+    let notes = [(crashes, crash), (may_lose_messages(plan), unheard)];
+    notes.into_iter().filter(|(applies, _)| *applies).map(|(_, note)| note.to_owned()).collect()
 }
 
-/// Whether a fault of this plan can take messages with it unannounced: one that ends between a commit and what
-/// follows it, or a cache that forgets what it was to pass on.
-fn may_lose_messages(plan: &Plan) -> bool {
+/// Whether a fault of this plan concerns what a main server needs to start.
+fn disturbs_services(plan: &Plan) -> bool {
     plan.actions.iter().any(|action| match action {
         Action::Inject(_, fault) => match &fault.inject {
-            Injection::Crash(crash) => matches!(crash, Crash::MainServer | Crash::Cache),
-            Injection::Freeze(process) => *process != Process::Database,
-            Injection::Connection(connection) => connection.to == Process::Cache,
-            Injection::Cache(_) => true,
+            Injection::Database(_) | Injection::Cache(_) => true,
+            Injection::Crash(crash) => matches!(crash, Crash::Database | Crash::Cache),
+            Injection::Freeze(process) => *process != Process::MainServer,
+            Injection::Connection(connection) => connection.to != Process::MainServer,
             _ => false,
         },
         _ => false,
     })
 }
 
+/// Whether a fault of this plan can take messages with it: any that concerns a process or what connects
+/// processes. A commit whose answer was lost is repeated, and a repeat publishes nothing.
+fn may_lose_messages(plan: &Plan) -> bool {
+    plan.actions.iter().any(|action| match action {
+        Action::Inject(_, fault) => !matches!(
+            fault.inject,
+            Injection::Partition(_)
+                | Injection::Degrade(_)
+                | Injection::ClockStep(_)
+                | Injection::Crash(Crash::Hosts(_))
+        ),
+        _ => false,
+    })
+}
+
+/// How often, and with which pauses, it is looked whether tasks still hold the servers.
+const LETTING_GO: u32 = 100;
+const LET_GO: Duration = Duration::from_millis(20);
 /// Longest exchange: longer than what a session waits for, so that a late reply is seen.
 const EXCHANGE: Span = Span::from_secs(30);
 /// Engines of the main server.

@@ -28,7 +28,15 @@ pub(super) const CACHE: &str = "cache";
 /// The processes beside the hosts, each with its task.
 pub(super) struct Stage {
     orders: BTreeMap<Process, UnboundedSender<Order>>,
-    tasks: Vec<JoinHandle<Result<Option<Child>, LiveError>>>,
+    tasks: Vec<JoinHandle<Result<Acted, LiveError>>>,
+}
+
+/// What is left of a process's task.
+#[derive(Default)]
+struct Acted {
+    child: Option<Child>,
+    /// What the process did that it must not do.
+    offences: Vec<String>,
 }
 
 /// One process and what is on at it.
@@ -46,6 +54,9 @@ struct Actor {
     freezes: u32,
     is_frozen: bool,
     is_down: bool,
+    /// Whether the main server may fail to start for want of another process.
+    has_excuse: bool,
+    offences: Vec<String>,
 }
 
 /// How the main server's process is made, life after life.
@@ -58,7 +69,8 @@ enum Change {
 }
 
 impl Stage {
-    /// Starts the main server's process and waits until it listens.
+    /// Starts the main server's process and waits until it listens. With `has_excuse`, a later start of it may
+    /// fail for a while: what it needs is disturbed, too.
     ///
     /// # Errors
     /// When it does not come up.
@@ -67,6 +79,7 @@ impl Stage {
         proxy: &Arc<FaultProxy>,
         mut spec: SpecOf,
         world: &Sender<Arrival>,
+        has_excuse: bool,
     ) -> Result<Self, LiveError> {
         for link in [HOSTS, DATABASE, CACHE] {
             proxy.set(link, Behaviour::default()).await?;
@@ -89,6 +102,8 @@ impl Stage {
                 freezes: 0,
                 is_frozen: false,
                 is_down: false,
+                has_excuse,
+                offences: Vec::new(),
             };
             let (sender, receiver) = unbounded_channel();
             stage.orders.insert(process, sender);
@@ -117,34 +132,45 @@ impl Stage {
         }
     }
 
-    /// Waits until every order was carried out, and ends the main server in order. Says how that ended when it
-    /// was not as it should be.
+    /// Waits until every order was carried out, and ends the main server in order. Says what it did that it must
+    /// not do.
     ///
     /// # Errors
     /// The first order that could not be carried out.
-    pub(super) async fn strike(self) -> Result<Option<String>, LiveError> {
+    pub(super) async fn strike(self) -> Result<Vec<String>, LiveError> {
         drop(self.orders);
-        let mut ended = None;
+        let (mut offences, mut failed) = (Vec::new(), None);
+        // To the last one, whatever the others say: nothing goes on afterwards.
         for task in self.tasks {
-            let child =
-                task.await.map_err(|_| LiveError::Proxy("a task of the stage panicked".to_owned()))??;
-            if let Some(mut child) = child {
-                ended = match child.has_ended() {
+            let acted = match task.await {
+                Ok(Ok(acted)) => acted,
+                Ok(Err(error)) => {
+                    failed = failed.or(Some(error));
+                    continue;
+                }
+                Err(_) => {
+                    failed = failed.or(Some(LiveError::Proxy("a task of the stage panicked".to_owned())));
+                    continue;
+                }
+            };
+            offences.extend(acted.offences);
+            if let Some(mut child) = acted.child {
+                offences.extend(match child.has_ended() {
                     Some(status) => Some(format!("it ended by itself: {status}")),
                     None => match child.terminate(TERMINATE).await {
                         Ok(status) if status.success() => None,
                         Ok(status) => Some(format!("asked to end, it did so with {status}")),
                         Err(error) => Some(format!("it could not be ended: {error}")),
                     },
-                };
+                });
             }
         }
-        Ok(ended)
+        failed.map_or(Ok(offences), Err)
     }
 }
 
 impl Actor {
-    async fn act(mut self, mut orders: UnboundedReceiver<Order>) -> Result<Option<Child>, LiveError> {
+    async fn act(mut self, mut orders: UnboundedReceiver<Order>) -> Result<Acted, LiveError> {
         while let Some(order) = orders.recv().await {
             let done = match order {
                 Order::Begin { number, injection } => self.begin(number, injection).await,
@@ -156,7 +182,7 @@ impl Actor {
                 return Err(error);
             }
         }
-        Ok(self.child)
+        Ok(Acted { child: self.child, offences: self.offences })
     }
 
     async fn begin(&mut self, number: u32, injection: Injection) -> Result<(), LiveError> {
@@ -198,7 +224,8 @@ impl Actor {
             self.is_frozen = false;
             let Some(mut child) = self.child.take() else { return Ok(()) };
             if let Some(status) = child.has_ended() {
-                return Err(failed(&format!("it ended by itself before it was to be killed: {status}")));
+                self.offences.push(format!("it ended by itself before it was to be killed: {status}"));
+                return Ok(());
             }
             return child.kill9().await.map(|_| ()).map_err(|error| failed(&format!("kill: {error}")));
         };
@@ -215,10 +242,16 @@ impl Actor {
                 if service == Service::Postgres { "database" } else { "cache" }
             }
             None => {
-                if let Some(spec) = &mut self.spec {
-                    let (child, address) = start_in_time(&spec()).await?;
-                    self.child = Some(child);
-                    self.proxy.set_upstream(HOSTS, address).await?;
+                let Some(spec) = &mut self.spec else { return Ok(()) };
+                match start_in_time(&spec(), self.has_excuse, &mut self.offences).await {
+                    Ok((child, address)) => {
+                        self.child = Some(child);
+                        self.proxy.set_upstream(HOSTS, address).await?;
+                    }
+                    Err(error) => {
+                        self.offences.push(format!("killed, it does not come up again: {error}"));
+                        return Ok(());
+                    }
                 }
                 "main server"
             }
@@ -298,12 +331,22 @@ async fn start(spec: &MainServerSpec) -> Result<(Child, SocketAddr), LiveError> 
     Child::spawn(&["node", "main-server"], Some(Secret::new(text)), ready).await
 }
 
-/// Starts it again and again for a while: what it needs may be down by another fault.
-async fn start_in_time(spec: &MainServerSpec) -> Result<(Child, SocketAddr), LiveError> {
+/// Starts it again and again for a while: what it needs may be down by another fault. Without that excuse, a start
+/// that failed is an offence.
+async fn start_in_time(
+    spec: &MainServerSpec,
+    has_excuse: bool,
+    offences: &mut Vec<String>,
+) -> Result<(Child, SocketAddr), LiveError> {
     let deadline = tokio::time::Instant::now() + COMES_UP;
     loop {
         match start(spec).await {
-            Err(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(AGAIN).await,
+            Err(error) if tokio::time::Instant::now() < deadline => {
+                if !has_excuse && offences.is_empty() {
+                    offences.push(format!("killed, it does not come up at once: {error}"));
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
             started => return started,
         }
     }

@@ -27,8 +27,10 @@ impl Watcher {
 
 impl Observer for Watcher {
     fn event(&mut self, event: Event) {
-        if let What::Sent { op, id, .. } = &event.what {
-            self.evidence.sent(*id, *op);
+        match &event.what {
+            What::Asked { op, critical: true, .. } => self.evidence.is_critical(*op),
+            What::Sent { op, id, .. } => self.evidence.sent(*id, *op),
+            _ => {}
         }
         self.recorder.event(event);
     }
@@ -79,8 +81,8 @@ fn row(row: &sqlx::postgres::PgRow) -> Result<Row, sqlx::Error> {
     let key = (data_type.nature() == Nature::State).then(|| StateKey::new(data_type, account, map));
     let version = u64::try_from(row.try_get::<i64, _>(5)?).map_err(strange)?;
     let created_us = u64::try_from(row.try_get::<i64, _>(6)?).map_err(strange)?;
-    let (critical, data) = (row.try_get(7)?, row.try_get::<Option<&str>, _>(8)?);
-    Ok(Row { id, key, version, created_us, critical, event: data.map(Quoted::read) })
+    let event = row.try_get::<Option<&str>, _>(7)?.map(Quoted::read);
+    Ok(Row { id, key, version, created_us, event })
 }
 
 fn strange(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
@@ -89,6 +91,6 @@ fn strange(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::
 
 /// In the order in which they took effect, as far as that can be told.
 const ROWS: &str = "SELECT account_id, incarnation, counter, data_type, map_name, outcome, \
-     (extract(epoch FROM created_at) * 1000000)::bigint, is_priority, data FROM p2p_sync.operations \
+     (extract(epoch FROM created_at) * 1000000)::bigint, data FROM p2p_sync.operations \
      WHERE status = 'APPLIED' AND created_at >= timestamptz 'epoch' + $1 * interval '1 microsecond' \
      ORDER BY completed_at, outcome";

@@ -102,15 +102,19 @@ impl<V: Variant> Outside<V> {
 }
 
 impl<V: Variant, O: Observer> World<V, O> {
-    /// A world whose main server lies outside, where the time is `unix_us` (microseconds since 1970) at the
-    /// world's first moment. The calls of its hosts' engines are written down if there is a tape.
-    pub fn outside(plan: &Plan, variant: V, observer: O, tape: Option<Tape>, unix_us: u64) -> Self {
-        let mut world = Self::build(plan, variant, observer, tape, Some(Outside::new()));
+    /// A world whose main server lies outside. The calls of its hosts' engines are written down if there is a
+    /// tape.
+    pub fn outside(plan: &Plan, variant: V, observer: O, tape: Option<Tape>) -> Self {
+        Self::build(plan, variant, observer, tape, Some(Outside::new()))
+    }
+
+    /// Says what time it is outside, in microseconds since 1970, at the world's first moment. Before anything
+    /// happens in it.
+    pub fn begins_at(&mut self, unix_us: u64) {
         let offset = i64::try_from(unix_us.saturating_sub(WORLD_START_US)).unwrap_or(i64::MAX);
-        for host in &mut world.hosts {
+        for host in &mut self.hosts {
             host.clock.step(offset);
         }
-        world
     }
 
     /// Lets everything happen that is due by `now_us`, microseconds since the world's first moment.

@@ -36,6 +36,11 @@ const PREFIX: &str = "p2p_sync";
 /// How the keys of cached states begin; the state follows as [`StateKey`](crate::store::StateKey) is written.
 pub const STATE_KEYS: &str = "p2p_sync:state:";
 
+/// Where the numbered database `db` publishes updates of states; channels know nothing of databases themselves.
+pub fn updates_channel(db: u32) -> String {
+    format!("{PREFIX}:{db}:updates")
+}
+
 /// How Redis is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RedisOptions {

@@ -72,7 +72,7 @@ impl Shared {
         Ok(Self {
             client: Client::open(address).map_err(|_| RedisFault::Settings)?,
             options,
-            channel: format!("{}:{}:updates", super::PREFIX, settings.db),
+            channel: super::updates_channel(settings.db),
             link: Mutex::default(),
             commands: AtomicU64::new(0),
             connections: AtomicU64::new(0),
