@@ -74,9 +74,14 @@ fn a_database_that_goes_away_is_found_again_and_keeps_what_it_answered() {
 
         // Several connections wait for work when the server dies; the next request must outlive all of them.
         let known = operation(1);
-        let (a, b, c) = tokio::join!(store.perform(&known), store.perform(&known), store.perform(&known));
-        assert_eq!([a, b, c], [Ok(answer(1, true)), Ok(answer(1, true)), Ok(answer(1, true))]);
-        assert!(store.status().connections_idle > 1);
+        let asked = Instant::now();
+        while store.status().connections_idle < 2 {
+            // One that is free again may serve the next before another is open, and it is given back a little later.
+            assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", store.status());
+            let (a, b, c) = tokio::join!(store.perform(&known), store.perform(&known), store.perform(&known));
+            assert_eq!([a, b, c], [Ok(answer(1, true)), Ok(answer(1, true)), Ok(answer(1, true))]);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         for round in 0..2 {
             server.docker("kill");
             let asked = Instant::now();
