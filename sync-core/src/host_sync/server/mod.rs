@@ -1,0 +1,265 @@
+//! The main server's side: opens and checks requests, hands the store whole decisions, keeps the
+//! cache fresh, tells subscribers, and seals replies.
+//!
+//! Promises:
+//! - a request is answered after its effect is durable, never before;
+//! - nothing is parsed, looked up or counted for an account before its frame is authentic;
+//! - while the database is busy, operations gather into batches, critical ones ahead of the others;
+//! - what an engine holds is only a cache of what the store decides, so any number of servers may
+//!   share one database, and one that crashes loses no acknowledged operation.
+
+mod message;
+mod publish;
+mod reads;
+mod writes;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use super::codec::{OpenError, Opened, ServerCodec};
+use super::settings::ServerSettings;
+use super::validate;
+use crate::engine::Engine;
+use crate::entropy::Entropy;
+use crate::id::{OperationId, Token};
+use crate::limits;
+use crate::store::{Apply, StateKey, StoreError, StoreReply, StoreRequest};
+use crate::time::{Instant, Now};
+use crate::wire::{Kind, Rejection, Reply};
+
+pub use message::{RETRY_AFTER, ServerEffect, ServerInput, Status};
+
+/// Counts since the server's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests taken in.
+    pub requests: u64,
+    /// Requests that were not authentic.
+    pub refused: u64,
+    /// Requests turned away under load.
+    pub overloaded: u64,
+    /// Operations that took effect.
+    pub applied: u64,
+    /// Operations seen before.
+    pub duplicates: u64,
+    /// Operations rejected, order included.
+    pub rejected: u64,
+    /// States served from the cache.
+    pub cache_hits: u64,
+    /// States read from the database.
+    pub cache_misses: u64,
+    /// `ApplyBatch` requests made.
+    pub batches: u64,
+}
+
+/// The main server.
+#[derive(Debug)]
+pub struct Server<C, E> {
+    settings: Arc<ServerSettings>,
+    codec: C,
+    entropy: E,
+    exchanges: Slab<Exchange>,
+    forming_critical: VecDeque<(usize, Apply)>,
+    forming: VecDeque<(usize, Apply)>,
+    /// By token; never iterated. Tokens are never used again, so that a completion that comes twice
+    /// cannot be taken for another's.
+    work: FxHashMap<Token, Work>,
+    next_token: u64,
+    batches_under_way: usize,
+    next_purge: Option<Instant>,
+    /// The latest moment at which a reply was sealed, and how many were at it.
+    sealed: (Instant, u64),
+    counters: Counters,
+}
+
+/// A request that waits for the database or the cache.
+#[derive(Clone, Debug)]
+struct Exchange {
+    token: Token,
+    operation: OperationId,
+    critical: bool,
+    nonce: u64,
+}
+
+/// What a completion is for.
+#[derive(Clone, Debug)]
+enum Work {
+    /// A batch: the exchanges in the order of the operations.
+    Batch { exchanges: Vec<usize>, operations: Arc<Vec<Apply>> },
+    /// One exchange reads a state from the cache.
+    Look { exchange: usize, key: StateKey },
+    /// One exchange reads a state from the database.
+    Load { exchange: usize, key: StateKey },
+    /// Old names are forgotten.
+    Purge,
+}
+
+impl<C: ServerCodec, E: Entropy> Server<C, E> {
+    /// A server with nothing under way.
+    pub fn new(settings: Arc<ServerSettings>, codec: C, entropy: E) -> Self {
+        Self {
+            settings,
+            codec,
+            entropy,
+            exchanges: Slab::new(),
+            forming_critical: VecDeque::new(),
+            forming: VecDeque::new(),
+            work: FxHashMap::default(),
+            next_token: 0,
+            batches_under_way: 0,
+            next_purge: None,
+            sealed: (Instant::from_us(0), 0),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Counts since the start.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Exchanges that wait for the database or the cache.
+    pub fn open_exchanges(&self) -> usize {
+        self.exchanges.len()
+    }
+
+    fn request(
+        &mut self,
+        now: Now,
+        token: Token,
+        request: &C::Request,
+        effects: &mut Vec<ServerEffect<C::Reply>>,
+    ) {
+        self.counters.requests += 1;
+        if self.exchanges.len() >= self.settings.exchanges_max {
+            self.counters.overloaded += 1;
+            effects.push(ServerEffect::Reply { token, reply: Err(Status::Overloaded) });
+            return;
+        }
+        let Opened { request, nonce } = match self.codec.open(request) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.counters.refused += 1;
+                let status = match error {
+                    OpenError::TooLarge => Status::TooLarge,
+                    OpenError::Refused => Status::Refused,
+                };
+                effects.push(ServerEffect::Reply { token, reply: Err(status) });
+                return;
+            }
+        };
+        let exchange = Exchange { token, operation: request.operation, critical: request.critical, nonce };
+        if let Err(rejection) = validate::request(&self.settings, now.wall, &request) {
+            self.counters.rejected += 1;
+            self.reply(now, &exchange, Err(rejection), effects);
+            return;
+        }
+        match request.kind {
+            Kind::SyncTo => self.gather(now, exchange, request),
+            Kind::SyncFrom => self.look(exchange, request, effects),
+        }
+    }
+
+    /// Names work that a completion will end.
+    fn begin(&mut self, work: Work) -> Token {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.work.insert(token, work);
+        token
+    }
+
+    fn stored(
+        &mut self,
+        now: Now,
+        token: Token,
+        answer: Result<StoreReply, StoreError>,
+        effects: &mut Vec<ServerEffect<C::Reply>>,
+    ) {
+        // A look is for the cache to complete.
+        if matches!(self.work.get(&token), Some(Work::Look { .. })) {
+            return;
+        }
+        let Some(work) = self.work.remove(&token) else { return };
+        match (work, answer) {
+            (Work::Batch { exchanges, operations }, answer) => {
+                self.batch_stored(now, exchanges, &operations, answer, effects);
+            }
+            (Work::Load { exchange, key }, Ok(StoreReply::Loaded(row))) => {
+                self.loaded(now, exchange, key, row, effects);
+            }
+            (Work::Load { exchange, .. } | Work::Look { exchange, .. }, _) => {
+                self.unavailable(exchange, effects)
+            }
+            // There may be more to forget: not a window later, or names would pile up under load.
+            (Work::Purge, Ok(StoreReply::Purged(purged))) if purged >= limits::PURGE_MAX as u64 => {
+                self.next_purge = Some(now.monotonic);
+            }
+            (Work::Purge, _) => {}
+        }
+    }
+
+    fn unavailable(&mut self, slot: usize, effects: &mut Vec<ServerEffect<C::Reply>>) {
+        let token = self.exchanges.remove(slot).token;
+        effects.push(ServerEffect::Reply { token, reply: Err(Status::Unavailable) });
+    }
+
+    fn reply(
+        &mut self,
+        now: Now,
+        exchange: &Exchange,
+        result: Result<Option<Arc<str>>, Rejection>,
+        effects: &mut Vec<ServerEffect<C::Reply>>,
+    ) {
+        self.sealed = if self.sealed.0 == now.monotonic {
+            (now.monotonic, self.sealed.1 + 1)
+        } else {
+            (now.monotonic, 0)
+        };
+        let ordinal = now.monotonic.as_us() << 12 | self.sealed.1 & 0xfff;
+        let iv = self.entropy.iv(exchange.nonce, ordinal);
+        let reply = Reply { operation: exchange.operation, server_time: now.wall, result };
+        let reply = self.codec.seal(exchange.critical, &reply, iv);
+        effects.push(ServerEffect::Reply { token: exchange.token, reply: Ok(reply) });
+    }
+
+    /// Names must be kept for as long as a request could still be taken as fresh.
+    fn purge(&mut self, now: Now, effects: &mut Vec<ServerEffect<C::Reply>>) {
+        let kept = self.settings.freshness_window.saturating_mul(limits::DEDUPLICATION_WINDOWS);
+        match self.next_purge {
+            Some(due) if due <= now.monotonic => {
+                let request = StoreRequest::Purge { before: now.wall.saturating_sub(kept) };
+                let token = self.begin(Work::Purge);
+                effects.push(ServerEffect::Store { token, request });
+                self.next_purge = Some(now.monotonic + self.settings.freshness_window);
+            }
+            Some(_) => {}
+            None => self.next_purge = Some(now.monotonic + self.settings.freshness_window),
+        }
+    }
+}
+
+impl<C: ServerCodec, E: Entropy> Engine for Server<C, E> {
+    type Input = ServerInput<C::Request>;
+    type Effect = ServerEffect<C::Reply>;
+
+    fn handle(&mut self, now: Now, input: Self::Input, effects: &mut Vec<Self::Effect>) {
+        match input {
+            ServerInput::Request { token, request } => self.request(now, token, &request, effects),
+            ServerInput::Stored { token, answer } => self.stored(now, token, answer, effects),
+            ServerInput::Cached { token, answer } => self.cached(now, token, answer, effects),
+        }
+        self.send_batches(effects);
+        self.purge(now, effects);
+    }
+
+    fn wake(&mut self, now: Now, effects: &mut Vec<Self::Effect>) {
+        self.purge(now, effects);
+    }
+
+    fn next_wakeup(&self) -> Option<Instant> {
+        self.next_purge
+    }
+}

@@ -1,0 +1,92 @@
+//! Writes: gathered into batches while the database is busy, answered when they are durable.
+
+use std::sync::Arc;
+
+use super::{Exchange, Server, ServerEffect, Work};
+use crate::entropy::Entropy;
+use crate::host_sync::codec::ServerCodec;
+use crate::store::{Applied, Apply, StoreError, StoreReply, StoreRequest, Verdict};
+use crate::time::Now;
+use crate::wire::{ErrorCode, Rejection, Request};
+
+impl<C: ServerCodec, E: Entropy> Server<C, E> {
+    pub(super) fn gather(&mut self, now: Now, exchange: Exchange, request: Request) {
+        let critical = request.critical || self.settings.critical_types.contains(request.data_type);
+        let slot = self.exchanges.insert(exchange);
+        let apply = Apply {
+            operation: request.operation,
+            data_type: request.data_type,
+            map: request.map,
+            sequence: request.sequence,
+            critical,
+            data: request.data,
+            received: now.wall,
+        };
+        let lane = if critical { &mut self.forming_critical } else { &mut self.forming };
+        lane.push_back((slot, apply));
+    }
+
+    /// Sends batches as long as there is something to send and room for it.
+    pub(super) fn send_batches(&mut self, effects: &mut Vec<ServerEffect<C::Reply>>) {
+        while self.batches_under_way < self.settings.batches_in_flight_max {
+            let waiting = self.forming_critical.len() + self.forming.len();
+            let size = waiting.min(self.settings.batch_max);
+            if size == 0 {
+                return;
+            }
+            let mut exchanges = Vec::with_capacity(size);
+            let mut operations = Vec::with_capacity(size);
+            let Self { forming_critical, forming, .. } = self;
+            let next = std::iter::from_fn(|| forming_critical.pop_front().or_else(|| forming.pop_front()));
+            for (exchange, apply) in next.take(size) {
+                exchanges.push(exchange);
+                operations.push(apply);
+            }
+            let operations = Arc::new(operations);
+            let request = StoreRequest::ApplyBatch(Arc::clone(&operations));
+            let token = self.begin(Work::Batch { exchanges, operations });
+            self.batches_under_way += 1;
+            self.counters.batches += 1;
+            effects.push(ServerEffect::Store { token, request });
+        }
+    }
+
+    /// The database answered for a batch, or will not.
+    pub(super) fn batch_stored(
+        &mut self,
+        now: Now,
+        exchanges: Vec<usize>,
+        operations: &[Apply],
+        answer: Result<StoreReply, StoreError>,
+        effects: &mut Vec<ServerEffect<C::Reply>>,
+    ) {
+        self.batches_under_way -= 1;
+        match answer {
+            Ok(StoreReply::Applied(applied)) if applied.len() == exchanges.len() => {
+                self.refresh(operations, &applied, effects);
+                for (slot, answer) in exchanges.into_iter().zip(applied) {
+                    self.applied(now, slot, answer, effects);
+                }
+            }
+            _ => exchanges.into_iter().for_each(|slot| self.unavailable(slot, effects)),
+        }
+    }
+
+    fn applied(&mut self, now: Now, slot: usize, answer: Applied, effects: &mut Vec<ServerEffect<C::Reply>>) {
+        let exchange = self.exchanges.remove(slot);
+        let result = match answer.verdict {
+            Verdict::Applied { .. } => Ok(None),
+            Verdict::OutOfOrder { last } => Err(Rejection {
+                code: ErrorCode::OutOfOrder,
+                message: format!("sequence {last} of this map and type took effect before").into(),
+            }),
+        };
+        let counter = match (&result, answer.duplicate) {
+            (_, true) => &mut self.counters.duplicates,
+            (Ok(_), _) => &mut self.counters.applied,
+            (Err(_), _) => &mut self.counters.rejected,
+        };
+        *counter += 1;
+        self.reply(now, &exchange, result, effects);
+    }
+}
