@@ -17,6 +17,7 @@ pub mod recording;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod shrink;
 pub mod verdict;
 pub mod virtual_rig;
 pub mod zoo;

@@ -11,6 +11,7 @@ mod recording;
 mod replay;
 mod run;
 mod runner;
+mod shrink;
 mod stopwatch;
 mod zoo;
 
@@ -42,6 +43,8 @@ enum Command {
     Run(run::Arguments),
     /// Carry out a plan again, or repeat a recording.
     Replay(replay::Arguments),
+    /// Make a failing plan small.
+    Shrink(shrink::Arguments),
     /// Show scenarios, properties or planted defects.
     List(list::Arguments),
     /// Print the JSON schema of scenario files, for completion in editors.
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
     let code = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Shrink(arguments) => shrink::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
         Command::Schema => {
             say(scenario::schema_json().trim_end());

@@ -5,7 +5,7 @@ use clap::Args;
 use super::stopwatch::Stopwatch;
 use super::{Format, INVALID, complain, program, say};
 use crate::verdict::Verdict;
-use crate::zoo::hunt::{Hunt, healthy, hunt};
+use crate::zoo::hunt::{Hunt, healthy, hunt, shrink_catch, shrinks_to_max};
 use crate::zoo::{ENTRIES, Entry, entry};
 
 /// Plant defects in the core and show that the checks catch them.
@@ -25,6 +25,9 @@ pub(super) struct Arguments {
     /// Also run the healthy core over so many seeds of every entry's scenario: there must be no finding.
     #[arg(long, default_value_t = 0, value_name = "SEEDS")]
     healthy: u64,
+    /// Also shrink every catch: it fails when it takes more than ten actions, overload excepted.
+    #[arg(long)]
+    shrink: bool,
     /// How results are shown.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -64,6 +67,12 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
                 return INVALID;
             }
         }
+        if arguments.shrink
+            && let Err(message) = shrink_catch(entry, &mut hunt)
+        {
+            complain(&format!("error: zoo {} cannot be shrunk: {message}", entry.number));
+            return INVALID;
+        }
         verdict = verdict.and(hunt.verdict());
         if arguments.format == Format::Text {
             show(entry, &hunt, stopwatch.seconds());
@@ -78,12 +87,13 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             if let Some(missed) = hunts.iter().find(|hunt| hunt.verdict() != Verdict::Pass) {
                 say("repeat with:");
                 say(&format!(
-                    "{} zoo {} --seed {} --seeds {} --healthy {}",
+                    "{} zoo {} --seed {} --seeds {} --healthy {}{}",
                     program(),
                     missed.number,
                     arguments.seed,
                     arguments.seeds,
-                    arguments.healthy
+                    arguments.healthy,
+                    if arguments.shrink { " --shrink" } else { "" }
                 ));
             }
         }
@@ -102,6 +112,11 @@ fn show(entry: &Entry, hunt: &Hunt, seconds: f64) {
             hunt.finding.as_deref().unwrap_or("")
         )),
         None => say(&format!("     NOT CAUGHT in {} seeds, {seconds:.2} s", hunt.seeds)),
+    }
+    if let Some(actions) = hunt.shrunk_to {
+        let over = shrinks_to_max(hunt.number).is_some_and(|max| actions > max);
+        let verdict = if over { ": TOO MANY" } else { "" };
+        say(&format!("     shrunk to {actions} action{}{verdict}", if actions == 1 { "" } else { "s" }));
     }
     for finding in hunt.healthy_findings.iter().take(5) {
         say(&format!("     THE HEALTHY CORE FAILED: {finding}"));

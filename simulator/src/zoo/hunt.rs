@@ -5,6 +5,7 @@ use crate::plan::Plan;
 use crate::run::{Summary, run};
 use crate::scenario::Scenario;
 use crate::scenario::model::HistoryMode;
+use crate::shrink::{RUNS_MAX, Shrunk, shrink};
 use crate::verdict::Verdict;
 
 /// What came of the hunt for one entry.
@@ -22,14 +23,22 @@ pub struct Hunt {
     pub caught_by: Vec<String>,
     /// The first finding, in words.
     pub finding: Option<String>,
+    /// Actions of the shrunk plan that still shows the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shrunk_to: Option<usize>,
     /// Properties that the core without the defect failed at the same seeds; there must be none.
     pub healthy_findings: Vec<String>,
 }
 
 impl Hunt {
-    /// Caught within the budget by one of the properties expected, while the healthy core was silent.
+    /// Caught within the budget by one of the properties expected, while the healthy core was silent, and with few
+    /// actions where the catch was shrunk.
     pub fn verdict(&self) -> Verdict {
-        if self.caught_at_seed.is_some() && self.healthy_findings.is_empty() {
+        let small = match (self.shrunk_to, shrinks_to_max(self.number)) {
+            (Some(actions), Some(max)) => actions <= max,
+            _ => true,
+        };
+        if self.caught_at_seed.is_some() && self.healthy_findings.is_empty() && small {
             Verdict::Pass
         } else {
             Verdict::Fail
@@ -44,6 +53,23 @@ pub fn scenario(entry: &Entry) -> Result<Scenario, String> {
         .map_err(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
+/// How many actions may be needed to show an entry, generator lines written out; `None` where it takes overload.
+pub const fn shrinks_to_max(number: u32) -> Option<usize> {
+    match number {
+        36 | 40 | 42 => None,
+        _ => Some(10),
+    }
+}
+
+/// Shrinks what caught an entry, and keeps the number of actions that are left.
+pub fn shrink_catch(entry: &Entry, hunt: &mut Hunt) -> Result<Option<Shrunk>, String> {
+    let (Some(seed), Some(property)) = (hunt.caught_at_seed, hunt.caught_by.first()) else { return Ok(None) };
+    let plan = Plan { defect: Some(entry.number), ..Plan::new(&scenario(entry)?, seed) };
+    let shrunk = shrink(&plan, Some(property), RUNS_MAX).map_err(|error| error.to_string())?;
+    hunt.shrunk_to = Some(shrunk.plan.actions.len());
+    Ok(Some(shrunk))
+}
+
 /// Hunts for an entry from `first_seed` on, and runs the healthy core at each seed beside it.
 pub fn hunt(entry: &Entry, first_seed: u64, seeds_max: u64) -> Result<Hunt, String> {
     let mut scenario = scenario(entry)?;
@@ -55,6 +81,7 @@ pub fn hunt(entry: &Entry, first_seed: u64, seeds_max: u64) -> Result<Hunt, Stri
         seeds: 0,
         caught_by: Vec::new(),
         finding: None,
+        shrunk_to: None,
         healthy_findings: Vec::new(),
     };
     debug_assert!(planted(entry.number).is_some());
