@@ -225,9 +225,7 @@ fn moment_us(action: &Action) -> u64 {
 
 fn ends_us(action: &Action) -> u64 {
     match action {
-        Action::Inject(_, fault) => {
-            moment_us(action) + fault.lasts.map_or(0, |lasts| lasts.span().as_us())
-        }
+        Action::Inject(_, fault) => moment_us(action) + fault.lasts.map_or(0, |lasts| lasts.span().as_us()),
         _ => moment_us(action),
     }
 }

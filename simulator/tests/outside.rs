@@ -138,7 +138,7 @@ fn run(plan: &Plan) -> (Recorder, RunFigures, Vec<Order>) {
             }
             orders.push(order);
         }
-        for Outgoing { exchange, request } in world.take_outgoing() {
+        for Outgoing { exchange, request, .. } in world.take_outgoing() {
             let (answer, seen) = server.answer(now_us, request);
             seen.into_iter().for_each(|write| world.seen(write));
             world.answered(exchange, answer);

@@ -121,7 +121,10 @@ fn keep(out: &Path, plan: &Plan) -> std::io::Result<()> {
 
 fn show(shrunk: &Shrunk, out: &Path, seconds: f64) {
     let Shrunk { plan, what, finding, actions_before, runs, minimal } = shrunk;
-    say(&format!("{what} fails with {} of {actions_before} actions ({runs} runs, {seconds:.1} s)", plan.actions.len()));
+    say(&format!(
+        "{what} fails with {} of {actions_before} actions ({runs} runs, {seconds:.1} s)",
+        plan.actions.len()
+    ));
     say(&format!("  {finding}"));
     if !minimal {
         say("  the runs were used up: a smaller plan may exist, see --runs");

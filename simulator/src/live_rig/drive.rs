@@ -28,7 +28,7 @@ pub(super) enum Arrival {
         answer: Result<Body, (TransportError, Option<Span>)>,
     },
     /// A server is up again.
-    Restarted(&'static str),
+    Restarted(String),
     /// Rows of the database.
     Rows(Vec<Row>),
     /// The run cannot go on, or was asked to stop.
@@ -76,7 +76,7 @@ where
             world.advance(elapsed_us(start));
             match arrival {
                 Arrival::Answer { exchange, answer } => world.answered(exchange, answer),
-                Arrival::Restarted(node) => world.restarted(node),
+                Arrival::Restarted(node) => world.restarted(&node),
                 Arrival::Rows(rows) => super::watch::show(world, rows),
                 Arrival::Stop(why) => return Err(why),
             }

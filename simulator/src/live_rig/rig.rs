@@ -62,7 +62,8 @@ pub struct LiveRig {
     proxy: Arc<FaultProxy>,
     servers: Arc<Servers>,
     versions: Versions,
-    client: HttpClient,
+    /// To each main server, through the proxy.
+    clients: Vec<HttpClient>,
     runtime: Runtime,
     interrupts: Interrupts,
 }
@@ -127,17 +128,28 @@ impl LiveRig {
             let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
             let link = |name: &str, upstream| LinkSpec { name: name.to_owned(), upstream };
             let (database, redis) = (servers.postgres_address().await?, servers.redis_address().await?);
-            let links = vec![link(HOSTS, nowhere), link(DATABASE, database), link(CACHE, redis)];
+            let mut links = vec![link(DATABASE, database), link(CACHE, redis)];
+            links.extend(HOSTS.map(|name| link(name, nowhere)));
             let proxy = FaultProxy::spawn(links, FAULT_SEED).await?;
             Ok::<_, LiveError>((servers, versions, proxy))
         };
         let (servers, versions, proxy) = interrupts.or(&runtime, setting_up)??;
-        let address = listening(&proxy, HOSTS)?;
-        let endpoint: Endpoint = format!("http://{address}/p2p-sync")
-            .parse()
-            .map_err(|error| LiveRunError::Reading(format!("{error}")))?;
-        let client = HttpClient::new(&endpoint).map_err(|error| LiveRunError::Reading(error.to_string()))?;
-        Ok(Self { proxy: Arc::new(proxy), servers: Arc::new(servers), versions, client, runtime, interrupts })
+        let client = |name| {
+            let address = listening(&proxy, name)?;
+            let endpoint: Endpoint = format!("http://{address}/p2p-sync")
+                .parse()
+                .map_err(|error| LiveRunError::Reading(format!("{error}")))?;
+            HttpClient::new(&endpoint).map_err(|error| LiveRunError::Reading(error.to_string()))
+        };
+        let clients = HOSTS.into_iter().map(client).collect::<Result<_, _>>()?;
+        Ok(Self {
+            proxy: Arc::new(proxy),
+            servers: Arc::new(servers),
+            versions,
+            clients,
+            runtime,
+            interrupts,
+        })
     }
 
     /// Carries a plan out in real time. With a folder, every call of an engine is recorded there.
@@ -211,8 +223,10 @@ impl LiveRig {
         let tape = tape.map_err(LiveRunError::Recording)?;
         self.interrupts.or(&self.runtime, self.servers.reset())??;
         let (to_world, arrivals) = channel();
-        let spec = self.spec(plan, record);
-        let set = Stage::set(&self.servers, &self.proxy, spec?, &to_world, disturbs_services(plan));
+        let count = plan.world.topology.main_servers;
+        let specs = (0..count).map(|number| self.spec(plan, (number, count), record));
+        let specs = specs.collect::<Result<_, _>>()?;
+        let set = Stage::set(&self.servers, &self.proxy, specs, &to_world, disturbs_services(plan));
         let stage = self.interrupts.or(&self.runtime, set)??;
         let subscriber = Subscriber::start(&self.runtime, self.servers.redis_settings());
         let terms = crate::check::Terms { lateness_us_max: LATENESS_US_MAX, ..terms(&plan.world) };
@@ -228,7 +242,7 @@ impl LiveRig {
         self.interrupts.tell(Some(to_world.clone()));
         let mut carrier = Courier {
             runtime: self.runtime.handle().clone(),
-            client: self.client.clone(),
+            clients: self.clients.clone(),
             world: to_world.clone(),
             stage: &stage,
         };
@@ -283,8 +297,13 @@ impl LiveRig {
         RunResult { recording: recording.map(Path::to_owned), ..result }
     }
 
-    /// How the main server's process is made, life after life.
-    fn spec(&self, plan: &Plan, record: Option<(&Path, EffectForm)>) -> Result<SpecOf, LiveRunError> {
+    /// How the process of one of so many main servers is made, life after life.
+    fn spec(
+        &self,
+        plan: &Plan,
+        (number, count): (u32, u32),
+        record: Option<(&Path, EffectForm)>,
+    ) -> Result<SpecOf, LiveRunError> {
         let database = listening(&self.proxy, DATABASE)?;
         let options: PgConnectOptions = self
             .servers
@@ -303,10 +322,11 @@ impl LiveRig {
         let RedisSettings { password, db, .. } = self.servers.redis_settings();
         let (settings, folder) = (settings(plan), record.map(|(folder, _)| folder.to_owned()));
         let effects = record.map_or(EffectForm::Digest, |(_, effects)| effects);
-        let (seed, defect, mut life) = (plan.seed, plan.defect, 0);
+        // No two lives have the same number, as in the virtual world.
+        let (seed, defect, mut life) = (plan.seed, plan.defect, number);
         Ok(Box::new(move || {
             let recording = folder.as_ref().map(|folder| folder.join(format!("main-server-{life}.jsonl")));
-            life += 1;
+            life += count;
             MainServerSpec {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 seed,
@@ -327,7 +347,7 @@ impl LiveRig {
     /// What the servers hold at the end.
     async fn left(&self) -> Result<Left, LiveRunError> {
         // Had the proxy gone, its silence would look like the system's.
-        for link in [HOSTS, DATABASE, CACHE] {
+        for link in HOSTS.into_iter().chain([DATABASE, CACHE]) {
             self.proxy.statistics(link).await?;
         }
         let dsn = self.servers.postgres_dsn();
@@ -370,14 +390,14 @@ struct Left {
 /// Carries requests over HTTP, and orders to the stage.
 struct Courier<'a> {
     runtime: Handle,
-    client: HttpClient,
+    clients: Vec<HttpClient>,
     world: Sender<Arrival>,
     stage: &'a Stage,
 }
 
 impl Carrier for Courier<'_> {
-    fn carry(&mut self, Outgoing { exchange, request }: Outgoing<Body>) {
-        let (client, world) = (self.client.clone(), self.world.clone());
+    fn carry(&mut self, Outgoing { exchange, server, request }: Outgoing<Body>) {
+        let (client, world) = (self.clients[server].clone(), self.world.clone());
         self.runtime.spawn(async move {
             let answer = client.exchange(request, EXCHANGE).await;
             let answer = answer.map_err(|failure| (failure.error, failure.retry_after));
@@ -420,7 +440,7 @@ fn servers(versions: &Versions) -> Vec<ServerVersion> {
 fn notes(plan: &Plan) -> Vec<String> {
     let crashes = plan.actions.iter().any(|action| match action {
         Action::Inject(_, fault) => {
-            matches!(fault.inject, Injection::Crash(Crash::MainServer | Crash::Database | Crash::Cache))
+            matches!(&fault.inject, Injection::Crash(crash) if !matches!(crash, Crash::Hosts(_)))
         }
         _ => false,
     });
@@ -455,6 +475,7 @@ fn may_lose_messages(plan: &Plan) -> bool {
             Injection::Partition(_)
                 | Injection::Degrade(_)
                 | Injection::ClockStep(_)
+                | Injection::Move(_)
                 | Injection::Crash(Crash::Hosts(_))
         ),
         _ => false,

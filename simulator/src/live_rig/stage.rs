@@ -4,7 +4,6 @@
 //! Each process has a task of its own that carries its orders out one after the other, so that a
 //! database that takes long to start delays nothing else.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -18,16 +17,20 @@ use super::drive::Arrival;
 use super::node::{MainServerSpec, READY};
 use super::{Behaviour, Child, FaultProxy, Flow, LiveError, Servers, Service};
 use crate::scenario::model::{Connection, ConnectionEnd, Crash, Disturbance, Injection, Process};
+use crate::scenario::validate::MAIN_SERVERS_MAX;
+use crate::virtual_rig::main_server::server_name;
 use crate::virtual_rig::outside::Order;
 
-/// The link between hosts and main server, between main server and database, between main server and cache.
-pub(super) const HOSTS: &str = "hosts";
+/// The links between hosts and each main server, between main servers and database, between main servers and cache.
+pub(super) const HOSTS: [&str; MAIN_SERVERS_MAX as usize] = ["hosts", "hosts 1", "hosts 2", "hosts 3"];
 pub(super) const DATABASE: &str = "database";
 pub(super) const CACHE: &str = "cache";
 
 /// The processes beside the hosts, each with its task.
 pub(super) struct Stage {
-    orders: BTreeMap<Process, UnboundedSender<Order>>,
+    main_servers: Vec<UnboundedSender<Order>>,
+    database: UnboundedSender<Order>,
+    cache: UnboundedSender<Order>,
     tasks: Vec<JoinHandle<Result<Acted, LiveError>>>,
 }
 
@@ -42,6 +45,9 @@ struct Acted {
 /// One process and what is on at it.
 struct Actor {
     process: Process,
+    /// Which of the main servers, and of how many.
+    number: usize,
+    count: usize,
     servers: Arc<Servers>,
     proxy: Arc<FaultProxy>,
     world: Sender<Arrival>,
@@ -69,66 +75,83 @@ enum Change {
 }
 
 impl Stage {
-    /// Starts the main server's process and waits until it listens. With `has_excuse`, a later start of it may
-    /// fail for a while: what it needs is disturbed, too.
+    /// Starts the main servers' processes, each made by one of `specs`, and waits until they listen. With `has_excuse`,
+    /// a later start may fail for a while: what it needs is disturbed, too.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When one does not come up.
     pub(super) async fn set(
         servers: &Arc<Servers>,
         proxy: &Arc<FaultProxy>,
-        mut spec: SpecOf,
+        specs: Vec<SpecOf>,
         world: &Sender<Arrival>,
         has_excuse: bool,
     ) -> Result<Self, LiveError> {
-        for link in [HOSTS, DATABASE, CACHE] {
+        for link in HOSTS.into_iter().chain([DATABASE, CACHE]) {
             proxy.set(link, Behaviour::default()).await?;
         }
-        let first = spec();
-        let (child, address) = start(&first).await?;
-        proxy.set_upstream(HOSTS, address).await?;
-        let (mut child, mut spec) = (Some(child), Some(spec));
-        let mut stage = Self { orders: BTreeMap::new(), tasks: Vec::new() };
-        for process in [Process::MainServer, Process::Database, Process::Cache] {
-            let is_main = process == Process::MainServer;
-            let actor = Actor {
-                process,
-                servers: Arc::clone(servers),
-                proxy: Arc::clone(proxy),
-                world: world.clone(),
-                child: child.take_if(|_| is_main),
-                spec: spec.take_if(|_| is_main),
-                changes: Vec::new(),
-                freezes: 0,
-                is_frozen: false,
-                is_down: false,
-                has_excuse,
-                offences: Vec::new(),
-            };
-            let (sender, receiver) = unbounded_channel();
-            stage.orders.insert(process, sender);
-            stage.tasks.push(tokio::spawn(actor.act(receiver)));
+        let count = specs.len();
+        let actor = |process, number| Actor {
+            process,
+            number,
+            count,
+            servers: Arc::clone(servers),
+            proxy: Arc::clone(proxy),
+            world: world.clone(),
+            child: None,
+            spec: None,
+            changes: Vec::new(),
+            freezes: 0,
+            is_frozen: false,
+            is_down: false,
+            has_excuse,
+            offences: Vec::new(),
+        };
+        let mut main_servers = Vec::new();
+        for (number, mut spec) in specs.into_iter().enumerate() {
+            let (child, address) = start(&spec()).await?;
+            proxy.set_upstream(HOSTS[number], address).await?;
+            let mut actor = actor(Process::MainServer, number);
+            (actor.child, actor.spec) = (Some(child), Some(spec));
+            main_servers.push(actor);
         }
-        Ok(stage)
+        let mut tasks = Vec::new();
+        let mut begin = |actor: Actor| {
+            let (sender, receiver) = unbounded_channel();
+            tasks.push(tokio::spawn(actor.act(receiver)));
+            sender
+        };
+        let main_servers = main_servers.into_iter().map(&mut begin).collect();
+        let (database, cache) = (begin(actor(Process::Database, 0)), begin(actor(Process::Cache, 0)));
+        Ok(Self { main_servers, database, cache, tasks })
     }
 
     /// Hands an order to whom it concerns.
     pub(super) fn order(&self, order: Order) {
         let (Order::Begin { injection, .. } | Order::End { injection, .. }) = &order;
-        let process = match injection {
-            Injection::Database(_) | Injection::Crash(Crash::Database) => Process::Database,
-            Injection::Cache(_) | Injection::Crash(Crash::Cache) => Process::Cache,
-            Injection::Crash(Crash::MainServer) => Process::MainServer,
-            Injection::Freeze(process) => *process,
-            Injection::Connection(connection) => connection.to,
+        let of = |process: Process| match process {
+            Process::MainServer => self.main_servers.iter().collect(),
+            Process::Database => vec![&self.database],
+            Process::Cache => vec![&self.cache],
+        };
+        let concerned: Vec<_> = match injection {
+            Injection::Database(_) | Injection::Crash(Crash::Database) => of(Process::Database),
+            Injection::Cache(_) | Injection::Crash(Crash::Cache) => of(Process::Cache),
+            Injection::Crash(Crash::MainServer) => of(Process::MainServer),
+            Injection::Crash(Crash::MainServers(list)) => {
+                list.iter().filter_map(|number| self.main_servers.get(*number as usize)).collect()
+            }
+            Injection::Freeze(process) => of(*process),
+            Injection::Connection(connection) => of(connection.to),
             Injection::Partition(_)
             | Injection::Degrade(_)
             | Injection::ClockStep(_)
-            | Injection::Crash(Crash::Hosts(_)) => return,
+            | Injection::Move(_)
+            | Injection::Crash(Crash::Hosts(_)) => Vec::new(),
         };
-        if let Some(orders) = self.orders.get(&process) {
+        for orders in concerned {
             // Its task ends only after this handle.
-            let _ = orders.send(order);
+            let _ = orders.send(order.clone());
         }
     }
 
@@ -138,10 +161,11 @@ impl Stage {
     /// # Errors
     /// The first order that could not be carried out.
     pub(super) async fn strike(self) -> Result<Vec<String>, LiveError> {
-        drop(self.orders);
+        let Self { main_servers, database, cache, tasks } = self;
+        drop((main_servers, database, cache));
         let (mut offences, mut failed) = (Vec::new(), None);
         // To the last one, whatever the others say: nothing goes on afterwards.
-        for task in self.tasks {
+        for task in tasks {
             let acted = match task.await {
                 Ok(Ok(acted)) => acted,
                 Ok(Err(error)) => {
@@ -239,21 +263,21 @@ impl Actor {
         let name = match self.service() {
             Some(service) => {
                 self.servers.start_again(service).await?;
-                if service == Service::Postgres { "database" } else { "cache" }
+                if service == Service::Postgres { "database".to_owned() } else { "cache".to_owned() }
             }
             None => {
                 let Some(spec) = &mut self.spec else { return Ok(()) };
                 match start_in_time(&spec(), self.has_excuse, &mut self.offences).await {
                     Ok((child, address)) => {
                         self.child = Some(child);
-                        self.proxy.set_upstream(HOSTS, address).await?;
+                        self.proxy.set_upstream(HOSTS[self.number], address).await?;
                     }
                     Err(error) => {
                         self.offences.push(format!("killed, it does not come up again: {error}"));
                         return Ok(());
                     }
                 }
-                "main server"
+                server_name(self.number, self.count)
             }
         };
         self.is_down = false;
@@ -318,7 +342,7 @@ impl Actor {
 
     fn link(&self) -> &'static str {
         match self.process {
-            Process::MainServer => HOSTS,
+            Process::MainServer => HOSTS[self.number],
             Process::Database => DATABASE,
             Process::Cache => CACHE,
         }

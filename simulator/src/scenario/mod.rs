@@ -15,7 +15,7 @@ mod schema;
 mod syntax;
 mod tree;
 pub mod units;
-mod validate;
+pub(crate) mod validate;
 
 pub use init::{TEMPLATES, template};
 pub use model::*;

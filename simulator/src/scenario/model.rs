@@ -67,6 +67,10 @@ pub struct Topology {
     #[serde(default = "default_maps")]
     #[schemars(range(min = 1, max = 100_000))]
     pub maps: u32,
+    /// Number of main servers over the one database and the one cache; host `n` talks to `n mod main_servers`. 1 to 4.
+    #[serde(default = "default_main_servers", skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1, max = 4))]
+    pub main_servers: u32,
 }
 
 /// Settings of every host, named as in `p2p_data_sync.conf`.
@@ -324,6 +328,8 @@ pub enum Injection {
     Crash(Crash),
     /// The wall clock of these hosts jumps once.
     ClockStep(ClockStep),
+    /// Requests of these hosts go to another main server; when the fault ends, to their own again.
+    Move(Move),
     /// Connections behave otherwise, at the level of their bytes. Live rig only.
     Connection(Connection),
     /// A process stands still, with all it holds, and goes on when the fault ends. Live rig only.
@@ -448,14 +454,27 @@ pub struct Disturbance {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Crash {
-    /// The main server: requests under way are forgotten.
+    /// The main server, or all of them: requests under way are forgotten.
     MainServer,
+    /// These main servers, counted from 0.
+    MainServers(Vec<u32>),
     /// The database: what was committed stays, answers under way are lost.
     Database,
     /// The cache: everything in it is lost.
     Cache,
     /// These hosts: their queues are lost, and they come back with a new incarnation.
     Hosts(HostSet),
+}
+
+/// Hosts talk to another main server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Move {
+    /// The hosts concerned.
+    #[serde(default)]
+    pub hosts: HostSet,
+    /// The main server, counted from 0.
+    pub to: u32,
 }
 
 /// The wall clock of these hosts jumps once.
@@ -569,6 +588,14 @@ fn default_settle() -> Length {
 
 fn default_maps() -> u32 {
     1
+}
+
+fn default_main_servers() -> u32 {
+    1
+}
+
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 fn default_database() -> Service {

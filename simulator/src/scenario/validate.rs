@@ -20,8 +20,13 @@ pub fn known_properties() -> &'static [&'static str] {
 
 /// Everything that breaks a rule, in the order of the file.
 pub(super) fn validate(scenario: &Scenario, root: &Node) -> Vec<Fault> {
-    let mut rules =
-        Rules { root, duration: scenario.duration, hosts: scenario.topology.hosts, found: Vec::new() };
+    let mut rules = Rules {
+        root,
+        duration: scenario.duration,
+        hosts: scenario.topology.hosts,
+        servers: scenario.topology.main_servers,
+        found: Vec::new(),
+    };
     rules.scenario(scenario);
     rules.found.sort_by_key(|fault| fault.place.map(|place| (place.source, place.line, place.column)));
     rules.found
@@ -31,6 +36,7 @@ struct Rules<'a> {
     root: &'a Node,
     duration: Length,
     hosts: u32,
+    servers: u32,
     found: Vec<Fault>,
 }
 
@@ -80,6 +86,7 @@ impl Rules<'_> {
             self.hosts = HOSTS_MAX;
         }
         self.range("topology.maps", s.topology.maps, 1..=MAPS_MAX);
+        self.range("topology.main_servers", s.topology.main_servers, 1..=MAIN_SERVERS_MAX);
         self.length("hosts.critical_timeout", s.hosts.critical_timeout, TIMEOUT_MIN..=TIMEOUT_MAX);
         self.range("hosts.max_queue_size", s.hosts.max_queue_size, 1..=1_000_000);
         self.range("hosts.worker_threads", s.hosts.worker_threads, 1..=256);
@@ -259,7 +266,25 @@ impl Rules<'_> {
                 }
             }
             Injection::Crash(Crash::Hosts(hosts)) => self.hosts(&format!("{inject}.crash.hosts"), hosts),
+            Injection::Crash(Crash::MainServers(list)) => {
+                let at = format!("{inject}.crash.main_servers");
+                if list.is_empty() {
+                    let help = "name at least one main server, as in `{main_servers: [0]}`";
+                    self.refuse(&at, "an empty list of main servers", help);
+                }
+                for (index, server) in list.iter().enumerate() {
+                    self.main_server(&format!("{at}[{index}]"), *server);
+                    if list[..index].contains(server) {
+                        let message = format!("main server {server} is named twice");
+                        self.refuse(&format!("{at}[{index}]"), message, "remove one of the two");
+                    }
+                }
+            }
             Injection::Crash(_) => {}
+            Injection::Move(there) => {
+                self.hosts(&format!("{inject}.move.hosts"), &there.hosts);
+                self.main_server(&format!("{inject}.move.to"), there.to);
+            }
             Injection::Freeze(_) => {}
             Injection::Connection(c) => {
                 let at = format!("{inject}.connection");
@@ -290,6 +315,16 @@ impl Rules<'_> {
                     self.refuse(&by, format!("a step of {} is too far", step.by), "step by at most 24h");
                 }
             }
+        }
+    }
+
+    fn main_server(&mut self, path: &str, server: u32) {
+        if server >= self.servers {
+            let help = match self.servers {
+                0 | 1 => "the topology has one, number 0: see `topology.main_servers`".to_owned(),
+                count => format!("main servers count from 0: write 0 to {}", count - 1),
+            };
+            self.refuse(path, format!("there is no main server {server}"), help);
         }
     }
 
@@ -357,6 +392,8 @@ const HOUR: Length = Length::from_ms(3_600_000);
 const DAY: Length = Length::from_ms(86_400_000);
 const HOSTS_MAX: u32 = 100_000;
 const MAPS_MAX: u32 = 100_000;
+/// Main servers of one scenario.
+pub(crate) const MAIN_SERVERS_MAX: u32 = 4;
 const NAME_BYTES_MAX: usize = 64;
 /// Bytes of an operation's value: room for its name, and within what a server takes.
 pub(crate) const MIX_BYTES: RangeInclusive<u32> = 32..=1_000_000;

@@ -30,6 +30,10 @@ impl<V: Variant, O: Observer> World<V, O> {
                     self.hosts[host as usize].clock.step(step.by.as_us());
                 }
             }
+            Injection::Move(there) => {
+                self.moves.push((number, there));
+                self.route_hosts();
+            }
             // There are no bytes and no processes here: `cannot` kept such a plan from running.
             Injection::Connection(_) | Injection::Freeze(_) => {}
         }
@@ -49,6 +53,10 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.crashes.retain(|other| *other != place);
                 self.restart(&crash);
             }
+            Injection::Move(_) => {
+                self.moves.retain(|(other, _)| *other != number);
+                self.route_hosts();
+            }
             // A clock that jumped stays where it is.
             Injection::ClockStep(_) | Injection::Connection(_) | Injection::Freeze(_) => {}
         }
@@ -60,6 +68,14 @@ impl<V: Variant, O: Observer> World<V, O> {
     fn ends_outside(&mut self, place: usize, number: u32, injection: &Injection) -> bool {
         match injection {
             Injection::Crash(Crash::Hosts(_)) => false,
+            Injection::Crash(Crash::MainServer | Crash::MainServers(_)) => {
+                self.crashes.retain(|other| *other != place);
+                let Injection::Crash(crash) = injection else { return true };
+                let up = self.servers_of(crash).into_iter().filter(|at| !self.server_held_down(*at));
+                let up: Vec<_> = up.map(|at| at as u32).collect();
+                let crash = Injection::Crash(Crash::MainServers(up.clone()));
+                up.is_empty() || self.order(number, &crash, false)
+            }
             Injection::Crash(crash) => {
                 self.crashes.retain(|other| *other != place);
                 self.held_down(|other| other == crash) || self.order(number, injection, false)
@@ -69,18 +85,20 @@ impl<V: Variant, O: Observer> World<V, O> {
     }
 
     fn crash(&mut self, crash: &Crash) {
-        let (now_us, life) = (self.queue.now_us(), self.server.life());
+        let now_us = self.queue.now_us();
         match crash {
-            Crash::MainServer => self.crash_server(),
+            Crash::MainServer | Crash::MainServers(_) => {
+                self.servers_of(crash).into_iter().for_each(|at| self.crash_server(at));
+            }
             Crash::Database => {
                 self.observe(What::Crashed { node: "database".to_owned() });
-                for token in self.database.crash(now_us) {
+                for (life, token) in self.database.crash(now_us) {
                     self.queue.schedule(now_us, Happening::StoreFails { life, token });
                 }
             }
             Crash::Cache => {
                 self.observe(What::Crashed { node: "cache".to_owned() });
-                for token in self.cache.crash() {
+                for (life, token) in self.cache.crash() {
                     let answer = Err(CacheError::Unavailable);
                     self.queue.schedule(now_us, Happening::Cached { life, token, answer });
                 }
@@ -105,8 +123,14 @@ impl<V: Variant, O: Observer> World<V, O> {
                     }
                 }
             }
+            Crash::MainServer | Crash::MainServers(_) => {
+                for at in self.servers_of(crash) {
+                    if !self.server_held_down(at) {
+                        self.restart_server(at);
+                    }
+                }
+            }
             same if self.held_down(|other| other == same) => {}
-            Crash::MainServer => self.restart_server(),
             Crash::Database => {
                 self.database.conditions.restart();
                 self.observe(What::Restarted { node: "database".to_owned() });
@@ -115,6 +139,33 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.cache.conditions.restart();
                 self.observe(What::Restarted { node: "cache".to_owned() });
             }
+        }
+    }
+
+    /// The main servers that a crash concerns.
+    pub(super) fn servers_of(&self, crash: &Crash) -> Vec<usize> {
+        match crash {
+            Crash::MainServer => (0..self.servers.len()).collect(),
+            Crash::MainServers(list) => list.iter().map(|at| *at as usize).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether a crash that is still on holds this main server down.
+    fn server_held_down(&self, at: usize) -> bool {
+        self.held_down(|crash| match crash {
+            Crash::MainServer => true,
+            Crash::MainServers(list) => list.contains(&(at as u32)),
+            _ => false,
+        })
+    }
+
+    /// Lets every host talk to its main server: the one of the latest move that concerns it, else its own.
+    fn route_hosts(&mut self) {
+        let count = self.servers.len();
+        for (host, node) in (0..).zip(&mut self.hosts) {
+            let moved = self.moves.iter().rfind(|(_, there)| holds(&there.hosts, host));
+            node.server = moved.map_or(host as usize % count, |(_, there)| there.to as usize) as u8;
         }
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Host<V: Variant> {
     /// World time of the wake-up that counts; others are stale.
     wake_us: u64,
     pending: Pendings,
+    /// The main server that it talks to.
+    pub(super) server: u8,
 }
 
 /// Operations that ended at their deadline and are remembered for a late reply, at each host.
@@ -47,8 +49,8 @@ impl<V: Variant> Host<V> {
         clock: NodeClock,
         tape: Option<&Tape>,
     ) -> Self {
-        let mut node =
-            Self { session: None, life: 0, clock, wake_us: u64::MAX, pending: Pendings::default() };
+        let pending = Pendings::default();
+        let mut node = Self { session: None, life: 0, clock, wake_us: u64::MAX, pending, server: 0 };
         node.start(variant, keys, settings, draws, host, tape);
         node
     }
@@ -241,7 +243,7 @@ impl<V: Variant, O: Observer> World<V, O> {
     ) {
         let now_us = self.queue.now_us();
         let node = &mut self.hosts[host as usize];
-        let route = Route { host, life: node.life, token, ticket, attempt, copy: 0 };
+        let route = Route { host, life: node.life, token, ticket, attempt, copy: 0, server: node.server };
         if let Some(pending) = node.pending.get_mut(ticket) {
             pending.sent_us.get_or_insert(now_us);
             pending.attempts = attempt;
@@ -341,6 +343,8 @@ pub(super) struct Route {
     pub(super) ticket: u64,
     pub(super) attempt: u32,
     pub(super) copy: u8,
+    /// The main server that it goes to.
+    pub(super) server: u8,
 }
 
 impl Route {

@@ -1,5 +1,6 @@
-//! The main server of the world: the engine, and the exchanges that the world holds open for it.
+//! The main servers of the world: an engine each, and the exchanges that the world holds open for it.
 
+use rustc_hash::FxHashMap;
 use slab::Slab;
 use sync_core::cache::{CacheError, CacheReply, CacheRequest};
 use sync_core::engine::Engine;
@@ -19,13 +20,16 @@ use crate::history::{Judgement, OpRef, StateName, Way, What};
 
 type Effect<V> = ServerEffect<<V as Variant>::Reply>;
 
-/// The main server of the world; without an engine while it is down, or when it lies outside.
+/// A main server of the world; without an engine while it is down, or when it lies outside.
 pub(super) struct MainServer<V: Variant> {
     engine: Option<Box<Recorded<WorldServer<V>>>>,
+    /// No two lives have the same number, whichever server's: see [`World::living`].
     life: u32,
     clock: NodeClock,
     wake_us: u64,
     exchanges: Slab<Exchange>,
+    /// What its reads under way are for.
+    reads: FxHashMap<Token, About>,
 }
 
 /// A request that the server has not answered.
@@ -38,19 +42,23 @@ pub(super) struct Exchange {
     pub(super) blurred: bool,
 }
 
+impl Exchange {
+    /// The main server that holds it.
+    pub(super) fn server(&self) -> usize {
+        usize::from(self.route.server)
+    }
+}
+
 impl<V: Variant> MainServer<V> {
-    pub(super) fn new(engine: Option<Recorded<WorldServer<V>>>) -> Self {
+    pub(super) fn new(engine: Option<Recorded<WorldServer<V>>>, first_life: u32) -> Self {
         Self {
             engine: engine.map(Box::new),
-            life: 0,
+            life: first_life,
             clock: NodeClock::default(),
             wake_us: u64::MAX,
             exchanges: Slab::new(),
+            reads: FxHashMap::default(),
         }
-    }
-
-    pub(super) fn life(&self) -> u32 {
-        self.life
     }
 }
 
@@ -61,22 +69,30 @@ impl<V: Variant, O: Observer> World<V, O> {
             outside.request(self.queue.now_us(), Exchange { route, altered, blurred: false }, request);
             return;
         }
-        if self.server.engine.is_none() {
+        let at = usize::from(route.server);
+        if self.servers[at].engine.is_none() {
             self.refuse_connection(route);
             return;
         }
-        let token = Token(self.server.exchanges.insert(Exchange { route, altered, blurred: false }) as u64);
+        let token =
+            Token(self.servers[at].exchanges.insert(Exchange { route, altered, blurred: false }) as u64);
         // Whatever the server asks for at once, it asks for this attempt.
         self.serving = About::attempt(OpRef { host: route.host, ticket: route.ticket }, route.attempt);
-        self.tell_server(ServerInput::Request { token, request });
+        self.tell_server(at, ServerInput::Request { token, request });
         self.serving = About::default();
-        if altered && self.server.exchanges.contains(token.0 as usize) {
+        if altered && self.servers[at].exchanges.contains(token.0 as usize) {
             // Neither refused nor answered: it went on to the database, so it was believed.
             self.observe_judged(route, Judgement::Accepted, true);
-            if let Some(exchange) = self.server.exchanges.get_mut(token.0 as usize) {
+            if let Some(exchange) = self.servers[at].exchanges.get_mut(token.0 as usize) {
                 exchange.altered = false;
             }
         }
+    }
+
+    /// The main server whose present life this is. Lives of `n` servers count in steps of `n`.
+    fn living(&self, life: u32) -> Option<usize> {
+        let at = life as usize % self.servers.len();
+        (self.servers[at].life == life).then_some(at)
     }
 
     pub(super) fn stored(&mut self, life: u32, store_life: u32, token: Token, answer: StoreReply) {
@@ -85,67 +101,70 @@ impl<V: Variant, O: Observer> World<V, O> {
     }
 
     pub(super) fn store_answers(&mut self, life: u32, token: Token, answer: Result<StoreReply, StoreError>) {
-        if life == self.server.life {
-            self.serving = self.reads.remove(&token).unwrap_or_default();
-            self.tell_server(ServerInput::Stored { token, answer });
+        if let Some(at) = self.living(life) {
+            self.serving = self.servers[at].reads.remove(&token).unwrap_or_default();
+            self.tell_server(at, ServerInput::Stored { token, answer });
             self.serving = About::default();
         }
     }
 
     pub(super) fn cache_answers(&mut self, life: u32, token: Token, answer: Result<CacheReply, CacheError>) {
-        if life == self.server.life {
-            self.serving = self.reads.remove(&token).unwrap_or_default();
-            self.tell_server(ServerInput::Cached { token, answer });
+        if let Some(at) = self.living(life) {
+            self.serving = self.servers[at].reads.remove(&token).unwrap_or_default();
+            self.tell_server(at, ServerInput::Cached { token, answer });
             self.serving = About::default();
         }
     }
 
-    pub(super) fn wake_server(&mut self, due_us: u64) {
-        if self.server.wake_us != due_us {
+    pub(super) fn wake_server(&mut self, at: usize, due_us: u64) {
+        let server = &mut self.servers[at];
+        if server.wake_us != due_us {
             return;
         }
-        self.server.wake_us = u64::MAX;
-        let Some(engine) = &mut self.server.engine else { return };
-        let now = self.server.clock.now(self.queue.now_us());
+        server.wake_us = u64::MAX;
+        let Some(engine) = &mut server.engine else { return };
+        let now = server.clock.now(self.queue.now_us());
         let mut effects = std::mem::take(&mut self.server_effects);
         engine.wake(now, &mut effects);
-        self.perform_for_server(&mut effects);
+        self.perform_for_server(at, &mut effects);
         self.server_effects = effects;
-        self.schedule_server_wake();
+        self.schedule_server_wake(at);
     }
 
-    fn tell_server(&mut self, input: ServerInput<V::Request>) {
-        let Some(engine) = &mut self.server.engine else { return };
-        let now = self.server.clock.now(self.queue.now_us());
+    fn tell_server(&mut self, at: usize, input: ServerInput<V::Request>) {
+        let server = &mut self.servers[at];
+        let Some(engine) = &mut server.engine else { return };
+        let now = server.clock.now(self.queue.now_us());
         let mut effects = std::mem::take(&mut self.server_effects);
         engine.handle(now, input, &mut effects);
-        self.perform_for_server(&mut effects);
+        self.perform_for_server(at, &mut effects);
         self.server_effects = effects;
-        self.schedule_server_wake();
+        self.schedule_server_wake(at);
     }
 
-    fn schedule_server_wake(&mut self) {
-        let Some(due) = self.server.engine.as_ref().and_then(|engine| engine.next_wakeup()) else { return };
-        let due_us = self.server.clock.world_us(due).max(self.queue.now_us());
-        if due_us < self.server.wake_us {
-            self.server.wake_us = due_us;
+    fn schedule_server_wake(&mut self, at: usize) {
+        let server = &mut self.servers[at];
+        let Some(due) = server.engine.as_ref().and_then(|engine| engine.next_wakeup()) else { return };
+        let due_us = server.clock.world_us(due).max(self.queue.now_us());
+        if due_us < server.wake_us {
+            server.wake_us = due_us;
             self.idle_events += 1;
-            self.queue.schedule(due_us, Happening::WakeServer);
+            self.queue.schedule(due_us, Happening::WakeServer { server: at as u8 });
         }
     }
 
-    fn perform_for_server(&mut self, effects: &mut Vec<Effect<V>>) {
+    fn perform_for_server(&mut self, at: usize, effects: &mut Vec<Effect<V>>) {
         for effect in effects.drain(..) {
             match effect {
-                ServerEffect::Reply { token, reply } => self.reply(token, reply),
-                ServerEffect::Store { token, request } => self.ask_store(token, request),
-                ServerEffect::Cache { token, request } => self.ask_cache(token, request),
+                ServerEffect::Reply { token, reply } => self.reply(at, token, reply),
+                ServerEffect::Store { token, request } => self.ask_store(at, token, request),
+                ServerEffect::Cache { token, request } => self.ask_cache(at, token, request),
             }
         }
     }
 
-    fn reply(&mut self, token: Token, reply: Result<V::Reply, Status>) {
-        if let Some(exchange) = self.server.exchanges.try_remove(token.0 as usize) {
+    fn reply(&mut self, at: usize, token: Token, reply: Result<V::Reply, Status>) {
+        if let Some(exchange) = self.servers[at].exchanges.try_remove(token.0 as usize) {
             self.reply_to(exchange, reply);
         }
     }
@@ -213,22 +232,22 @@ impl<V: Variant, O: Observer> World<V, O> {
         data.and_then(written_op).map_or_else(About::default, |op| About::attempt(op, self.attempts_at(op)))
     }
 
-    fn ask_store(&mut self, token: Token, request: StoreRequest) {
+    fn ask_store(&mut self, at: usize, token: Token, request: StoreRequest) {
         let now_us = self.queue.now_us();
         let about = match &request {
             StoreRequest::ApplyBatch(operations) => {
                 self.about_write(operations.first().map(|apply| &*apply.data))
             }
             StoreRequest::Load(_) => {
-                self.reads.insert(token, self.serving);
+                self.servers[at].reads.insert(token, self.serving);
                 self.serving
             }
             StoreRequest::Purge { .. } => About::moment(now_us),
         };
-        let life = self.server.life;
+        let life = self.servers[at].life;
         match self.database.conditions.fate(about) {
             Fate::Commits(after_us) => {
-                let place = self.database.wait(token, request);
+                let place = self.database.wait(life, token, request);
                 let store_life = self.database.conditions.life();
                 self.queue.schedule(now_us + after_us, Happening::Commit { life, store_life, place });
             }
@@ -263,7 +282,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         self.queue.schedule(now_us + after_us, Happening::Stored { life, store_life, token, answer: reply });
     }
 
-    fn ask_cache(&mut self, token: Option<Token>, request: CacheRequest) {
+    fn ask_cache(&mut self, at: usize, token: Option<Token>, request: CacheRequest) {
         let now_us = self.queue.now_us();
         let about = match &request {
             CacheRequest::Refresh { states, .. } if self.serving == About::default() => {
@@ -272,12 +291,12 @@ impl<V: Variant, O: Observer> World<V, O> {
             _ => self.serving,
         };
         if let Some(token) = token {
-            self.reads.insert(token, self.serving);
+            self.servers[at].reads.insert(token, self.serving);
         }
-        let life = self.server.life;
+        let life = self.servers[at].life;
         match self.cache.conditions.fate(about) {
             Fate::Commits(after_us) => {
-                let place = self.cache.wait(token, request);
+                let place = self.cache.wait(life, token, request);
                 let cache_life = self.cache.conditions.life();
                 self.queue.schedule(now_us + after_us, Happening::CacheRuns { life, cache_life, place });
             }
@@ -302,25 +321,36 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
     }
 
-    /// The server dies: what it held is forgotten, and its connections break.
-    pub(super) fn crash_server(&mut self) {
-        if self.server.engine.take().is_none() {
+    /// A main server dies: what it held is forgotten, and its connections break.
+    pub(super) fn crash_server(&mut self, at: usize) {
+        let lives = self.servers.len() as u32;
+        let server = &mut self.servers[at];
+        if server.engine.take().is_none() {
             return;
         }
-        self.server.life += 1;
-        self.server.wake_us = u64::MAX;
-        self.reads.clear();
-        self.observe(What::Crashed { node: "main server".to_owned() });
-        let broken: Vec<_> =
-            std::mem::take(&mut self.server.exchanges).into_iter().map(|(_, e)| e.route).collect();
-        broken.into_iter().for_each(|route| self.refuse_connection(route));
+        server.life += lives;
+        server.wake_us = u64::MAX;
+        server.reads.clear();
+        let broken = std::mem::take(&mut server.exchanges);
+        self.observe(What::Crashed { node: self.server_name(at) });
+        broken.into_iter().for_each(|(_, exchange)| self.refuse_connection(exchange.route));
     }
 
-    /// The server comes back and knows nothing but what the database holds.
-    pub(super) fn restart_server(&mut self) {
-        if self.server.engine.is_none() {
-            self.server.engine = Some(Box::new(self.new_server(self.server.life)));
-            self.observe(What::Restarted { node: "main server".to_owned() });
+    /// A main server comes back and knows nothing but what the database holds.
+    pub(super) fn restart_server(&mut self, at: usize) {
+        if self.servers[at].engine.is_none() {
+            self.servers[at].engine = Some(Box::new(self.new_server(self.servers[at].life)));
+            self.observe(What::Restarted { node: self.server_name(at) });
         }
     }
+
+    /// As events name it.
+    pub(super) fn server_name(&self, at: usize) -> String {
+        server_name(at, self.servers.len())
+    }
+}
+
+/// As events name a main server of so many.
+pub(crate) fn server_name(at: usize, of: usize) -> String {
+    if of == 1 { "main server".to_owned() } else { format!("main server {at}") }
 }

@@ -7,7 +7,7 @@ pub mod clock;
 mod faults;
 mod host;
 pub mod kernel;
-mod main_server;
+pub(crate) mod main_server;
 pub mod modelled;
 mod network;
 pub mod outside;

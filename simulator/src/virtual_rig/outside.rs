@@ -14,7 +14,7 @@ use sync_core::store::Content;
 use sync_core::time::Span;
 
 use super::clock::WORLD_START_US;
-use super::main_server::Exchange;
+use super::main_server::{Exchange, server_name};
 use super::variant::Variant;
 use super::world::{Observer, RunFigures, World};
 use crate::history::{OpRef, StateName, What};
@@ -45,6 +45,8 @@ struct Open {
 pub struct Outgoing<R> {
     /// Names the exchange.
     pub exchange: usize,
+    /// The main server it goes to, counted from 0.
+    pub server: usize,
     /// The body.
     pub request: R,
 }
@@ -95,9 +97,10 @@ impl<V: Variant> Outside<V> {
 
     pub(super) fn request(&mut self, now_us: u64, exchange: Exchange, request: V::Request) {
         let blurred = self.corruptions > 0 || now_us < self.blurred_until_us;
+        let server = exchange.server();
         let open = Open { exchange, blurred, corruptions_begun: self.corruptions_begun };
         let exchange = self.exchanges.insert(open);
-        self.outgoing.push(Outgoing { exchange, request });
+        self.outgoing.push(Outgoing { exchange, server, request });
     }
 }
 
@@ -197,18 +200,26 @@ impl<V: Variant, O: Observer> World<V, O> {
     pub(super) fn order(&mut self, number: u32, injection: &Injection, begins: bool) -> bool {
         let now_us = self.queue.now_us();
         let Some(outside) = &mut self.outside else { return false };
-        let node = match injection {
+        let nodes = match injection {
             Injection::Partition(_)
             | Injection::Degrade(_)
             | Injection::ClockStep(_)
+            | Injection::Move(_)
             | Injection::Crash(Crash::Hosts(_)) => return false,
-            Injection::Crash(Crash::MainServer) => Some("main server"),
-            Injection::Crash(Crash::Database) => Some("database"),
-            Injection::Crash(Crash::Cache) => Some("cache"),
+            Injection::Crash(crash @ (Crash::MainServer | Crash::MainServers(_))) => {
+                let count = self.servers.len();
+                let concerned = match crash {
+                    Crash::MainServers(list) => list.iter().map(|at| *at as usize).collect(),
+                    _ => (0..count).collect::<Vec<_>>(),
+                };
+                concerned.into_iter().map(|at| server_name(at, count)).collect()
+            }
+            Injection::Crash(Crash::Database) => vec!["database".to_owned()],
+            Injection::Crash(Crash::Cache) => vec!["cache".to_owned()],
             Injection::Database(_)
             | Injection::Cache(_)
             | Injection::Connection(_)
-            | Injection::Freeze(_) => None,
+            | Injection::Freeze(_) => Vec::new(),
         };
         if let Injection::Connection(Connection { to: Process::MainServer, corrupt: Some(_), .. }) = injection
         {
@@ -226,8 +237,8 @@ impl<V: Variant, O: Observer> World<V, O> {
         } else {
             Order::End { number, injection }
         });
-        if let (Some(node), true) = (node, begins) {
-            self.observe(What::Crashed { node: node.to_owned() });
+        if begins {
+            nodes.into_iter().for_each(|node| self.observe(What::Crashed { node }));
         }
         true
     }

@@ -125,7 +125,8 @@ impl Conditions {
 pub(super) struct Database {
     pub(super) conditions: Conditions,
     store: MemoryStore,
-    waiting: Slab<(Token, StoreRequest)>,
+    /// Each with the life of the main server that asks.
+    waiting: Slab<(u32, Token, StoreRequest)>,
     unsafe_tail: Option<UnsafeTail>,
 }
 
@@ -152,13 +153,13 @@ impl Database {
     }
 
     /// Keeps a request until its commit.
-    pub(super) fn wait(&mut self, token: Token, request: StoreRequest) -> usize {
-        self.waiting.insert((token, request))
+    pub(super) fn wait(&mut self, life: u32, token: Token, request: StoreRequest) -> usize {
+        self.waiting.insert((life, token, request))
     }
 
     /// Commits a request that waited, if no crash took it.
     pub(super) fn commit(&mut self, place: usize, now_us: u64) -> Option<(Token, StoreRequest, StoreReply)> {
-        let (token, request) = self.waiting.try_remove(place)?;
+        let (_, token, request) = self.waiting.try_remove(place)?;
         if let Some(tail) = &mut self.unsafe_tail {
             tail.journal.push_back((now_us + tail.lag_us, request.clone()));
             tail.settle(now_us);
@@ -167,8 +168,9 @@ impl Database {
         Some((token, request, reply))
     }
 
-    /// Dies: what waited is answered with an error, what was committed stays.
-    pub(super) fn crash(&mut self, now_us: u64) -> Vec<Token> {
+    /// Dies: what waited is answered with an error, what was committed stays. Gives the lives of the main servers
+    /// that wait, and what for.
+    pub(super) fn crash(&mut self, now_us: u64) -> Vec<(u32, Token)> {
         self.conditions.crash();
         if let Some(tail) = &mut self.unsafe_tail {
             tail.settle(now_us);
@@ -176,7 +178,7 @@ impl Database {
             self.store = tail.durable.clone();
         }
         let waiting = std::mem::take(&mut self.waiting);
-        waiting.into_iter().map(|(_, (token, _))| token).collect()
+        waiting.into_iter().map(|(_, (life, token, _))| (life, token)).collect()
     }
 
     pub(super) fn content(&self) -> Content {
@@ -199,7 +201,8 @@ impl UnsafeTail {
 pub(super) struct Cache {
     pub(super) conditions: Conditions,
     cache: MemoryCache,
-    waiting: Slab<(Option<Token>, CacheRequest)>,
+    /// Each with the life of the main server that asks.
+    waiting: Slab<(u32, Option<Token>, CacheRequest)>,
     published: u64,
 }
 
@@ -213,24 +216,24 @@ impl Cache {
         }
     }
 
-    pub(super) fn wait(&mut self, token: Option<Token>, request: CacheRequest) -> usize {
-        self.waiting.insert((token, request))
+    pub(super) fn wait(&mut self, life: u32, token: Option<Token>, request: CacheRequest) -> usize {
+        self.waiting.insert((life, token, request))
     }
 
     /// Executes a request that waited, if no crash took it.
     pub(super) fn execute(&mut self, place: usize, now: Timestamp) -> Option<(Option<Token>, CacheReply)> {
-        let (token, request) = self.waiting.try_remove(place)?;
+        let (_, token, request) = self.waiting.try_remove(place)?;
         let reply = self.cache.execute(now, &request);
         self.published += self.cache.take_published().count() as u64;
         Some((token, reply))
     }
 
-    /// Dies and forgets everything.
-    pub(super) fn crash(&mut self) -> Vec<Token> {
+    /// Dies and forgets everything. Gives the lives of the main servers that wait, and what for.
+    pub(super) fn crash(&mut self) -> Vec<(u32, Token)> {
         self.conditions.crash();
         self.cache = MemoryCache::default();
         let waiting = std::mem::take(&mut self.waiting);
-        waiting.into_iter().filter_map(|(_, (token, _))| token).collect()
+        waiting.into_iter().filter_map(|(_, (life, token, _))| Some((life, token?))).collect()
     }
 
     /// Messages published to subscribers so far.

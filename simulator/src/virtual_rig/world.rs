@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use sync_core::cache::{CacheError, CacheReply};
 use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::server::ServerEffect;
@@ -31,7 +30,7 @@ use crate::check;
 use crate::draw::{Draws, Label};
 use crate::history::{Event, What};
 use crate::plan::{Action, Ask, Plan};
-use crate::scenario::model::{Fault, Scenario};
+use crate::scenario::model::{Fault, Move, Scenario};
 
 /// Sees every event as it happens.
 pub trait Observer {
@@ -64,7 +63,8 @@ pub struct World<V: Variant, O: Observer> {
     server_settings: Arc<ServerSettings>,
     pub(super) maps: Vec<MapName>,
     pub(super) hosts: Vec<Host<V>>,
-    pub(super) server: MainServer<V>,
+    /// Main servers over the one database and the one cache.
+    pub(super) servers: Vec<MainServer<V>>,
     pub(super) database: Database,
     pub(super) cache: Cache,
     pub(super) network: Network,
@@ -77,11 +77,12 @@ pub struct World<V: Variant, O: Observer> {
     /// Events in the queue that only wake somebody up.
     pub(super) idle_events: usize,
     pub(super) bytes_sent: u64,
-    /// What the server is at work for, and what its reads under way are for.
+    /// What a main server is at work for.
     pub(super) serving: About,
-    pub(super) reads: FxHashMap<Token, About>,
     /// Crashes that are on, by their place among the faults.
     pub(super) crashes: Vec<usize>,
+    /// Moves of hosts that are on, by the fault's number.
+    pub(super) moves: Vec<(u32, Move)>,
     /// Where values are put together.
     pub(super) value_text: String,
     pub(super) session_effects: Vec<SessionEffect<V::Request>>,
@@ -123,8 +124,8 @@ pub(super) enum Happening<V: Variant> {
     Cached { life: u32, token: Token, answer: Result<CacheReply, CacheError> },
     /// Something may be due at a host.
     WakeHost { host: u32 },
-    /// Something may be due at the server.
-    WakeServer,
+    /// Something may be due at a main server.
+    WakeServer { server: u8 },
 }
 
 /// Bytes of an event of a world with modelled frames, the message in it included.
@@ -161,15 +162,22 @@ impl<V: Variant, O: Observer> World<V, O> {
         let keys = WorldKeys::new(draws);
         let session_settings = Arc::new(session_settings(scenario));
         let server_settings = Arc::new(server_settings(scenario));
+        let count = scenario.topology.main_servers;
         let hosts = (0..scenario.topology.hosts)
             .map(|host| {
                 let clock = host_clock(scenario, draws, host);
-                Host::new(&variant, &keys, &session_settings, draws, host, clock, tape.as_ref())
+                let mut node =
+                    Host::new(&variant, &keys, &session_settings, draws, host, clock, tape.as_ref());
+                node.server = (host % count) as u8;
+                node
             })
             .collect();
-        let server = outside
-            .is_none()
-            .then(|| recorded::server(&variant, &keys, &server_settings, draws, 0, tape.as_ref()));
+        let servers = (0..count).map(|first_life| {
+            let engine =
+                || recorded::server(&variant, &keys, &server_settings, draws, first_life, tape.as_ref());
+            MainServer::new(outside.is_none().then(engine), first_life)
+        });
+        let servers = servers.collect();
         let database = Database::new(draws, &scenario.database, variant.durability_lag_us());
         let mut world = Self {
             queue: EventQueue::default(),
@@ -179,7 +187,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             server_settings,
             maps: (0..scenario.topology.maps).map(map_name).collect(),
             hosts,
-            server: MainServer::new(server),
+            servers,
             database,
             cache: Cache::new(draws, &scenario.cache),
             network: Network::new(draws, &scenario.network),
@@ -192,8 +200,8 @@ impl<V: Variant, O: Observer> World<V, O> {
             idle_events: 0,
             bytes_sent: 0,
             serving: About::default(),
-            reads: FxHashMap::default(),
             crashes: Vec::new(),
+            moves: Vec::new(),
             value_text: String::new(),
             session_effects: Vec::new(),
             server_effects: Vec::new(),
@@ -290,9 +298,9 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.idle_events -= 1;
                 self.wake_host(host, due_us);
             }
-            Happening::WakeServer => {
+            Happening::WakeServer { server } => {
                 self.idle_events -= 1;
-                self.wake_server(due_us);
+                self.wake_server(usize::from(server), due_us);
             }
         }
     }
