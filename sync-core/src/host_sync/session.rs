@@ -9,9 +9,13 @@
 //! - an operation that has been sent keeps its slot until it ends, so that a struggling server
 //!   never faces more than `workers + critical_slots` operations of one host.
 
-use std::sync::Arc;
+mod attempts;
+mod messages;
+mod shut_down;
 
-use serde::{Deserialize, Serialize};
+pub use messages::{Counters, SessionEffect, SessionInput};
+
+use std::sync::Arc;
 
 use super::codec::HostCodec;
 use super::operation::{Ask, AskError, KeyIndex, Lane, Operation, Outcome, TransportError};
@@ -19,121 +23,13 @@ use super::policy::{SessionPolicy, Standard};
 use super::queue::{Admission, Queue};
 use super::results::{Ended, Results, Status};
 use super::settings::SessionSettings;
-use crate::data_type::{Nature, SyncDataType};
+use crate::data_type::SyncDataType;
 use crate::engine::Engine;
 use crate::entropy::{Entropy, Purpose};
-use crate::id::{AccountId, Incarnation, MapName, OperationId, Token};
+use crate::id::{AccountId, Incarnation, MapName, OperationId};
 use crate::limits;
-use crate::recording::frame::{self, Frame};
 use crate::time::{Instant, Now, Span};
-use crate::wire::{ErrorCode, Reply, Request};
-
-/// What the world tells a session.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", bound(serialize = "R: Frame", deserialize = "R: Frame"))]
-pub enum SessionInput<R> {
-    /// The application asks.
-    Ask(Ask),
-    /// An attempt brought an answer, or will bring none.
-    Answered {
-        /// From [`SessionEffect::Send`].
-        token: Token,
-        /// The reply, still sealed, or why there is none.
-        #[serde(with = "frame::result")]
-        answer: Result<R, TransportError>,
-        /// How long the server asked to be left alone (`Retry-After`). Nobody vouches for it, so it is
-        /// honoured up to [`limits::RETRY_AFTER_MAX`].
-        retry_after: Option<Span>,
-    },
-    /// The host shuts down: nothing new is accepted, and what has not ended after `drain` ends then.
-    ShutDown {
-        /// How long operations may still take.
-        drain: Span,
-    },
-}
-
-/// What a session asks of the world.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", bound(serialize = "Q: Frame", deserialize = "Q: Frame"))]
-pub enum SessionEffect<Q> {
-    /// To the application: accepted, under this name.
-    Accepted {
-        /// From [`Ask`].
-        ticket: u64,
-        /// Its name.
-        operation: OperationId,
-    },
-    /// To the application: not accepted.
-    Refused {
-        /// From [`Ask`].
-        ticket: u64,
-        /// Whether it would have been critical.
-        critical: bool,
-        /// Why.
-        error: AskError,
-    },
-    /// Send this request; answer with [`SessionInput::Answered`].
-    Send {
-        /// Names the attempt.
-        token: Token,
-        /// The application's name for the operation.
-        ticket: u64,
-        /// The operation's name in this attempt.
-        operation: OperationId,
-        /// Counts the attempts, from 1.
-        attempt: u32,
-        /// Whether it is critical.
-        critical: bool,
-        /// The body.
-        #[serde(with = "frame")]
-        request: Q,
-    },
-    /// To the application: the one result.
-    Finished {
-        /// From [`Ask`].
-        ticket: u64,
-        /// Its name.
-        operation: OperationId,
-        /// Whether it was critical.
-        critical: bool,
-        /// How it ended.
-        outcome: Outcome,
-    },
-    /// For the record: a reply to an operation that had ended without one.
-    Late {
-        /// From [`Ask`].
-        ticket: u64,
-        /// Its name.
-        operation: OperationId,
-        /// Whether the server did it.
-        success: bool,
-    },
-    /// For the record: an answer that is not authentic was thrown away.
-    Untrusted {
-        /// The attempt it came for.
-        token: Token,
-    },
-    /// Everything has ended after a [`SessionInput::ShutDown`].
-    Stopped {
-        /// Operations that the bound cut short.
-        cut_short: usize,
-    },
-}
-
-/// Counts since the session's start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Operations accepted.
-    pub accepted: u64,
-    /// Operations refused.
-    pub refused: u64,
-    /// Attempts made.
-    pub attempts: u64,
-    /// Operations ended, whatever their outcome.
-    pub finished: u64,
-    /// Critical operations that ended at their deadline.
-    pub deadline_exceeded: u64,
-}
+use attempts::{Next, UnderWay};
 
 /// A host's session with the main server.
 #[derive(Debug)]
@@ -165,34 +61,6 @@ struct KeyState {
     sequence: u64,
     under_way: bool,
     waiting: u32,
-}
-
-/// An operation that holds a slot.
-#[derive(Clone, Debug)]
-struct UnderWay {
-    operation: Operation,
-    attempt: u32,
-    /// Whether the slot is one of the workers'.
-    worker: bool,
-    next: Next,
-}
-
-impl UnderWay {
-    /// Whether this attempt is the latest and neither failed nor was given up.
-    fn awaits(&self, attempt: u32) -> bool {
-        attempt == self.attempt && matches!(self.next, Next::GiveUp(_))
-    }
-}
-
-/// What happens next to an operation under way, unless an answer comes.
-#[derive(Clone, Copy, Debug)]
-enum Next {
-    /// The attempt is given up.
-    GiveUp(Instant),
-    /// It is tried again.
-    Retry(Instant),
-    /// Nothing before its deadline.
-    Deadline,
 }
 
 impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
@@ -413,140 +281,6 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         self.send(now, self.under_way.len() - 1, effects);
     }
 
-    /// Makes the next attempt at the operation in this slot.
-    fn send(&mut self, now: Now, slot: usize, effects: &mut Vec<SessionEffect<C::Request>>) {
-        if self.under_way[slot].attempt > 0 && self.policy.retries_as_new_operation() {
-            let id = self.operation_id();
-            let operation = &mut self.under_way[slot].operation;
-            let key = &mut self.keys[index(operation.key)];
-            key.sequence += 1;
-            (operation.id, operation.sequence) = (id, key.sequence);
-            self.next_counter += 1;
-        }
-        let under_way = &mut self.under_way[slot];
-        under_way.attempt += 1;
-        let (operation, attempt) = (&under_way.operation, under_way.attempt);
-        let patience = if operation.critical {
-            self.policy.critical_attempt_timeout(self.settings.critical_timeout)
-        } else {
-            self.settings.request_timeout
-        };
-        under_way.next = Next::GiveUp(now.monotonic + patience);
-        let request = Request {
-            kind: operation.kind,
-            data_type: operation.data_type,
-            map: operation.map.clone(),
-            data: Arc::clone(&operation.data),
-            timestamp: now.wall,
-            operation: operation.id,
-            critical: operation.critical,
-            sequence: operation.sequence,
-        };
-        let iv = self.entropy.iv(operation.ticket, u64::from(attempt));
-        let effect = SessionEffect::Send {
-            token: token(operation.serial, attempt),
-            ticket: operation.ticket,
-            operation: operation.id,
-            attempt,
-            critical: operation.critical,
-            request: self.codec.seal(&request, iv),
-        };
-        self.counters.attempts += 1;
-        effects.push(effect);
-    }
-
-    fn answered(
-        &mut self,
-        now: Now,
-        token: Token,
-        answer: Result<C::Reply, TransportError>,
-        retry_after: Option<Span>,
-        effects: &mut Vec<SessionEffect<C::Request>>,
-    ) {
-        let (serial, attempt) = (token.0 >> ATTEMPT_BITS, (token.0 & ATTEMPT_MASK) as u32);
-        let Some(slot) = self.under_way.iter().position(|u| u.operation.serial == serial) else {
-            self.late(serial, token, answer, effects);
-            return;
-        };
-        let operation = &self.under_way[slot].operation;
-        let opened = match answer {
-            Ok(reply) => self.codec.open(operation.id, operation.critical, &reply).map_err(|_| {
-                effects.push(SessionEffect::Untrusted { token });
-                TransportError::Untrusted
-            }),
-            Err(error) => Err(error),
-        };
-        match opened {
-            Ok(reply) => {
-                let outcome = outcome(operation, reply);
-                self.end(now, slot, outcome, effects);
-                self.dispatch(now, effects);
-            }
-            // The failure of an attempt that was given up already changes nothing.
-            Err(error) if self.under_way[slot].awaits(attempt) => {
-                if self.attempt_failed(now, slot, error, retry_after, effects) {
-                    self.dispatch(now, effects);
-                }
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// A reply to an operation that has ended: recorded, never turned into success.
-    fn late(
-        &mut self,
-        serial: u64,
-        token: Token,
-        answer: Result<C::Reply, TransportError>,
-        effects: &mut Vec<SessionEffect<C::Request>>,
-    ) {
-        let (Ok(reply), Some(ended)) = (answer, self.results.by_serial(serial)) else { return };
-        let id = OperationId { counter: ended.counter, ..self.operation_id() };
-        match self.codec.open(id, ended.critical, &reply) {
-            Err(_) => effects.push(SessionEffect::Untrusted { token }),
-            // The second reply to an operation whose first one counted.
-            Ok(_)
-                if matches!(
-                    ended.outcome(),
-                    Outcome::Done(_) | Outcome::Rejected(_) | Outcome::Superseded
-                ) => {}
-            Ok(reply) => effects.push(SessionEffect::Late {
-                ticket: ended.ticket,
-                operation: id,
-                success: reply.result.is_ok(),
-            }),
-        }
-    }
-
-    /// Plans the next attempt, or ends the operation and says so.
-    fn attempt_failed(
-        &mut self,
-        now: Now,
-        slot: usize,
-        error: TransportError,
-        retry_after: Option<Span>,
-        effects: &mut Vec<SessionEffect<C::Request>>,
-    ) -> bool {
-        let UnderWay { operation, attempt, .. } = &self.under_way[slot];
-        let hopeless = matches!(error, TransportError::Status(413));
-        // A token counts so many attempts and no more.
-        let attempts_max = self.settings.attempts_max.min(ATTEMPT_MASK as u32);
-        if hopeless || (!operation.critical && *attempt >= attempts_max) {
-            self.end(now, slot, Outcome::Failed(error), effects);
-            return true;
-        }
-        let draw = self.entropy.draw(Purpose::Jitter, operation.ticket, u64::from(*attempt));
-        let pause = self
-            .policy
-            .backoff(*attempt, draw)
-            .max(retry_after.unwrap_or(Span::ZERO).min(limits::RETRY_AFTER_MAX));
-        let retry = now.monotonic + pause;
-        let in_vain =
-            operation.deadline.is_some_and(|deadline| deadline <= retry) || *attempt >= ATTEMPT_MASK as u32;
-        self.under_way[slot].next = if in_vain { Next::Deadline } else { Next::Retry(retry) };
-        false
-    }
-
     /// Ends the operation in this slot and frees the slot.
     fn end(&mut self, now: Now, slot: usize, outcome: Outcome, effects: &mut Vec<SessionEffect<C::Request>>) {
         let UnderWay { operation, worker, .. } = self.under_way.remove(slot);
@@ -603,33 +337,6 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         }
         self.dispatch(now, effects);
     }
-
-    fn cut_short(&mut self, now: Now, effects: &mut Vec<SessionEffect<C::Request>>) {
-        let mut cut = 0;
-        while !self.under_way.is_empty() {
-            self.end(now, 0, Outcome::ShutDown { sent: true }, effects);
-            cut += 1;
-        }
-        for operation in self.queue.drain() {
-            self.keys[index(operation.key)].waiting -= 1;
-            self.finish(now, operation, Outcome::ShutDown { sent: false }, effects);
-            cut += 1;
-        }
-        self.stop(cut, effects);
-    }
-
-    fn stop(&mut self, cut_short: usize, effects: &mut Vec<SessionEffect<C::Request>>) {
-        if !self.stopped {
-            self.stopped = true;
-            effects.push(SessionEffect::Stopped { cut_short });
-        }
-    }
-
-    fn stop_when_drained(&mut self, effects: &mut Vec<SessionEffect<C::Request>>) {
-        if self.drain_until.is_some() && self.under_way.is_empty() && self.queue.is_empty() {
-            self.stop(0, effects);
-        }
-    }
 }
 
 impl<C: HostCodec, E: Entropy, P: SessionPolicy> Engine for Session<C, E, P> {
@@ -675,27 +382,6 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Engine for Session<C, E, P> {
     }
 }
 
-/// How an authentic reply ends an operation.
-fn outcome(operation: &Operation, reply: Reply) -> Outcome {
-    match reply.result {
-        Ok(payload) => Outcome::Done(payload),
-        Err(rejection)
-            if rejection.code == ErrorCode::OutOfOrder && operation.data_type.nature() == Nature::State =>
-        {
-            Outcome::Superseded
-        }
-        Err(rejection) => Outcome::Rejected(rejection),
-    }
-}
-
 fn index(key: KeyIndex) -> usize {
     key.0 as usize
 }
-
-/// An attempt's token: the operation's serial and the attempt's number.
-fn token(serial: u64, attempt: u32) -> Token {
-    Token(serial << ATTEMPT_BITS | u64::from(attempt) & ATTEMPT_MASK)
-}
-
-const ATTEMPT_BITS: u32 = 8;
-const ATTEMPT_MASK: u64 = (1 << ATTEMPT_BITS) - 1;

@@ -1,0 +1,199 @@
+//! Attempts at an operation: sending, answers, retries.
+
+use std::sync::Arc;
+
+use super::{Session, SessionEffect, index};
+use crate::data_type::Nature;
+use crate::entropy::{Entropy, Purpose};
+use crate::host_sync::codec::HostCodec;
+use crate::host_sync::operation::{Operation, Outcome, TransportError};
+use crate::host_sync::policy::SessionPolicy;
+use crate::id::{OperationId, Token};
+use crate::limits;
+use crate::time::{Instant, Now, Span};
+use crate::wire::{ErrorCode, Reply, Request};
+
+/// An operation that holds a slot.
+#[derive(Clone, Debug)]
+pub(super) struct UnderWay {
+    pub(super) operation: Operation,
+    pub(super) attempt: u32,
+    /// Whether the slot is one of the workers'.
+    pub(super) worker: bool,
+    pub(super) next: Next,
+}
+
+impl UnderWay {
+    /// Whether this attempt is the latest and neither failed nor was given up.
+    fn awaits(&self, attempt: u32) -> bool {
+        attempt == self.attempt && matches!(self.next, Next::GiveUp(_))
+    }
+}
+
+/// What happens next to an operation under way, unless an answer comes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Next {
+    /// The attempt is given up.
+    GiveUp(Instant),
+    /// It is tried again.
+    Retry(Instant),
+    /// Nothing before its deadline.
+    Deadline,
+}
+
+impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
+    /// Makes the next attempt at the operation in this slot.
+    pub(super) fn send(&mut self, now: Now, slot: usize, effects: &mut Vec<SessionEffect<C::Request>>) {
+        if self.under_way[slot].attempt > 0 && self.policy.retries_as_new_operation() {
+            let id = self.operation_id();
+            let operation = &mut self.under_way[slot].operation;
+            let key = &mut self.keys[index(operation.key)];
+            key.sequence += 1;
+            (operation.id, operation.sequence) = (id, key.sequence);
+            self.next_counter += 1;
+        }
+        let under_way = &mut self.under_way[slot];
+        under_way.attempt += 1;
+        let (operation, attempt) = (&under_way.operation, under_way.attempt);
+        let patience = if operation.critical {
+            self.policy.critical_attempt_timeout(self.settings.critical_timeout)
+        } else {
+            self.settings.request_timeout
+        };
+        under_way.next = Next::GiveUp(now.monotonic + patience);
+        let request = Request {
+            kind: operation.kind,
+            data_type: operation.data_type,
+            map: operation.map.clone(),
+            data: Arc::clone(&operation.data),
+            timestamp: now.wall,
+            operation: operation.id,
+            critical: operation.critical,
+            sequence: operation.sequence,
+        };
+        let iv = self.entropy.iv(operation.ticket, u64::from(attempt));
+        let effect = SessionEffect::Send {
+            token: token(operation.serial, attempt),
+            ticket: operation.ticket,
+            operation: operation.id,
+            attempt,
+            critical: operation.critical,
+            request: self.codec.seal(&request, iv),
+        };
+        self.counters.attempts += 1;
+        effects.push(effect);
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        now: Now,
+        token: Token,
+        answer: Result<C::Reply, TransportError>,
+        retry_after: Option<Span>,
+        effects: &mut Vec<SessionEffect<C::Request>>,
+    ) {
+        let (serial, attempt) = (token.0 >> ATTEMPT_BITS, (token.0 & ATTEMPT_MASK) as u32);
+        let Some(slot) = self.under_way.iter().position(|u| u.operation.serial == serial) else {
+            self.late(serial, token, answer, effects);
+            return;
+        };
+        let operation = &self.under_way[slot].operation;
+        let opened = match answer {
+            Ok(reply) => self.codec.open(operation.id, operation.critical, &reply).map_err(|_| {
+                effects.push(SessionEffect::Untrusted { token });
+                TransportError::Untrusted
+            }),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(reply) => {
+                let outcome = outcome(operation, reply);
+                self.end(now, slot, outcome, effects);
+                self.dispatch(now, effects);
+            }
+            // The failure of an attempt that was given up already changes nothing.
+            Err(error) if self.under_way[slot].awaits(attempt) => {
+                if self.attempt_failed(now, slot, error, retry_after, effects) {
+                    self.dispatch(now, effects);
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// A reply to an operation that has ended: recorded, never turned into success.
+    fn late(
+        &mut self,
+        serial: u64,
+        token: Token,
+        answer: Result<C::Reply, TransportError>,
+        effects: &mut Vec<SessionEffect<C::Request>>,
+    ) {
+        let (Ok(reply), Some(ended)) = (answer, self.results.by_serial(serial)) else { return };
+        let id = OperationId { counter: ended.counter, ..self.operation_id() };
+        match self.codec.open(id, ended.critical, &reply) {
+            Err(_) => effects.push(SessionEffect::Untrusted { token }),
+            // The second reply to an operation whose first one counted.
+            Ok(_)
+                if matches!(
+                    ended.outcome(),
+                    Outcome::Done(_) | Outcome::Rejected(_) | Outcome::Superseded
+                ) => {}
+            Ok(reply) => effects.push(SessionEffect::Late {
+                ticket: ended.ticket,
+                operation: id,
+                success: reply.result.is_ok(),
+            }),
+        }
+    }
+
+    /// Plans the next attempt, or ends the operation and says so.
+    pub(super) fn attempt_failed(
+        &mut self,
+        now: Now,
+        slot: usize,
+        error: TransportError,
+        retry_after: Option<Span>,
+        effects: &mut Vec<SessionEffect<C::Request>>,
+    ) -> bool {
+        let UnderWay { operation, attempt, .. } = &self.under_way[slot];
+        let hopeless = matches!(error, TransportError::Status(413));
+        // A token counts so many attempts and no more.
+        let attempts_max = self.settings.attempts_max.min(ATTEMPT_MASK as u32);
+        if hopeless || (!operation.critical && *attempt >= attempts_max) {
+            self.end(now, slot, Outcome::Failed(error), effects);
+            return true;
+        }
+        let draw = self.entropy.draw(Purpose::Jitter, operation.ticket, u64::from(*attempt));
+        let pause = self
+            .policy
+            .backoff(*attempt, draw)
+            .max(retry_after.unwrap_or(Span::ZERO).min(limits::RETRY_AFTER_MAX));
+        let retry = now.monotonic + pause;
+        let in_vain =
+            operation.deadline.is_some_and(|deadline| deadline <= retry) || *attempt >= ATTEMPT_MASK as u32;
+        self.under_way[slot].next = if in_vain { Next::Deadline } else { Next::Retry(retry) };
+        false
+    }
+}
+
+/// How an authentic reply ends an operation.
+fn outcome(operation: &Operation, reply: Reply) -> Outcome {
+    match reply.result {
+        Ok(payload) => Outcome::Done(payload),
+        Err(rejection)
+            if rejection.code == ErrorCode::OutOfOrder && operation.data_type.nature() == Nature::State =>
+        {
+            Outcome::Superseded
+        }
+        Err(rejection) => Outcome::Rejected(rejection),
+    }
+}
+
+/// An attempt's token: the operation's serial and the attempt's number.
+fn token(serial: u64, attempt: u32) -> Token {
+    Token(serial << ATTEMPT_BITS | u64::from(attempt) & ATTEMPT_MASK)
+}
+
+const ATTEMPT_BITS: u32 = 8;
+const ATTEMPT_MASK: u64 = (1 << ATTEMPT_BITS) - 1;
