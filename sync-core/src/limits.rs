@@ -57,8 +57,6 @@ pub const CONFIG_BYTES_MAX: usize = 256 * 1024;
 pub const RESULTS_KEPT: usize = 1_024;
 /// How long a session remembers a result.
 pub const RESULT_RETENTION: Span = Span::from_secs(3_600);
-/// Entries of a lane that dispatch looks past when their key is under way.
-pub const DISPATCH_SCAN_MAX: usize = 64;
 /// Attempts at one operation that is not critical (a critical one is bounded by its deadline).
 pub const ATTEMPTS_MAX: u32 = 8;
 /// One attempt at an operation that is not critical.
@@ -67,6 +65,15 @@ pub const REQUEST_TIMEOUT: Span = Span::from_secs(10);
 pub const BACKOFF_MIN: Span = Span::from_ms(50);
 /// Longest back-off.
 pub const BACKOFF_MAX: Span = Span::from_secs(5);
+/// Retries that a session may save up, for critical operations and for others.
+pub const RETRIES_SAVED_MAX: u64 = 10;
+/// First attempts at operations that are not critical that pay for one retry of such; a critical one pays for
+/// one retry of a critical one.
+pub const OPERATIONS_PER_RETRY: u64 = 5;
+/// Time that pays for one retry of an operation that is not critical.
+pub const RETRY_SPACING: Span = Span::from_ms(500);
+/// Time that pays for one retry of a critical operation.
+pub const CRITICAL_RETRY_SPACING: Span = Span::from_ms(250);
 /// Longest `Retry-After` that a session honours.
 pub const RETRY_AFTER_MAX: Span = Span::from_secs(30);
 /// How far ahead of the server's clock a retention of de-duplication reaches, in freshness windows:

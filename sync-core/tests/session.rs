@@ -190,6 +190,79 @@ fn a_critical_operation_is_not_tried_again_past_its_deadline() {
 }
 
 #[test]
+fn an_operation_that_a_critical_one_waits_for_is_tried_again_as_if_it_were_critical() {
+    let mut host = wide();
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    host.check(Wait(100), "");
+    host.check(Asked(event(2).critical()), "accepted 2");
+    // The first attempt was lost 100 ms ago: given up after 125 ms in all, tried again 50 ms later.
+    host.check(Wait(74), "");
+    host.check(Wait(1), "send 1.2");
+    assert!(!host.request(1, 2).request.critical);
+    host.check(Answered(1, 2, Done), "1 done, send 2.1");
+}
+
+#[test]
+fn the_haste_ends_with_the_deadline_that_it_came_from_and_costs_no_attempts() {
+    let settings = SessionSettings { attempts_max: 3, ..SessionSettings::default() };
+    let mut host = Host::new(settings);
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    host.check(Asked(event(2).critical()), "accepted 2");
+    host.check(Wait(500), "send 1.2, send 1.3, 2 deadline");
+    // 1.3 was still made in haste: 125 ms and a pause.
+    host.check(Wait(250), "send 1.4");
+    host.check(Wait(9_999), "");
+    host.check(Wait(20_000), "send 1.5, 1 failed TimedOut");
+}
+
+#[test]
+fn one_that_went_up_with_a_critical_operation_is_in_haste_as_well() {
+    let mut host = Host::new(SessionSettings { workers: 1, critical_slots: 1, ..SessionSettings::default() });
+    host.check(Asked(event(1).on("a")), "accepted 1, send 1.1");
+    host.check(Asked(event(2).on("b")), "accepted 2");
+    host.check(Asked(event(3).on("b").critical()), "accepted 3, send 2.1");
+    host.check(Wait(175), "send 2.2");
+    host.check(Answered(2, 2, Done), "2 done, send 3.1");
+}
+
+#[test]
+fn haste_shortens_a_pause_but_not_what_the_server_asked_for() {
+    let mut host = wide();
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    for (attempt, pause_ms) in [(1, 50), (2, 100), (3, 200)] {
+        host.check(Answered(1, attempt, unreachable()), "");
+        host.check(Wait(pause_ms), &format!("send 1.{}", attempt + 1));
+    }
+    host.check(Answered(1, 4, unreachable()), "");
+    host.check(Asked(event(2).critical()), "accepted 2");
+    host.check(Wait(49), "");
+    host.check(Wait(1), "send 1.5");
+    host.check(Answered(1, 5, Busy(429, 300)), "");
+    host.check(Asked(event(3).critical()), "accepted 3");
+    host.check(Wait(299), "");
+    host.check(Wait(1), "send 1.6");
+}
+
+#[test]
+fn retries_that_fresh_work_does_not_pay_for_are_put_off() {
+    let settings = SessionSettings { workers: 20, attempts_max: 100, ..SessionSettings::default() };
+    let mut host = Host::new(settings);
+    for ticket in 0..20 {
+        let map = format!("m{ticket}");
+        host.check(Asked(event(ticket).on(&map)), &format!("accepted {ticket}, send {ticket}.1"));
+    }
+    for ticket in 0..20 {
+        host.check(Answered(ticket, 1, unreachable()), "");
+    }
+    // Saved: 10. Paid for by 20 first attempts: 4, but nothing is saved beyond the bound. The rest wait for time.
+    let at_once: Vec<_> = (0..11).map(|ticket| format!("send {ticket}.2")).collect();
+    host.check(Wait(50), &at_once.join(", "));
+    host.check(Wait(499), "");
+    host.check(Wait(1), "send 11.2");
+    host.check(Wait(500), "send 12.2");
+}
+
+#[test]
 fn a_request_that_is_too_large_ends_at_once() {
     let mut host = wide();
     host.check(Asked(event(1)), "accepted 1, send 1.1");

@@ -193,8 +193,32 @@ fn critical_displaces_also_what_waits_on_its_own_map_and_type() {
 fn one_busy_map_and_type_does_not_hold_up_the_others() {
     let mut host = Host::new(SessionSettings { workers: 2, ..SessionSettings::default() });
     host.check(Asked(event(1).on("hot")), "accepted 1, send 1.1");
-    for ticket in 2..50 {
+    for ticket in 2..500 {
         host.check(Asked(event(ticket).on("hot")), &format!("accepted {ticket}"));
     }
-    host.check(Asked(event(50).on("cold")), "accepted 50, send 50.1");
+    host.check(Asked(event(500).on("cold")), "accepted 500, send 500.1");
+    host.check(Asked(event(501).on("cold")), "accepted 501");
+    host.check(Answered(500, 1, Done), "500 done, send 501.1");
+}
+
+/// In quadratic time this would take minutes.
+#[test]
+fn a_hundred_thousand_on_one_key_and_as_many_critical_ones_behind_them_are_no_burden() {
+    let count = 100_000;
+    let mut host = Host::new(SessionSettings {
+        workers: 1,
+        critical_slots: 1,
+        queue_max: 4 * count as usize,
+        ..SessionSettings::default()
+    });
+    for ticket in 0..count {
+        host.does(Asked(event(ticket)));
+    }
+    for ticket in count..2 * count {
+        host.does(Asked(event(ticket).critical()));
+    }
+    for ticket in 0..1_000 {
+        host.check(Answered(ticket, 1, Done), &format!("{ticket} done, send {}.1", ticket + 1));
+    }
+    assert_eq!(host.session.waiting() as u64, 2 * count - 1_001);
 }

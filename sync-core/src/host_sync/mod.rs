@@ -8,6 +8,7 @@ pub mod operation;
 pub mod policy;
 pub mod queue;
 pub mod results;
+pub mod retry_budget;
 pub mod sealed;
 pub mod server;
 pub mod session;

@@ -2,6 +2,8 @@
 //!
 //! Statically dispatched: [`Standard`] costs nothing.
 
+use super::operation::Lane;
+use super::queue::Waiting;
 use crate::limits;
 use crate::time::{Instant, Span};
 
@@ -40,6 +42,56 @@ pub trait SessionPolicy {
         let doubled = limits::BACKOFF_MIN.as_us() << failed.saturating_sub(1).min(20);
         let half = doubled.min(limits::BACKOFF_MAX.as_us()) / 2;
         Span::from_us(half + scale(draw, half))
+    }
+
+    /// Whether retries keep to their budget, see [`super::retry_budget`].
+    fn budgets_retries(&self) -> bool {
+        true
+    }
+
+    /// The lane whose newest operation gives way to one of lane `newcomer` in a full queue; none refuses the
+    /// newcomer. Normal displaces nobody, priority normal, critical normal and then priority.
+    fn gives_way(&self, newcomer: Lane, waiting: Waiting) -> Option<Lane> {
+        match newcomer {
+            Lane::Priority | Lane::Critical if waiting.normal > 0 => Some(Lane::Normal),
+            Lane::Critical if waiting.priority > 0 => Some(Lane::Priority),
+            _ => None,
+        }
+    }
+
+    /// Whether an operation that gave way has a result.
+    fn reports_displaced(&self) -> bool {
+        true
+    }
+
+    /// Whether the newest operation of a lane goes before the older ones.
+    fn takes_newest_first(&self, _lane: Lane) -> bool {
+        false
+    }
+
+    /// Whether operations of one (map, type) are sent one after another.
+    fn keeps_key_order(&self) -> bool {
+        true
+    }
+
+    /// Slots that only critical operations use, of so many that are configured.
+    fn critical_slots(&self, configured: usize) -> usize {
+        configured
+    }
+
+    /// Critical operations open at once; a further one is refused.
+    fn critical_open_max(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Whether what waits when the session ends has a result.
+    fn reports_shut_down(&self) -> bool {
+        true
+    }
+
+    /// Whether a reply that comes after the deadline is reported as a success after all.
+    fn reports_late_success(&self) -> bool {
+        false
     }
 }
 

@@ -1,18 +1,58 @@
-//! Operations that wait for a slot: three lanes under one bound.
+//! Operations that wait for a slot: three lanes under one bound, and one line for each key.
+//!
+//! Operations of one key leave in the order of the asking, so only the first of a key is ever looked at by
+//! its lane, and it stands aside while another of its key is under way. Every step takes logarithmic time in
+//! what waits, whatever waits on one key.
 
-use std::collections::VecDeque;
+mod line;
 
-use super::operation::{Lane, Operation};
-use crate::limits;
+use std::collections::BTreeSet;
+
+use slab::Slab;
+
+use super::operation::{KeyIndex, Lane, Operation};
 use crate::time::Instant;
+use line::{Entry, Lines};
 
 /// Three lanes: critical by earliest deadline first, priority and normal first in, first out.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    critical: VecDeque<Operation>,
-    priority: VecDeque<Operation>,
-    normal: VecDeque<Operation>,
+    entries: Slab<Entry>,
+    lines: Lines,
+    lanes: [LaneOrder; 3],
+    /// Those with a deadline.
+    deadlines: BTreeSet<(Instant, usize)>,
     capacity: usize,
+}
+
+/// The operations of one lane in its order.
+#[derive(Clone, Debug, Default)]
+struct LaneOrder {
+    /// The first of their keys, nothing of which is under way.
+    ready: BTreeSet<Place>,
+    /// All others.
+    others: BTreeSet<Place>,
+}
+
+/// Where an operation stands in its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// Urgency in microseconds in the critical lane; in the others the serial by which it got its place.
+    rank: u64,
+    serial: u64,
+    /// Its place among the entries.
+    entry: usize,
+}
+
+/// How many operations wait in each lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Waiting {
+    /// Critical ones, and what goes before them.
+    pub critical: usize,
+    /// Priority.
+    pub priority: usize,
+    /// Normal.
+    pub normal: usize,
 }
 
 /// What became of an operation that wanted to wait.
@@ -31,80 +71,119 @@ pub enum Admission {
 impl Queue {
     /// An empty queue for `capacity` operations.
     pub fn new(capacity: usize) -> Self {
-        Self { critical: VecDeque::new(), priority: VecDeque::new(), normal: VecDeque::new(), capacity }
+        Self {
+            entries: Slab::new(),
+            lines: Lines::default(),
+            lanes: Default::default(),
+            deadlines: BTreeSet::new(),
+            capacity,
+        }
     }
 
     /// Operations waiting.
     pub fn len(&self) -> usize {
-        self.critical.len() + self.priority.len() + self.normal.len()
+        self.entries.len()
     }
 
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.entries.is_empty()
     }
 
-    /// Operations waiting in one lane.
-    pub fn lane_len(&self, lane: Lane) -> usize {
-        self.lane(lane).len()
+    /// Operations waiting in each lane.
+    pub fn waiting(&self) -> Waiting {
+        let [normal, priority, critical] = self.lanes.each_ref().map(LaneOrder::len);
+        Waiting { critical, priority, normal }
     }
 
-    /// Lets the operation wait. When the queue is full: normal is refused; priority displaces the
-    /// newest normal, else is refused; critical displaces the newest normal, then the newest
-    /// priority, else is refused.
-    pub fn admit(&mut self, operation: Operation) -> Admission {
-        self.admit_with(operation, |_, _| ())
+    /// Whether an operation of this key is under way.
+    pub fn is_held(&self, key: KeyIndex) -> bool {
+        self.lines.is_held(key)
     }
 
-    /// Lets an operation wait where others of its key already do: it replaces the newest of them when
-    /// it makes that one pointless, and takes those before it along into its lane. Room is made before
-    /// anything moves, so that what it takes along can still give way to it.
-    pub fn admit_following(&mut self, operation: Operation) -> Admission {
-        match self.replace(operation) {
-            Ok(replaced) => Admission::Replaced(Box::new(replaced)),
-            Err(operation) => self.admit_with(operation, Self::promote),
+    /// An operation of this key is under way: those that wait on it stand aside.
+    pub fn hold(&mut self, key: KeyIndex) {
+        if !self.lines.set_held(key, true)
+            && let Some(first) = self.lines.first(key)
+        {
+            self.stand(first, false);
         }
     }
 
-    fn admit_with(&mut self, operation: Operation, prepare: impl FnOnce(&mut Self, &Operation)) -> Admission {
+    /// Nothing of this key is under way any more.
+    pub fn release(&mut self, key: KeyIndex) {
+        if self.lines.set_held(key, false)
+            && let Some(first) = self.lines.first(key)
+        {
+            self.stand(first, true);
+        }
+    }
+
+    /// Lets the operation wait. Where others of its key already do, it replaces the newest of them when it
+    /// makes that one pointless, and takes those before it along into its lane. When the queue is full,
+    /// `gives_way` says from which lane the newest has to go for an operation of the given lane; without
+    /// one, or when that lane is empty, the operation is refused. Room is made before anything moves, so that
+    /// what an operation takes along can still give way to it.
+    pub fn admit(
+        &mut self,
+        operation: Operation,
+        gives_way: impl FnOnce(Lane, Waiting) -> Option<Lane>,
+    ) -> Admission {
+        let operation = match self.replace(operation) {
+            Ok(replaced) => return Admission::Replaced(Box::new(replaced)),
+            Err(operation) => operation,
+        };
         let victim = if self.len() < self.capacity {
             None
         } else {
-            let victim = match operation.lane {
-                Lane::Normal => None,
-                Lane::Priority => self.normal.pop_back(),
-                Lane::Critical => self.normal.pop_back().or_else(|| self.priority.pop_back()),
-            };
-            if victim.is_none() {
-                return Admission::Refused(Box::new(operation));
+            let lane = gives_way(operation.lane, self.waiting());
+            match lane.and_then(|lane| self.lanes[lane as usize].last()) {
+                Some(place) => Some(self.remove(place.entry)),
+                None => return Admission::Refused(Box::new(operation)),
             }
-            victim
         };
-        prepare(self, &operation);
-        self.insert(operation);
+        self.promote(&operation);
+        let rank = rank(&operation);
+        self.push(operation, rank);
         victim.map_or(Admission::Admitted, |victim| Admission::Displaced(Box::new(victim)))
     }
 
-    /// Takes the first operation of a lane that `ready` lets pass, looking past a bounded number of others.
-    pub fn take(&mut self, lane: Lane, mut ready: impl FnMut(&Operation) -> bool) -> Option<Operation> {
-        let lane = self.lane_mut(lane);
-        let at = lane.iter().take(limits::DISPATCH_SCAN_MAX).position(&mut ready)?;
-        lane.remove(at)
+    /// Takes the first operation of a lane of whose key nothing is under way, or the newest such. With `hold`
+    /// its key is held from then on.
+    pub fn take(&mut self, lane: Lane, newest: bool, hold: bool) -> Option<Operation> {
+        let ready = &self.lanes[lane as usize].ready;
+        let entry = if newest { ready.last() } else { ready.first() }?.entry;
+        if hold {
+            self.lines.set_held(self.entries[entry].operation.key, true);
+        }
+        Some(self.remove(entry))
     }
 
     /// Takes a critical operation whose deadline is `now` or past.
     pub fn take_overdue(&mut self, now: Instant) -> Option<Operation> {
-        let at = self
-            .critical
-            .iter()
-            .take_while(|operation| operation.urgency <= now)
-            .position(|operation| operation.deadline.is_some_and(|deadline| deadline <= now))?;
-        self.critical.remove(at)
+        let (_, entry) = *self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;
+        Some(self.remove(entry))
     }
 
     /// The earliest deadline of any that wait.
     pub fn earliest_deadline(&self) -> Option<Instant> {
-        self.critical.iter().find_map(|operation| operation.deadline)
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Takes everything, in the order of the asking.
+    pub fn drain(&mut self) -> Vec<Operation> {
+        self.lines.clear();
+        self.lanes = Default::default();
+        self.deadlines.clear();
+        let mut all: Vec<_> =
+            std::mem::take(&mut self.entries).into_iter().map(|(_, entry)| entry.operation).collect();
+        all.sort_unstable_by_key(|operation| operation.serial);
+        all
+    }
+
+    /// Everything that waits, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Operation> {
+        self.entries.iter().map(|(_, entry)| &entry.operation)
     }
 
     /// Lets `newer` in for the newest operation of its key, when that is a write of the same state and
@@ -113,195 +192,112 @@ impl Queue {
     /// takes its place (the critical lane goes by deadline), so that a state which changes faster than
     /// its turn comes still gets its turn.
     fn replace(&mut self, newer: Operation) -> Result<Operation, Operation> {
-        // Among operations of one key, later ones are never in a more urgent lane than earlier ones.
-        let newest = [Lane::Normal, Lane::Priority, Lane::Critical].into_iter().find_map(|lane| {
-            self.lane(lane).iter().rposition(|older| older.key == newer.key).map(|at| (lane, at))
-        });
-        let Some((lane, at)) = newest.filter(|(lane, _)| *lane <= newer.lane) else { return Err(newer) };
-        if !self.lane(lane)[at].is_replaced_by(&newer) {
+        let newest = self.lines.last(newer.key);
+        let Some(newest) = newest.filter(|newest| {
+            let older = &self.entries[*newest].operation;
+            older.lane <= newer.lane && older.is_replaced_by(&newer)
+        }) else {
             return Err(newer);
-        }
-        if lane == newer.lane && lane != Lane::Critical {
-            return Ok(std::mem::replace(&mut self.lane_mut(lane)[at], newer));
-        }
-        match self.lane_mut(lane).remove(at) {
-            Some(replaced) => {
-                self.promote(&newer);
-                self.insert(newer);
-                Ok(replaced)
-            }
-            None => Err(newer),
-        }
+        };
+        let inherited = self.entries[newest].rank;
+        let replaced = self.remove(newest);
+        let inherits = replaced.lane == newer.lane && newer.lane != Lane::Critical;
+        self.promote(&newer);
+        let rank = if inherits { inherited } else { rank(&newer) };
+        self.push(newer, rank);
+        Ok(replaced)
     }
 
     /// Moves what waits on the key of `urgent` in slower lanes to its lane, in order and with its
-    /// urgency, so that it can follow without overtaking them.
+    /// urgency, so that it can follow without overtaking them. Among operations of one key, later ones are
+    /// never in a more urgent lane than earlier ones, so those that move are the last of the line.
     fn promote(&mut self, urgent: &Operation) {
-        for slower in [Lane::Priority, Lane::Normal].into_iter().filter(|lane| *lane < urgent.lane) {
-            let (promoted, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(self.lane_mut(slower))
-                .into_iter()
-                .partition(|operation| operation.key == urgent.key);
-            *self.lane_mut(slower) = left;
-            for mut operation in promoted {
-                operation.lane = urgent.lane;
-                operation.urgency = urgent.urgency;
-                self.insert(operation);
-            }
+        let rank = rank(urgent);
+        let mut next = self.lines.last(urgent.key);
+        while let Some(entry) = next.filter(|entry| self.entries[*entry].operation.lane < urgent.lane) {
+            let was_ready = self.leave_lane(entry);
+            let Entry { operation, rank: own, before, .. } = &mut self.entries[entry];
+            next = *before;
+            (operation.lane, operation.urgency, *own) = (urgent.lane, urgent.urgency, rank);
+            self.enter_lane(entry, was_ready);
         }
     }
 
-    /// Takes everything, in the order of the asking.
-    pub fn drain(&mut self) -> Vec<Operation> {
-        let mut all: Vec<_> = [&mut self.critical, &mut self.priority, &mut self.normal]
-            .into_iter()
-            .flat_map(|lane| lane.drain(..))
-            .collect();
-        all.sort_by_key(|operation| operation.serial);
-        all
-    }
-
-    /// Everything that waits: critical, then priority, then normal.
-    pub fn iter(&self) -> impl Iterator<Item = &Operation> {
-        self.critical.iter().chain(&self.priority).chain(&self.normal)
-    }
-
-    fn insert(&mut self, operation: Operation) {
-        match operation.lane {
-            Lane::Critical => self.insert_critical(operation),
-            Lane::Priority => self.priority.push_back(operation),
-            Lane::Normal => self.normal.push_back(operation),
+    /// Puts an operation at the end of its key's line and into its lane.
+    fn push(&mut self, operation: Operation, rank: u64) {
+        let (key, deadline) = (operation.key, operation.deadline);
+        let entry = self.entries.insert(Entry { operation, rank, before: None, after: None });
+        let is_first = self.lines.append(&mut self.entries, key, entry);
+        self.enter_lane(entry, is_first && !self.lines.is_held(key));
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, entry));
         }
     }
 
-    fn insert_critical(&mut self, operation: Operation) {
-        let rank = (operation.urgency, operation.serial);
-        let at = match self.critical.back() {
-            Some(last) if (last.urgency, last.serial) > rank => {
-                self.critical.partition_point(|other| (other.urgency, other.serial) < rank)
-            }
-            _ => self.critical.len(),
+    /// Takes an operation out of its line and its lane; the next of its key may be ready then.
+    fn remove(&mut self, entry: usize) -> Operation {
+        let was_ready = self.leave_lane(entry);
+        let Entry { operation, before, after, .. } = self.entries.remove(entry);
+        self.lines.unlink(&mut self.entries, operation.key, before, after);
+        if let Some(next) = after.filter(|_| was_ready && !self.lines.is_held(operation.key)) {
+            self.stand(next, true);
+        }
+        if let Some(deadline) = operation.deadline {
+            self.deadlines.remove(&(deadline, entry));
+        }
+        operation
+    }
+
+    /// Moves the first of a key among those of its lane that are ready, or away from them.
+    fn stand(&mut self, entry: usize, ready: bool) {
+        self.leave_lane(entry);
+        self.enter_lane(entry, ready);
+    }
+
+    fn enter_lane(&mut self, entry: usize, ready: bool) {
+        let (lane, place) = self.place(entry);
+        let LaneOrder { ready: first, others } = &mut self.lanes[lane as usize];
+        if ready {
+            first.insert(place)
+        } else {
+            others.insert(place)
         };
-        self.critical.insert(at, operation);
     }
 
-    fn lane(&self, lane: Lane) -> &VecDeque<Operation> {
-        match lane {
-            Lane::Critical => &self.critical,
-            Lane::Priority => &self.priority,
-            Lane::Normal => &self.normal,
+    /// Says whether it was ready.
+    fn leave_lane(&mut self, entry: usize) -> bool {
+        let (lane, place) = self.place(entry);
+        let LaneOrder { ready, others } = &mut self.lanes[lane as usize];
+        let was_ready = ready.remove(&place);
+        if !was_ready {
+            others.remove(&place);
         }
+        was_ready
     }
 
-    fn lane_mut(&mut self, lane: Lane) -> &mut VecDeque<Operation> {
-        match lane {
-            Lane::Critical => &mut self.critical,
-            Lane::Priority => &mut self.priority,
-            Lane::Normal => &mut self.normal,
-        }
+    fn place(&self, entry: usize) -> (Lane, Place) {
+        let Entry { operation, rank, .. } = &self.entries[entry];
+        (operation.lane, Place { rank: *rank, serial: operation.serial, entry })
+    }
+}
+
+impl LaneOrder {
+    fn len(&self) -> usize {
+        self.ready.len() + self.others.len()
+    }
+
+    fn last(&self) -> Option<Place> {
+        self.ready.last().max(self.others.last()).copied()
+    }
+}
+
+/// By what an operation is ordered in its lane.
+fn rank(operation: &Operation) -> u64 {
+    match operation.lane {
+        Lane::Critical => operation.urgency.as_us(),
+        Lane::Priority | Lane::Normal => operation.serial,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::host_sync::operation::test_operation;
-
-    fn lane(number: u8) -> Lane {
-        [Lane::Normal, Lane::Priority, Lane::Critical][usize::from(number % 3)]
-    }
-
-    fn queue(capacity: usize, lanes: &[Lane]) -> Queue {
-        let mut queue = Queue::new(capacity);
-        for (serial, lane) in lanes.iter().enumerate() {
-            assert_eq!(queue.admit(test_operation(serial as u64, *lane)), Admission::Admitted);
-        }
-        queue
-    }
-
-    /// Serials of who is displaced, or of the newcomer when it is refused.
-    fn overflow(lanes: &[Lane], newcomer: Lane) -> (u64, bool) {
-        let mut queue = queue(lanes.len(), lanes);
-        match queue.admit(test_operation(99, newcomer)) {
-            Admission::Displaced(victim) => (victim.serial, true),
-            Admission::Refused(refused) => (refused.serial, false),
-            other => panic!("the queue was full of events: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_full_queue_gives_way_from_below() {
-        use Lane::{Critical, Normal, Priority};
-        assert_eq!(overflow(&[Normal, Normal], Normal), (99, false));
-        assert_eq!(overflow(&[Normal, Normal, Priority], Priority), (1, true));
-        assert_eq!(overflow(&[Priority, Priority], Priority), (99, false));
-        assert_eq!(overflow(&[Normal, Normal, Priority], Critical), (1, true));
-        assert_eq!(overflow(&[Priority, Priority, Critical], Critical), (1, true));
-        assert_eq!(overflow(&[Critical, Critical], Critical), (99, false));
-    }
-
-    #[test]
-    fn promotion_keeps_the_order_of_a_key() {
-        let mut queue = queue(10, &[Lane::Normal, Lane::Normal, Lane::Critical]);
-        let urgent = test_operation(3, Lane::Critical);
-        assert_eq!(queue.admit_following(urgent), Admission::Admitted);
-        let order: Vec<_> =
-            std::iter::from_fn(|| queue.take(Lane::Critical, |_| true)).map(|o| o.serial).collect();
-        assert_eq!(order, [2, 0, 1, 3]);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(512))]
-
-        /// Never above its bound, nothing lost, nothing twice; each lane in its own order.
-        #[test]
-        fn whatever_enters_leaves_once(capacity in 1usize..12, steps in prop::collection::vec((0u8..3, any::<bool>()), 1..80)) {
-            let mut queue = Queue::new(capacity);
-            let mut gone = Vec::new();
-            let mut asked = 0u64;
-            for (number, take) in steps {
-                if take {
-                    let before: Vec<_> = queue.iter().filter(|o| o.lane == lane(number)).map(|o| o.serial).collect();
-                    let taken = queue.take(lane(number), |_| true).map(|o| o.serial);
-                    prop_assert_eq!(taken, before.first().copied());
-                    gone.extend(taken);
-                } else {
-                    let full = queue.len() == capacity;
-                    match queue.admit(test_operation(asked, lane(number))) {
-                        Admission::Admitted => prop_assert!(!full),
-                        Admission::Replaced(_) => prop_assert!(false, "events are never replaced"),
-                        Admission::Displaced(victim) => {
-                            prop_assert!(full && victim.lane < lane(number));
-                            gone.push(victim.serial);
-                        }
-                        Admission::Refused(refused) => {
-                            prop_assert!(full && refused.serial == asked);
-                            prop_assert!(queue.iter().all(|o| o.lane >= lane(number)));
-                            gone.push(refused.serial);
-                        }
-                    }
-                    asked += 1;
-                }
-                prop_assert!(queue.len() <= capacity);
-            }
-            gone.extend(queue.drain().iter().map(|o| o.serial));
-            gone.sort_unstable();
-            prop_assert_eq!(gone, (0..asked).collect::<Vec<_>>());
-        }
-
-        /// The critical lane is by earliest deadline, whatever the order of arrival.
-        #[test]
-        fn the_critical_lane_is_earliest_deadline_first(deadlines in prop::collection::vec(0u64..1_000, 1..40)) {
-            let mut queue = Queue::new(100);
-            for (serial, deadline) in deadlines.iter().enumerate() {
-                let mut operation = test_operation(serial as u64, Lane::Critical);
-                operation.deadline = Some(Instant::from_us(*deadline));
-                operation.urgency = Instant::from_us(*deadline);
-                prop_assert_eq!(queue.admit(operation), Admission::Admitted);
-            }
-            let order: Vec<_> = std::iter::from_fn(|| queue.take(Lane::Critical, |_| true)).map(|o| (o.urgency, o.serial)).collect();
-            prop_assert!(order.windows(2).all(|w| w[0] < w[1]));
-        }
-    }
-}
+mod tests;

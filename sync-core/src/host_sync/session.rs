@@ -6,8 +6,11 @@
 //!   [`Outcome::DeadlineExceeded`], and a later reply is reported as late, never as success;
 //! - retries travel under the same operation id, each sealed afresh;
 //! - operations on one (map, type) are sent one after another, in the order of the asking;
+//! - a critical operation that waits for one of its own (map, type) which is under way and not critical lends
+//!   it its haste: attempts are given up and made again as those of a critical one, until its deadline;
 //! - an operation that has been sent keeps its slot until it ends, so that a struggling server
-//!   never faces more than `workers + critical_slots` operations of one host.
+//!   never faces more than `workers + critical_slots` operations of one host;
+//! - retries are bounded against fresh work, see [`super::retry_budget`].
 
 mod attempts;
 mod messages;
@@ -22,6 +25,7 @@ use super::operation::{Ask, AskError, KeyIndex, Lane, Operation, Outcome, Transp
 use super::policy::{SessionPolicy, Standard};
 use super::queue::{Admission, Queue};
 use super::results::{Ended, Results, Status};
+use super::retry_budget::RetryBudget;
 use super::settings::SessionSettings;
 use crate::data_type::SyncDataType;
 use crate::engine::Engine;
@@ -47,6 +51,12 @@ pub struct Session<C, E, P = Standard> {
     under_way: Vec<UnderWay>,
     /// Of those, how many are not critical.
     workers_busy: usize,
+    /// Slots that only critical operations use.
+    critical_slots: usize,
+    /// Critical operations that have not ended.
+    critical_open: usize,
+    critical_retries: RetryBudget,
+    other_retries: RetryBudget,
     results: Results,
     drain_until: Option<Instant>,
     stopped: bool,
@@ -59,8 +69,6 @@ struct KeyState {
     map: MapName,
     data_type: SyncDataType,
     sequence: u64,
-    under_way: bool,
-    waiting: u32,
 }
 
 impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
@@ -76,6 +84,10 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         Self {
             queue: Queue::new(settings.queue_max),
             results: Results::new(settings.results_kept, settings.result_retention),
+            critical_slots: policy.critical_slots(settings.critical_slots),
+            critical_open: 0,
+            critical_retries: RetryBudget::critical(),
+            other_retries: RetryBudget::others(),
             settings,
             codec,
             entropy,
@@ -133,6 +145,8 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             Some(AskError::ShuttingDown)
         } else if ask.data.len() > limits::DATA_BYTES_MAX {
             Some(AskError::TooLarge { bytes: ask.data.len(), max: limits::DATA_BYTES_MAX })
+        } else if critical && self.critical_open >= self.policy.critical_open_max() {
+            Some(AskError::QueueFull { waiting: self.queue.len() })
         } else {
             None
         };
@@ -146,31 +160,33 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         let (ticket, id) = (operation.ticket, operation.id);
         // Nobody waits and nothing stands in the way: the queue is not needed.
         if self.queue.is_empty() && self.can_start(&operation) {
-            self.accept(key, ticket, id, effects);
+            self.accept(key, ticket, id, critical, effects);
             self.start(now, operation, effects);
             return;
         }
-        let follows = self.keys[index(key)].waiting > 0;
-        let admission =
-            if follows { self.queue.admit_following(operation) } else { self.queue.admit(operation) };
-        match admission {
+        let urgency = operation.urgency;
+        let Self { queue, policy, .. } = self;
+        match queue.admit(operation, |lane, waiting| policy.gives_way(lane, waiting)) {
             Admission::Refused(_) => {
                 self.counters.refused += 1;
                 let error = AskError::QueueFull { waiting: self.queue.len() };
                 effects.push(SessionEffect::Refused { ticket, critical, error });
                 return;
             }
-            Admission::Admitted => self.accept(key, ticket, id, effects),
+            Admission::Admitted => self.accept(key, ticket, id, critical, effects),
             Admission::Replaced(older) => {
-                self.keys[index(key)].waiting -= 1;
                 self.finish(now, *older, Outcome::Superseded, effects);
-                self.accept(key, ticket, id, effects);
+                self.accept(key, ticket, id, critical, effects);
             }
             Admission::Displaced(victim) => {
-                self.accept(key, ticket, id, effects);
-                self.keys[index(victim.key)].waiting -= 1;
-                self.finish(now, *victim, Outcome::Displaced, effects);
+                self.accept(key, ticket, id, critical, effects);
+                if self.policy.reports_displaced() {
+                    self.finish(now, *victim, Outcome::Displaced, effects);
+                }
             }
+        }
+        if critical && self.queue.is_held(key) {
+            self.hurry(now, key, urgency);
         }
         self.dispatch(now, effects);
     }
@@ -212,12 +228,13 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         key: KeyIndex,
         ticket: u64,
         operation: OperationId,
+        critical: bool,
         effects: &mut Vec<SessionEffect<C::Request>>,
     ) {
         self.next_serial += 1;
         self.next_counter += 1;
+        self.critical_open += usize::from(critical);
         self.keys[index(key)].sequence += 1;
-        self.keys[index(key)].waiting += 1;
         self.counters.accepted += 1;
         effects.push(SessionEffect::Accepted { ticket, operation });
     }
@@ -225,13 +242,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
     fn key(&mut self, map: &MapName, data_type: SyncDataType) -> KeyIndex {
         let at = self.keys.iter().position(|k| k.data_type == data_type && k.map == *map);
         let at = at.unwrap_or_else(|| {
-            self.keys.push(KeyState {
-                map: map.clone(),
-                data_type,
-                sequence: 0,
-                under_way: false,
-                waiting: 0,
-            });
+            self.keys.push(KeyState { map: map.clone(), data_type, sequence: 0 });
             self.keys.len() - 1
         });
         KeyIndex(at as u32)
@@ -239,16 +250,14 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
 
     /// Gives free slots to whom they are due, most urgent first.
     fn dispatch(&mut self, now: Now, effects: &mut Vec<SessionEffect<C::Request>>) {
-        while self.under_way.len() < self.settings.workers + self.settings.critical_slots {
-            let Self { keys, queue, .. } = self;
-            let ready = |operation: &Operation| !keys[index(operation.key)].under_way;
+        let hold = self.policy.keeps_key_order();
+        while self.under_way.len() < self.settings.workers + self.critical_slots {
             let worker_free = self.workers_busy < self.settings.workers;
-            let taken = queue.take(Lane::Critical, ready).or_else(|| {
-                if !worker_free {
-                    return None;
-                }
-                queue.take(Lane::Priority, ready).or_else(|| queue.take(Lane::Normal, ready))
-            });
+            let lanes: &[Lane] =
+                if worker_free { &[Lane::Critical, Lane::Priority, Lane::Normal] } else { &[Lane::Critical] };
+            let Self { queue, policy, .. } = self;
+            let taken =
+                lanes.iter().find_map(|lane| queue.take(*lane, policy.takes_newest_first(*lane), hold));
             let Some(operation) = taken else { return };
             self.start(now, operation, effects);
         }
@@ -256,19 +265,19 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
 
     /// Whether a slot is free for this operation and nothing on its key is under way.
     fn can_start(&self, operation: &Operation) -> bool {
-        let slot_free = self.under_way.len() < self.settings.workers + self.settings.critical_slots;
+        let slot_free = self.under_way.len() < self.settings.workers + self.critical_slots;
         let lane_free = operation.lane == Lane::Critical || self.workers_busy < self.settings.workers;
-        slot_free && lane_free && !self.keys[index(operation.key)].under_way
+        slot_free && lane_free && !self.queue.is_held(operation.key)
     }
 
     /// Gives an accepted operation a slot and makes the first attempt.
     fn start(&mut self, now: Now, mut operation: Operation, effects: &mut Vec<SessionEffect<C::Request>>) {
-        let key = &mut self.keys[index(operation.key)];
-        key.waiting -= 1;
-        key.under_way = true;
+        if self.policy.keeps_key_order() {
+            self.queue.hold(operation.key);
+        }
         // Critical work takes a reserved slot first, and a worker's when those are taken.
         let reserved_busy = self.under_way.len() - self.workers_busy;
-        let worker = operation.lane != Lane::Critical || reserved_busy >= self.settings.critical_slots;
+        let worker = operation.lane != Lane::Critical || reserved_busy >= self.critical_slots;
         self.workers_busy += usize::from(worker);
         if operation.critical {
             operation.deadline = self.policy.deadline_when_sent(
@@ -277,7 +286,9 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
                 self.settings.critical_timeout,
             );
         }
-        self.under_way.push(UnderWay { operation, attempt: 0, worker, next: Next::Deadline });
+        let retries = if operation.critical { &mut self.critical_retries } else { &mut self.other_retries };
+        retries.pay();
+        self.under_way.push(UnderWay::new(operation, worker));
         self.send(now, self.under_way.len() - 1, effects);
     }
 
@@ -285,7 +296,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
     fn end(&mut self, now: Now, slot: usize, outcome: Outcome, effects: &mut Vec<SessionEffect<C::Request>>) {
         let UnderWay { operation, worker, .. } = self.under_way.remove(slot);
         self.workers_busy -= usize::from(worker);
-        self.keys[index(operation.key)].under_way = false;
+        self.queue.release(operation.key);
         self.finish(now, operation, outcome, effects);
     }
 
@@ -296,6 +307,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         outcome: Outcome,
         effects: &mut Vec<SessionEffect<C::Request>>,
     ) {
+        self.critical_open -= usize::from(operation.critical);
         self.counters.finished += 1;
         self.counters.deadline_exceeded += u64::from(outcome == Outcome::DeadlineExceeded);
         self.results.push(Ended::new(&operation, now.monotonic, &outcome));
@@ -310,7 +322,6 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
     /// Lets pass what is due: deadlines first, so that nothing that came too late can succeed.
     fn pass(&mut self, now: Now, effects: &mut Vec<SessionEffect<C::Request>>) {
         while let Some(operation) = self.queue.take_overdue(now.monotonic) {
-            self.keys[index(operation.key)].waiting -= 1;
             self.finish(now, operation, Outcome::DeadlineExceeded, effects);
         }
         let mut slot = 0;
@@ -324,7 +335,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
                 Next::GiveUp(at) if at <= now.monotonic => {
                     self.attempt_failed(now, slot, TransportError::TimedOut, None, effects)
                 }
-                Next::Retry(at) if at <= now.monotonic => {
+                Next::Retry { at, .. } if at <= now.monotonic => {
                     self.send(now, slot, effects);
                     false
                 }
@@ -375,7 +386,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Engine for Session<C, E, P> {
             return None;
         }
         let slots = self.under_way.iter().filter_map(|u| match u.next {
-            Next::GiveUp(at) | Next::Retry(at) => Some(u.operation.deadline.map_or(at, |d| d.min(at))),
+            Next::GiveUp(at) | Next::Retry { at, .. } => Some(u.operation.deadline.map_or(at, |d| d.min(at))),
             Next::Deadline => u.operation.deadline,
         });
         slots.chain(self.queue.earliest_deadline()).chain(self.drain_until).min()

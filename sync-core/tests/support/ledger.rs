@@ -31,6 +31,8 @@ pub(crate) struct Op {
     rank: u64,
     /// Who superseded it while it waited.
     heir: Option<u64>,
+    /// Whether a critical operation of its key ever waited for it: its attempts may come as those of one.
+    hurried: bool,
     pub(crate) stage: Stage,
 }
 
@@ -208,13 +210,26 @@ impl Ledger {
             if follows && victim != Some(*other) {
                 (op.lane, op.rank) = (lane, rank);
             }
+            let before = !matches!(op.stage, Stage::Ended { .. }) && op.key == key && !op.critical;
+            op.hurried |= critical && before;
         }
         let sequence = self.sequences.entry(key.clone()).or_default();
         *sequence += 1;
         let deadline = critical.then_some(deadline);
         let (sequence, stage) = (*sequence, Stage::Waiting);
-        let op =
-            Op { ask: ask.clone(), id, key, critical, deadline, sequence, lane, rank, heir: None, stage };
+        let op = Op {
+            ask: ask.clone(),
+            id,
+            key,
+            critical,
+            deadline,
+            sequence,
+            lane,
+            rank,
+            heir: None,
+            hurried: false,
+            stage,
+        };
         assert!(self.ops.insert(ticket, op).is_none());
         victim
     }
@@ -257,7 +272,7 @@ impl Ledger {
             }
             Stage::UnderWay { attempt: before, rest, reserved, .. } => {
                 assert_eq!(attempt, before + 1);
-                assert!(op.critical || attempt <= settings.attempts_max);
+                assert!(op.critical || op.hurried || attempt <= settings.attempts_max);
                 assert!(rest.is_some_and(|rest| rest <= now.monotonic), "{ticket} tried again too soon");
                 *reserved
             }
@@ -272,11 +287,12 @@ impl Ledger {
         let (patience, critical_patience) =
             (self.settings.request_timeout, Span::from_us(self.settings.critical_timeout.as_us() / 4));
         let Some(op) = self.ops.get_mut(&of) else { return };
-        let critical = op.critical;
+        let critical = op.critical || op.hurried;
         let Stage::UnderWay { attempt, since, rest: rest @ None, .. } = &mut op.stage else { return };
         let given_up = *since + if critical { critical_patience } else { patience };
         // Half of the doubled back-off is the least that jitter leaves.
         let pause = Span::from_us((50_000u64 << (*attempt - 1).min(20)).min(5_000_000) / 2);
+        let pause = if op.hurried { pause.min(Span::from_ms(10)) } else { pause };
         match cause {
             _ if given_up <= now.monotonic => *rest = Some(given_up + pause),
             Cause::Answered { ticket, attempt: answered, answer, retry_after }

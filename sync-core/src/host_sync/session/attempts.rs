@@ -6,7 +6,7 @@ use super::{Session, SessionEffect, index};
 use crate::data_type::Nature;
 use crate::entropy::{Entropy, Purpose};
 use crate::host_sync::codec::HostCodec;
-use crate::host_sync::operation::{Operation, Outcome, TransportError};
+use crate::host_sync::operation::{KeyIndex, Lane, Operation, Outcome, TransportError};
 use crate::host_sync::policy::SessionPolicy;
 use crate::id::{OperationId, Token};
 use crate::limits;
@@ -21,9 +21,26 @@ pub(super) struct UnderWay {
     /// Whether the slot is one of the workers'.
     pub(super) worker: bool,
     pub(super) next: Next,
+    /// Until then a critical operation of its key waits for it.
+    hurry_until: Instant,
+    /// Attempts made in haste: they do not count against the bound on attempts.
+    hurried: u32,
 }
 
 impl UnderWay {
+    pub(super) fn new(operation: Operation, worker: bool) -> Self {
+        let next = Next::Deadline;
+        // One that went up into the critical lane: the critical operation behind it lent it its urgency.
+        let went_up = operation.lane == Lane::Critical && !operation.critical;
+        let hurry_until = if went_up { operation.urgency } else { Instant::from_us(0) };
+        Self { operation, attempt: 0, worker, next, hurry_until, hurried: 0 }
+    }
+
+    /// Whether attempts are made as those at a critical operation.
+    fn is_urgent(&self, now: Instant) -> bool {
+        self.operation.critical || now < self.hurry_until
+    }
+
     /// Whether this attempt is the latest and neither failed nor was given up.
     fn awaits(&self, attempt: u32) -> bool {
         attempt == self.attempt && matches!(self.next, Next::GiveUp(_))
@@ -35,8 +52,8 @@ impl UnderWay {
 pub(super) enum Next {
     /// The attempt is given up.
     GiveUp(Instant),
-    /// It is tried again.
-    Retry(Instant),
+    /// It is tried again; and no earlier than the server asked for, whatever the haste.
+    Retry { at: Instant, no_earlier: Instant },
     /// Nothing before its deadline.
     Deadline,
 }
@@ -54,8 +71,10 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         }
         let under_way = &mut self.under_way[slot];
         under_way.attempt += 1;
+        let urgent = under_way.is_urgent(now.monotonic);
         let (operation, attempt) = (&under_way.operation, under_way.attempt);
-        let patience = if operation.critical {
+        under_way.hurried += u32::from(urgent && !operation.critical);
+        let patience = if urgent {
             self.policy.critical_attempt_timeout(self.settings.critical_timeout)
         } else {
             self.settings.request_timeout
@@ -139,6 +158,11 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
                     ended.outcome(),
                     Outcome::Done(_) | Outcome::Rejected(_) | Outcome::Superseded
                 ) => {}
+            Ok(Reply { result: Ok(payload), .. }) if self.policy.reports_late_success() => {
+                let (ticket, critical) = (ended.ticket, ended.critical);
+                let outcome = Outcome::Done(payload);
+                effects.push(SessionEffect::Finished { ticket, operation: id, critical, outcome });
+            }
             Ok(reply) => effects.push(SessionEffect::Late {
                 ticket: ended.ticket,
                 operation: id,
@@ -156,24 +180,61 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         retry_after: Option<Span>,
         effects: &mut Vec<SessionEffect<C::Request>>,
     ) -> bool {
-        let UnderWay { operation, attempt, .. } = &self.under_way[slot];
+        let under_way = &self.under_way[slot];
+        let UnderWay { operation, attempt, hurried, .. } = under_way;
         let hopeless = matches!(error, TransportError::Status(413));
         // A token counts so many attempts and no more.
         let attempts_max = self.settings.attempts_max.min(ATTEMPT_MASK as u32);
-        if hopeless || (!operation.critical && *attempt >= attempts_max) {
+        let tried = *attempt - hurried;
+        if hopeless || !operation.critical && (tried >= attempts_max || *attempt >= ATTEMPT_MASK as u32) {
             self.end(now, slot, Outcome::Failed(error), effects);
             return true;
         }
+        let urgent = under_way.is_urgent(now.monotonic);
         let draw = self.entropy.draw(Purpose::Jitter, operation.ticket, u64::from(*attempt));
-        let pause = self
-            .policy
-            .backoff(*attempt, draw)
-            .max(retry_after.unwrap_or(Span::ZERO).min(limits::RETRY_AFTER_MAX));
-        let retry = now.monotonic + pause;
+        let mut pause = self.policy.backoff(*attempt, draw);
+        if urgent && !operation.critical {
+            pause = pause.min(self.policy.critical_attempt_timeout(self.settings.critical_timeout));
+        }
+        let no_earlier = now.monotonic + retry_after.unwrap_or(Span::ZERO).min(limits::RETRY_AFTER_MAX);
+        let mut retry = no_earlier.max(now.monotonic + pause);
+        let budget = if urgent { &mut self.critical_retries } else { &mut self.other_retries };
+        if self.policy.budgets_retries() {
+            retry = budget.affords(retry);
+        }
         let in_vain =
             operation.deadline.is_some_and(|deadline| deadline <= retry) || *attempt >= ATTEMPT_MASK as u32;
-        self.under_way[slot].next = if in_vain { Next::Deadline } else { Next::Retry(retry) };
+        self.under_way[slot].next = if in_vain {
+            Next::Deadline
+        } else {
+            budget.take(retry);
+            Next::Retry { at: retry, no_earlier }
+        };
         false
+    }
+
+    /// A critical operation waits until its deadline for one of its key that is under way: if that one is not
+    /// critical, it is given up and tried again as if it were. Attempts keep their mark, so the server still
+    /// takes it for what it is.
+    pub(super) fn hurry(&mut self, now: Now, key: KeyIndex, until: Instant) {
+        let patience = self.policy.critical_attempt_timeout(self.settings.critical_timeout);
+        let of_key = self.under_way.iter_mut().find(|u| u.operation.key == key && !u.operation.critical);
+        let Some(under_way) = of_key else { return };
+        if now.monotonic >= under_way.hurry_until {
+            under_way.next = match under_way.next {
+                Next::GiveUp(at) => {
+                    // It left this long before it would have been given up.
+                    let left = at.as_us().saturating_sub(self.settings.request_timeout.as_us());
+                    Next::GiveUp(at.min(now.monotonic.max(Instant::from_us(left) + patience)))
+                }
+                Next::Retry { at, no_earlier } => {
+                    let soon = no_earlier.max(now.monotonic + limits::BACKOFF_MIN);
+                    Next::Retry { at: at.min(soon), no_earlier }
+                }
+                Next::Deadline => Next::Deadline,
+            };
+        }
+        under_way.hurry_until = under_way.hurry_until.max(until);
     }
 }
 

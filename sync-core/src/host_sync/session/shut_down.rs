@@ -1,6 +1,6 @@
 //! How a session ends: what has not ended when the drain is over is cut short.
 
-use super::{Session, SessionEffect, index};
+use super::{Session, SessionEffect};
 use crate::entropy::Entropy;
 use crate::host_sync::codec::HostCodec;
 use crate::host_sync::operation::Outcome;
@@ -15,9 +15,10 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             cut += 1;
         }
         for operation in self.queue.drain() {
-            self.keys[index(operation.key)].waiting -= 1;
-            self.finish(now, operation, Outcome::ShutDown { sent: false }, effects);
-            cut += 1;
+            if self.policy.reports_shut_down() {
+                self.finish(now, operation, Outcome::ShutDown { sent: false }, effects);
+                cut += 1;
+            }
         }
         self.stop(cut, effects);
     }
