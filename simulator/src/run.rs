@@ -184,6 +184,7 @@ impl Ran {
 
 pub(crate) fn terms(scenario: &Scenario) -> Terms {
     Terms {
+        demanded: scenario.expect.properties.clone(),
         critical_timeout_us: scenario.hosts.critical_timeout.span().as_us(),
         critical_miss_ppm_max: scenario.expect.critical_miss_ratio_max.ppm(),
         drift_ppm: scenario.clocks.drift_ppm,

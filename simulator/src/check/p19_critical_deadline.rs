@@ -125,6 +125,7 @@ mod tests {
             critical_miss_ppm_max: miss_ppm_max,
             drift_ppm: 0,
             lateness_us_max: 0,
+            ..Terms::default()
         };
         CriticalDeadline::new(&terms)
     }
