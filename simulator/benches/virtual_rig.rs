@@ -172,13 +172,7 @@ fn idle_bytes(hosts: u64) -> usize {
     let mut scenario = scenario(hosts, 1, "sealed");
     scenario.workload.clear();
     let plan = Plan::new(&scenario, 1);
-    let terms = Terms {
-        critical_timeout_us: 500_000,
-        critical_miss_ppm_max: 0,
-        drift_ppm: 0,
-        lateness_us_max: 0,
-        ..Terms::default()
-    };
+    let terms = Terms { critical_timeout_us: 500_000, ..Terms::default() };
     IS_ON.store(true, Ordering::Relaxed);
     let before = IN_USE.load(Ordering::Relaxed);
     let world = World::new(&plan, Sealed, Recorder::new(&terms, HistoryMode::None));

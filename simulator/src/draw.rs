@@ -43,6 +43,12 @@ pub enum Label {
     Phase = 16,
     /// What a planted defect needs.
     Defect = 17,
+    /// What is done to a message that is tampered with.
+    TamperKind = 40,
+    /// Whether a message is replayed.
+    Replay = 41,
+    /// Delay of a replayed message.
+    ReplayLatency = 42,
 }
 
 /// The source of all draws of one run.

@@ -157,8 +157,12 @@ pub enum What {
         way: Way,
         /// The operation it belongs to.
         op: OpRef,
-        /// Whether it had been altered.
-        altered: bool,
+        /// What had been done to it, if anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tampering: Option<Tampering>,
+        /// For a replayed one: how long after the first sending at the least.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replayed_after_us: Option<u64>,
         /// What the receiver made of it.
         judgement: Judgement,
     },
@@ -267,6 +271,26 @@ pub enum Refusal {
     TooLarge,
     /// It is shutting down.
     ShuttingDown,
+}
+
+/// What somebody on the way did to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tampering {
+    /// One bit was flipped.
+    FlippedBit,
+    /// Its end was cut off.
+    Truncated,
+    /// Two blocks of its ciphertext changed places.
+    SwappedBlocks,
+    /// What stands outside the frame was changed: account, operation id or urgency.
+    ChangedOuter,
+    /// It was replaced by the reply to another operation of the same host.
+    SwappedReply,
+    /// It was replaced by plain text, or by a frame without a tag.
+    Downgraded,
+    /// It was sent once more, unaltered.
+    Replayed,
 }
 
 /// What a receiver made of a message.

@@ -9,9 +9,9 @@ use sync_core::recording::Tape;
 use crate::check::Terms;
 use crate::history::Kind;
 use crate::latency::{Latencies, Percentiles, TypePercentiles};
-use crate::plan::Plan;
+use crate::plan::{Action, Plan};
 use crate::recorder::{Counts, Recorder};
-use crate::scenario::model::{Figure, Frames, HistoryMode, Scenario};
+use crate::scenario::model::{Fault, Figure, Frames, HistoryMode, Injection, Scenario};
 use crate::verdict::{Judgement, Verdict};
 use crate::virtual_rig::OBSERVABLE;
 use crate::virtual_rig::variant::{Modelled, Sealed, Variant};
@@ -155,7 +155,7 @@ pub fn run_recorded(plan: &Plan, tape: Option<Tape>) -> RunResult {
 }
 
 fn run_in<V: Variant>(plan: &Plan, variant: V, tape: Option<Tape>) -> RunResult {
-    let recorder = Recorder::new(&terms(&plan.world), plan.world.history);
+    let recorder = Recorder::new(&terms(plan), plan.world.history);
     let (recorder, figures) = World::recorded(plan, variant, recorder, tape).run(plan);
     conclude(plan, recorder, figures, &Ran::virtually())
 }
@@ -182,14 +182,30 @@ impl Ran {
     }
 }
 
-pub(crate) fn terms(scenario: &Scenario) -> Terms {
+pub(crate) fn terms(plan: &Plan) -> Terms {
+    let scenario = &plan.world;
     Terms {
         demanded: scenario.expect.properties.clone(),
         critical_timeout_us: scenario.hosts.critical_timeout.span().as_us(),
         critical_miss_ppm_max: scenario.expect.critical_miss_ratio_max.ppm(),
         drift_ppm: scenario.clocks.drift_ppm,
         lateness_us_max: 0,
+        freshness_window_us: scenario.main_server.freshness_window.span().as_us(),
+        clock_off_us_max: clock_off_us_max(plan),
     }
+}
+
+/// How far a host's clock may get from the world's: offset, drift and steps together.
+fn clock_off_us_max(plan: &Plan) -> u64 {
+    let scenario = &plan.world;
+    let length_us = scenario.duration.span().as_us() + scenario.settle.span().as_us();
+    let drift_us = u128::from(length_us) * u128::from(scenario.clocks.drift_ppm) / 1_000_000;
+    let steps = plan.actions.iter().filter_map(|action| match action {
+        Action::Inject(_, Fault { inject: Injection::ClockStep(step), .. }) => Some(step.by),
+        _ => None,
+    });
+    let steps_us: u64 = steps.map(|by| by.as_us().unsigned_abs()).sum();
+    scenario.clocks.skew.span().as_us() + u64::try_from(drift_us).unwrap_or(u64::MAX / 4) + steps_us
 }
 
 /// Judges what was recorded.

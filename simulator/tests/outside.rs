@@ -177,13 +177,7 @@ fn hosts_and_faults_are_those_of_the_virtual_world_and_the_checks_hold() {
 #[test]
 fn an_answer_that_comes_twice_or_to_nobody_is_ignored() {
     let plan = Plan::new(&Scenario::parse("test", SCENARIO.as_bytes()).unwrap(), 3);
-    let terms = Terms {
-        critical_timeout_us: 500_000,
-        critical_miss_ppm_max: 0,
-        drift_ppm: 50,
-        lateness_us_max: 0,
-        ..Terms::default()
-    };
+    let terms = Terms { critical_timeout_us: 500_000, drift_ppm: 50, ..Terms::default() };
     let recorder = Recorder::new(&terms, HistoryMode::None);
     let mut world = World::outside(&plan, Sealed, recorder, None);
     while world.take_outgoing().is_empty() {

@@ -38,8 +38,8 @@ duration: 4s
 settle: 60s
 topology: { hosts: 12, maps: 3 }
 network:
-  to_server: { loss: 4%, duplicate: 4%, reorder: 5%, tamper: 3% }
-  to_host: { loss: 4%, duplicate: 4%, reorder: 5%, tamper: 3% }
+  to_server: { loss: 4%, duplicate: 4%, reorder: 5%, tamper: 3%, tamper_with: [flip_bit, change_outer], replay: 3% }
+  to_host: { loss: 4%, duplicate: 4%, reorder: 5%, tamper: 3%, tamper_with: [truncate, downgrade], replay: 3% }
 database: { latency: { lognormal: { median: 3ms, p99: 15ms } }, failures: 3% }
 # Often enough that what the cache holds tells whether its draws moved.
 cache: { latency: { lognormal: { median: 300us, p99: 2ms } }, failures: 40% }

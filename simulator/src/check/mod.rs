@@ -94,6 +94,10 @@ pub struct Terms {
     /// How late the rig itself may be in handing over arrivals and waking hosts, in microseconds: 0 where it
     /// makes the time, more in real time.
     pub lateness_us_max: u64,
+    /// How far the time on a request may lie from the server's clock, in microseconds.
+    pub freshness_window_us: u64,
+    /// How far a host's clock may lie from the server's at any moment of the run, in microseconds.
+    pub clock_off_us_max: u64,
 }
 
 /// Every check there is. Those of [`ALWAYS`] judge every run, the others only when they are demanded.
@@ -102,7 +106,7 @@ pub fn all(terms: &Terms) -> Vec<Box<dyn Check>> {
         Box::new(p05_acknowledged::Acknowledged::default()),
         Box::new(p14_exactly_once::ExactlyOnce::default()),
         Box::new(p19_critical_deadline::CriticalDeadline::new(terms)),
-        Box::new(p26_envelope::EnvelopeIntegrity::default()),
+        Box::new(p26_envelope::EnvelopeIntegrity::new(terms)),
         Box::new(p30_honesty::Honesty::new(terms)),
     ]
 }

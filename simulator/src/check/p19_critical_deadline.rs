@@ -120,13 +120,8 @@ mod tests {
     use super::*;
 
     fn check(miss_ppm_max: u32) -> CriticalDeadline {
-        let terms = Terms {
-            critical_timeout_us: 500,
-            critical_miss_ppm_max: miss_ppm_max,
-            drift_ppm: 0,
-            lateness_us_max: 0,
-            ..Terms::default()
-        };
+        let terms =
+            Terms { critical_timeout_us: 500, critical_miss_ppm_max: miss_ppm_max, ..Terms::default() };
         CriticalDeadline::new(&terms)
     }
 

@@ -157,13 +157,7 @@ mod tests {
 
     #[test]
     fn in_real_time_an_arrival_may_be_as_late_as_the_rig_allows_itself() {
-        let terms = Terms {
-            critical_timeout_us: 0,
-            critical_miss_ppm_max: 0,
-            drift_ppm: 0,
-            lateness_us_max: 2,
-            ..Terms::default()
-        };
+        let terms = Terms { lateness_us_max: 2, ..Terms::default() };
         let planned = rest(1, moment(1, 5), 0);
         passes_at(Honesty::new(&terms), history(asked(1, 7, 5), planned.clone()));
         fails_at(Honesty::new(&terms), history(asked(1, 8, 5), planned.clone()), "asked at 8 us");

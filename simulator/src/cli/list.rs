@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         return 0;
     }
     if arguments.zoo {
-        for entry in &zoo::ENTRIES {
+        for entry in zoo::ENTRIES {
             say(&format!(
                 "{:4} {} (breaks {})\n     {}",
                 entry.number,

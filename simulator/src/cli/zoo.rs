@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         }
     }
     if entries.is_empty() {
-        entries.extend(&ENTRIES);
+        entries.extend(ENTRIES);
     }
     let mut verdict = Verdict::Pass;
     let mut hunts = Vec::new();

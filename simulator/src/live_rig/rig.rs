@@ -229,7 +229,7 @@ impl LiveRig {
         let set = Stage::set(&self.servers, &self.proxy, specs, &to_world, disturbs_services(plan));
         let stage = self.interrupts.or(&self.runtime, set)??;
         let subscriber = Subscriber::start(&self.runtime, self.servers.redis_settings());
-        let terms = crate::check::Terms { lateness_us_max: LATENESS_US_MAX, ..terms(&plan.world) };
+        let terms = crate::check::Terms { lateness_us_max: LATENESS_US_MAX, ..terms(plan) };
         let watcher = Watcher::new(Recorder::new(&terms, plan.world.history).with_types());
         let mut world = World::outside(plan, variant, watcher, tape.clone());
         // From here on the plan's time goes by.

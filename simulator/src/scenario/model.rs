@@ -145,8 +145,35 @@ pub struct Link {
     pub reorder: Share,
     /// How long a reordered message is held back.
     pub reorder_delay: Length,
-    /// Share of messages in which one bit is flipped.
+    /// Share of messages that are tampered with.
     pub tamper: Share,
+    /// What is done to them: one of these, drawn for each.
+    #[schemars(length(min = 1))]
+    pub tamper_with: Vec<Tamper>,
+    /// Share of messages that somebody records and sends once more, unaltered. The answer to a replayed
+    /// request goes to whoever replayed it.
+    pub replay: Share,
+    /// How long after the first sending; any delay of the link comes on top.
+    pub replay_after: Length,
+}
+
+/// What is done to a message that is tampered with. With modelled frames the first four are only marked, and
+/// refused because they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tamper {
+    /// One bit of the body is flipped.
+    FlipBit,
+    /// The end of the frame or of the body is cut off.
+    Truncate,
+    /// Two blocks of the ciphertext change places.
+    SwapBlocks,
+    /// Plain text, or a frame without a tag, takes its place.
+    Downgrade,
+    /// The account, the operation id or the urgency outside the frame is changed. Requests only.
+    ChangeOuter,
+    /// An earlier reply to another operation of the same host takes its place. Replies only.
+    SwapReply,
 }
 
 /// A distribution of delays.
@@ -433,9 +460,16 @@ pub struct Degrade {
     /// Share of messages held back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reorder: Option<Share>,
-    /// Share of messages in which one bit is flipped.
+    /// Share of messages that are tampered with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tamper: Option<Share>,
+    /// What is done to them; what a direction does not know is left out there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub tamper_with: Option<Vec<Tamper>>,
+    /// Share of messages that are sent once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Share>,
 }
 
 /// A service behaves otherwise; what is absent stays as it was.
@@ -578,6 +612,9 @@ impl Default for Link {
             reorder: Share::ZERO,
             reorder_delay: Length::from_ms(100),
             tamper: Share::ZERO,
+            tamper_with: vec![Tamper::FlipBit],
+            replay: Share::ZERO,
+            replay_after: Length::from_ms(200),
         }
     }
 }

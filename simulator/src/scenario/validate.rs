@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use sync_core::limits;
 
 use super::model::{Arrivals, Crash, Distribution, Fault as Trouble, HostSet, Injection, Link, MixEntry};
-use super::model::{Scenario, Service, Workload};
+use super::model::{Scenario, Service, Tamper, Workload};
 use super::tree::{Fault, Node};
 use super::units::{Length, Rate};
 
@@ -119,6 +119,25 @@ impl Rules<'_> {
     fn link(&mut self, path: &str, link: &Link) {
         self.distribution(&format!("{path}.latency"), &link.latency);
         self.length(&format!("{path}.reorder_delay"), link.reorder_delay, Length::ZERO..=HOUR);
+        self.length(&format!("{path}.replay_after"), link.replay_after, Length::ZERO..=HOUR);
+        self.tampering(&format!("{path}.tamper_with"), &link.tamper_with);
+        let (stranger, name, whose) = match path.ends_with("to_server") {
+            true => (Tamper::SwapReply, "swap_reply", "`network.to_host`: there are replies"),
+            false => {
+                (Tamper::ChangeOuter, "change_outer", "`network.to_server`: a reply has no outer fields")
+            }
+        };
+        if let Some(index) = link.tamper_with.iter().position(|how| *how == stranger) {
+            let message = format!("`{name}` cannot be done on this way");
+            self.refuse(&format!("{path}.tamper_with[{index}]"), message, format!("write it under {whose}"));
+        }
+    }
+
+    fn tampering(&mut self, path: &str, with: &[Tamper]) {
+        if with.is_empty() {
+            let help = "name at least one, as in `[flip_bit]`, or leave it out";
+            self.refuse(path, "an empty list tampers with nothing", help);
+        }
     }
 
     fn service(&mut self, path: &str, service: &Service) {
@@ -251,7 +270,10 @@ impl Rules<'_> {
             Injection::Partition(p) => self.hosts(&format!("{inject}.partition.hosts"), &p.hosts),
             Injection::Degrade(d) => {
                 self.hosts(&format!("{inject}.degrade.hosts"), &d.hosts);
-                let changes = d.loss.or(d.duplicate).or(d.reorder).or(d.tamper).is_some();
+                let changes = d.loss.or(d.duplicate).or(d.reorder).or(d.tamper).or(d.replay).is_some();
+                if let Some(with) = &d.tamper_with {
+                    self.tampering(&format!("{inject}.degrade.tamper_with"), with);
+                }
                 self.changes(&format!("{inject}.degrade"), changes || d.latency.is_some(), "loss: 5%");
                 if let Some(latency) = &d.latency {
                     self.distribution(&format!("{inject}.degrade.latency"), latency);

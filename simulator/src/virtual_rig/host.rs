@@ -11,7 +11,7 @@ use sync_core::recording::Tape;
 use sync_core::wire::Kind;
 
 use super::clock::NodeClock;
-use super::network::MessageId;
+use super::network::{Delivery, MessageId};
 use super::pending::{Pending, Pendings};
 use super::recorded::{self, HostSession, Recorded};
 use super::services::value;
@@ -134,17 +134,16 @@ impl<V: Variant, O: Observer> World<V, O> {
         if host.session.is_none() || host.life != to.life {
             return;
         }
-        let (altered, answer, retry_after) = match answer {
-            Answer::Frame { altered: false, blurred: true, reply } => (None, Ok(reply), None),
-            Answer::Frame { altered, reply, .. } => (Some(altered), Ok(reply), None),
+        let (tampering, answer, retry_after) = match answer {
+            Answer::Frame { tampering: None, blurred: true, reply } => (None, Ok(reply), None),
+            Answer::Frame { tampering, reply, .. } => (Some(tampering), Ok(reply), None),
             Answer::Failure { error, retry_after } => (None, Err(error), retry_after),
         };
         let judged = self.tell_host(to.host, SessionInput::Answered { token: to.token, answer, retry_after });
-        let Some(altered) = altered else { return };
-        let op = OpRef { host: to.host, ticket: to.ticket };
+        let Some(tampering) = tampering else { return };
         let judgement = judged.unwrap_or(Judgement::Ignored);
-        if altered || matches!(judgement, Judgement::Refused(_)) {
-            self.observe(What::Judged { way: Way::ToHost, op, altered, judgement });
+        if tampering.is_some() || matches!(judgement, Judgement::Refused(_)) {
+            self.observe_judged(Way::ToHost, to, judgement, tampering);
         }
     }
 
@@ -251,11 +250,13 @@ impl<V: Variant, O: Observer> World<V, O> {
         let bytes = request.bytes();
         self.bytes_sent += bytes;
         self.observe(What::Sent { op: OpRef { host, ticket }, id: operation.into(), attempt, bytes });
-        let (first, second) = self.network.send(route.message(Way::ToServer), request);
-        for delivery in [first, second].into_iter().flatten() {
-            let route = Route { copy: delivery.copy, ..route };
-            let arrives = Happening::ToServer { route, altered: delivery.altered, request: delivery.message };
-            self.queue.schedule(now_us + delivery.after_us, arrives);
+        let id = route.message(Way::ToServer);
+        let replay = if self.network.replays() { self.network.replay(id, &request) } else { None };
+        let (first, second) = self.network.send(id, request, None);
+        for delivery in [first, second, replay].into_iter().flatten() {
+            let Delivery { after_us, tampering, copy, message: request } = delivery;
+            let route = Route { copy, ..route };
+            self.queue.schedule(now_us + after_us, Happening::ToServer { route, tampering, request });
         }
     }
 

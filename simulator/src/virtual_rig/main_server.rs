@@ -12,11 +12,12 @@ use sync_core::time::Span;
 
 use super::clock::NodeClock;
 use super::host::Route;
+use super::network::Delivery;
 use super::recorded::{Recorded, WorldServer};
 use super::services::{About, Fate, written_op};
 use super::variant::{Message, Variant};
 use super::world::{Answer, Happening, Observer, World};
-use crate::history::{Judgement, OpRef, StateName, Way, What};
+use crate::history::{Judgement, OpRef, StateName, Tampering, Way, What};
 
 type Effect<V> = ServerEffect<<V as Variant>::Reply>;
 
@@ -36,10 +37,12 @@ pub(super) struct MainServer<V: Variant> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exchange {
     route: Route,
-    altered: bool,
+    tampering: Option<Tampering>,
     /// Bytes may have been altered outside the world, where it does not see them: nothing can be judged by
     /// whether its messages are believed.
     pub(super) blurred: bool,
+    /// The answer goes to whoever replayed the request, and comes to nobody here.
+    for_stranger: bool,
 }
 
 impl Exchange {
@@ -64,27 +67,28 @@ impl<V: Variant> MainServer<V> {
 
 impl<V: Variant, O: Observer> World<V, O> {
     /// A request reaches the server, or its closed door.
-    pub(super) fn request(&mut self, route: Route, altered: bool, request: V::Request) {
+    pub(super) fn request(&mut self, route: Route, tampering: Option<Tampering>, request: V::Request) {
+        let for_stranger = tampering == Some(Tampering::Replayed);
+        let exchange = Exchange { route, tampering, blurred: false, for_stranger };
         if let Some(outside) = &mut self.outside {
-            outside.request(self.queue.now_us(), Exchange { route, altered, blurred: false }, request);
+            outside.request(self.queue.now_us(), exchange, request);
             return;
         }
         let at = usize::from(route.server);
         if self.servers[at].engine.is_none() {
-            self.refuse_connection(route);
+            self.refuse_connection(exchange);
             return;
         }
-        let token =
-            Token(self.servers[at].exchanges.insert(Exchange { route, altered, blurred: false }) as u64);
+        let token = Token(self.servers[at].exchanges.insert(exchange) as u64);
         // Whatever the server asks for at once, it asks for this attempt.
         self.serving = About::attempt(OpRef { host: route.host, ticket: route.ticket }, route.attempt);
         self.tell_server(at, ServerInput::Request { token, request });
         self.serving = About::default();
-        if altered && self.servers[at].exchanges.contains(token.0 as usize) {
+        if tampering.is_some() && self.servers[at].exchanges.contains(token.0 as usize) {
             // Neither refused nor answered: it went on to the database, so it was believed.
-            self.observe_judged(route, Judgement::Accepted, true);
+            self.observe_judged(Way::ToServer, route, Judgement::Accepted, tampering);
             if let Some(exchange) = self.servers[at].exchanges.get_mut(token.0 as usize) {
-                exchange.altered = false;
+                exchange.tampering = None;
             }
         }
     }
@@ -171,38 +175,61 @@ impl<V: Variant, O: Observer> World<V, O> {
 
     /// Sends an answer on its way back.
     pub(super) fn reply_to(&mut self, exchange: Exchange, reply: Result<V::Reply, Status>) {
-        let Exchange { route, altered, blurred } = exchange;
-        let now_us = self.queue.now_us();
+        let Exchange { route, tampering, blurred, for_stranger } = exchange;
         match reply {
-            Ok(reply) => {
-                if altered {
-                    self.observe_judged(route, Judgement::Accepted, true);
-                }
+            Ok(reply) if for_stranger => {
                 self.bytes_sent += reply.bytes();
-                let (first, second) = self.network.send(route.message(Way::ToHost), reply);
-                for delivery in [first, second].into_iter().flatten() {
-                    let (altered, reply) = (delivery.altered, delivery.message);
-                    let answer = Answer::Frame { altered, blurred, reply };
-                    self.queue.schedule(now_us + delivery.after_us, Happening::ToHost { route, answer });
+                if tampering.is_some() {
+                    // Answered at once, so not acted on; what a server outside does cannot be seen.
+                    let judgement = match &self.outside {
+                        None => Judgement::Refused("a sealed rejection".to_owned()),
+                        Some(_) => Judgement::Ignored,
+                    };
+                    self.observe_judged(Way::ToServer, route, judgement, tampering);
                 }
             }
+            Ok(reply) => {
+                if tampering.is_some() {
+                    self.observe_judged(Way::ToServer, route, Judgement::Accepted, tampering);
+                }
+                self.send_reply(route, blurred, reply);
+            }
             Err(status) => {
-                if matches!(status, Status::Refused | Status::TooLarge) && (altered || !blurred) {
-                    self.observe_judged(
-                        route,
-                        Judgement::Refused(format!("HTTP {}", status.code())),
-                        altered,
-                    );
+                if matches!(status, Status::Refused | Status::TooLarge) && (tampering.is_some() || !blurred) {
+                    let judgement = Judgement::Refused(format!("HTTP {}", status.code()));
+                    self.observe_judged(Way::ToServer, route, judgement, tampering);
                 }
                 let retry_after = (status == Status::Overloaded).then_some(RETRY_AFTER);
                 let error = TransportError::Status(status.code());
-                self.fail_attempt(route, Answer::Failure { error, retry_after });
+                self.fail_attempt(exchange, Answer::Failure { error, retry_after });
             }
         }
     }
 
-    fn refuse_connection(&mut self, route: Route) {
-        self.fail_attempt(route, Answer::Failure { error: TransportError::Unreachable, retry_after: None });
+    fn send_reply(&mut self, route: Route, blurred: bool, reply: V::Reply) {
+        let now_us = self.queue.now_us();
+        self.bytes_sent += reply.bytes();
+        let id = route.message(Way::ToHost);
+        let replay = if self.network.replays() { self.network.replay(id, &reply) } else { None };
+        let earlier = self.earlier_replies.as_ref().and_then(|earlier| earlier.get(&route.host));
+        let other = earlier.filter(|(ticket, _)| *ticket != route.ticket).map(|(_, reply)| reply);
+        let remembered = self.earlier_replies.is_some().then(|| reply.clone());
+        let (first, second) = self.network.send(id, reply, other);
+        if let (Some(earlier), Some(reply)) = (&mut self.earlier_replies, remembered) {
+            earlier.insert(route.host, (route.ticket, reply));
+        }
+        for delivery in [first, second, replay].into_iter().flatten() {
+            let Delivery { after_us, tampering, message: reply, .. } = delivery;
+            let answer = Answer::Frame { tampering, blurred, reply };
+            self.queue.schedule(now_us + after_us, Happening::ToHost { route, answer });
+        }
+    }
+
+    fn refuse_connection(&mut self, exchange: Exchange) {
+        self.fail_attempt(
+            exchange,
+            Answer::Failure { error: TransportError::Unreachable, retry_after: None },
+        );
     }
 
     /// An exchange failed without an answer of the server's own.
@@ -212,18 +239,27 @@ impl<V: Variant, O: Observer> World<V, O> {
         error: TransportError,
         retry_after: Option<Span>,
     ) {
-        self.fail_attempt(exchange.route, Answer::Failure { error, retry_after });
+        self.fail_attempt(exchange, Answer::Failure { error, retry_after });
     }
 
-    fn fail_attempt(&mut self, route: Route, answer: Answer<V>) {
+    fn fail_attempt(&mut self, exchange: Exchange, answer: Answer<V>) {
+        let Exchange { route, for_stranger: false, .. } = exchange else { return };
         if let Some(after_us) = self.network.bare_delay_us(route.message(Way::ToHost)) {
             self.queue.schedule(self.queue.now_us() + after_us, Happening::ToHost { route, answer });
         }
     }
 
-    fn observe_judged(&mut self, route: Route, judgement: Judgement, altered: bool) {
+    pub(super) fn observe_judged(
+        &mut self,
+        way: Way,
+        route: Route,
+        judgement: Judgement,
+        tampering: Option<Tampering>,
+    ) {
         let op = OpRef { host: route.host, ticket: route.ticket };
-        self.observe(What::Judged { way: Way::ToServer, op, altered, judgement });
+        let replayed = tampering == Some(Tampering::Replayed);
+        let replayed_after_us = replayed.then(|| self.network.replay_after_us(way));
+        self.observe(What::Judged { way, op, tampering, replayed_after_us, judgement });
     }
 
     /// Names a write by the operation whose value it holds and the latest attempt at it. Not by the id
@@ -333,7 +369,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         server.reads.clear();
         let broken = std::mem::take(&mut server.exchanges);
         self.observe(What::Crashed { node: self.server_name(at) });
-        broken.into_iter().for_each(|(_, exchange)| self.refuse_connection(exchange.route));
+        broken.into_iter().for_each(|(_, exchange)| self.refuse_connection(exchange));
     }
 
     /// A main server comes back and knows nothing but what the database holds.

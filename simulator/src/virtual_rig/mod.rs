@@ -14,6 +14,7 @@ pub mod outside;
 mod pending;
 mod recorded;
 pub(crate) mod services;
+mod tamper;
 pub mod variant;
 pub mod world;
 

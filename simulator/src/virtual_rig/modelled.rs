@@ -10,6 +10,7 @@ use sync_core::recording::frame::Frame;
 use sync_core::wire::{Kind, Reply, Request};
 
 use super::variant::Message;
+use crate::scenario::model::Tamper;
 
 /// A request with the size that it would have.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,8 +84,10 @@ impl Message for ModelledRequest {
         u64::from(self.bytes)
     }
 
-    fn flip_bit(&mut self, _: u64) {
-        self.altered = true;
+    /// Marked, and refused because it is; a request has no reply to swap with.
+    fn tamper(&mut self, how: Tamper, _: u64, _: Option<&Self>) -> bool {
+        self.altered = how != Tamper::SwapReply;
+        self.altered
     }
 }
 
@@ -93,8 +96,14 @@ impl Message for ModelledReply {
         u64::from(self.bytes)
     }
 
-    fn flip_bit(&mut self, _: u64) {
-        self.altered = true;
+    /// Marked, and refused because it is. Another operation's reply is what it is, and refused by its name.
+    fn tamper(&mut self, how: Tamper, _: u64, other: Option<&Self>) -> bool {
+        match (how, other) {
+            (Tamper::SwapReply, Some(other)) => self.clone_from(other),
+            (Tamper::SwapReply, None) | (Tamper::ChangeOuter, _) => return false,
+            _ => self.altered = true,
+        }
+        true
     }
 }
 

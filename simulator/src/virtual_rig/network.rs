@@ -7,8 +7,8 @@ use super::variant::Message;
 use crate::arrivals::holds;
 use crate::distribution::Sampler;
 use crate::draw::{Draws, Label};
-use crate::history::Way;
-use crate::scenario::model::{Degrade, Direction, Link, Network as Settings, Partition};
+use crate::history::{Tampering, Way};
+use crate::scenario::model::{Degrade, Direction, Link, Network as Settings, Partition, Tamper};
 
 /// Names a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(super) struct MessageId {
 #[derive(Clone, Debug)]
 pub(super) struct Delivery<M> {
     pub(super) after_us: u64,
-    pub(super) altered: bool,
+    pub(super) tampering: Option<Tampering>,
     pub(super) copy: u8,
     pub(super) message: M,
 }
@@ -38,6 +38,8 @@ pub(super) struct Network {
     to_host: LinkState,
     partitions: Vec<(u32, Partition)>,
     degraded: Vec<(u32, Degrade, Option<Sampler>)>,
+    /// Whether any message may be replayed.
+    replays: bool,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,9 @@ struct LinkState {
     reorder_ppm: u32,
     reorder_us: u64,
     tamper_ppm: u32,
+    tamper_with: Vec<Tamper>,
+    replay_ppm: u32,
+    replay_after_us: u64,
 }
 
 /// What applies to one message.
@@ -57,6 +62,8 @@ struct Conditions<'a> {
     duplicate_ppm: u32,
     reorder_ppm: u32,
     tamper_ppm: u32,
+    tamper_with: &'a [Tamper],
+    replay_ppm: u32,
 }
 
 impl Network {
@@ -67,6 +74,7 @@ impl Network {
             to_host: LinkState::new(&settings.to_host),
             partitions: Vec::new(),
             degraded: Vec::new(),
+            replays: settings.to_server.replay.ppm() > 0 || settings.to_host.replay.ppm() > 0,
         }
     }
 
@@ -76,6 +84,7 @@ impl Network {
 
     pub(super) fn degrade(&mut self, fault: u32, degrade: Degrade) {
         let sampler = degrade.latency.as_ref().map(Sampler::new);
+        self.replays |= degrade.replay.is_some_and(|share| share.ppm() > 0);
         self.degraded.push((fault, degrade, sampler));
     }
 
@@ -85,11 +94,38 @@ impl Network {
         self.degraded.retain(|(number, ..)| *number != fault);
     }
 
-    /// Sends a message: it arrives once, twice or not at all.
+    /// Whether any message may be replayed: what [`replay`](Self::replay) has to be asked for.
+    pub(super) fn replays(&self) -> bool {
+        self.replays
+    }
+
+    /// How long after the first sending a message is replayed at the least.
+    pub(super) fn replay_after_us(&self, way: Way) -> u64 {
+        self.link(way).replay_after_us
+    }
+
+    /// A message that somebody recorded before it got any further, and sends once more.
+    pub(super) fn replay<M: Message>(&self, id: MessageId, message: &M) -> Option<Delivery<M>> {
+        let (entity, ordinal) = id.key();
+        let conditions = self.conditions(id);
+        self.draws.hits(conditions.replay_ppm, Label::Replay, entity, ordinal).then(|| {
+            let latency = conditions.latency.at(self.draws.bits(Label::ReplayLatency, entity, ordinal));
+            Delivery {
+                after_us: self.replay_after_us(id.way) + latency,
+                tampering: Some(Tampering::Replayed),
+                copy: 1,
+                message: message.clone(),
+            }
+        })
+    }
+
+    /// Sends a message: it arrives once, twice or not at all. `other` is an earlier one of the same way that
+    /// belongs to another operation.
     pub(super) fn send<M: Message>(
         &self,
         id: MessageId,
         message: M,
+        other: Option<&M>,
     ) -> (Option<Delivery<M>>, Option<Delivery<M>>) {
         if !self.partitions.is_empty() && self.is_cut(id) {
             return (None, None);
@@ -102,8 +138,8 @@ impl Network {
         let second = self
             .draws
             .hits(conditions.duplicate_ppm, Label::Duplicate, entity, ordinal)
-            .then(|| self.deliver(id, &conditions, Label::DuplicateLatency, message.clone()));
-        (Some(self.deliver(id, &conditions, Label::Latency, message)), second)
+            .then(|| self.deliver(id, &conditions, Label::DuplicateLatency, message.clone(), other));
+        (Some(self.deliver(id, &conditions, Label::Latency, message, other)), second)
     }
 
     /// Delay of a message that carries nothing: a refused connection.
@@ -120,6 +156,7 @@ impl Network {
         conditions: &Conditions<'_>,
         label: Label,
         mut message: M,
+        other: Option<&M>,
     ) -> Delivery<M> {
         let second = label == Label::DuplicateLatency;
         let (entity, mut ordinal) = id.key();
@@ -129,11 +166,22 @@ impl Network {
         if self.draws.hits(conditions.reorder_ppm, Label::Reorder, entity, ordinal) {
             after_us += self.link(id.way).reorder_us;
         }
-        let altered = self.draws.hits(conditions.tamper_ppm, Label::Tamper, entity, ordinal);
-        if altered {
-            message.flip_bit(self.draws.bits(Label::TamperPlace, entity, ordinal));
+        let mut tampering = None;
+        if self.draws.hits(conditions.tamper_ppm, Label::Tamper, entity, ordinal)
+            && let Some(how) = self.how(conditions.tamper_with, id.way, entity, ordinal)
+            && message.tamper(how, self.draws.bits(Label::TamperPlace, entity, ordinal), other)
+        {
+            tampering = Some(how.into());
         }
-        Delivery { after_us, altered, copy: id.copy | u8::from(second), message }
+        Delivery { after_us, tampering, copy: id.copy | u8::from(second), message }
+    }
+
+    /// What is done to a message, out of what can be done on its way.
+    fn how(&self, with: &[Tamper], way: Way, entity: u64, ordinal: u64) -> Option<Tamper> {
+        let stranger = if way == Way::ToServer { Tamper::SwapReply } else { Tamper::ChangeOuter };
+        let mut can = with.iter().copied().filter(|how| *how != stranger);
+        let count = can.clone().count() as u64;
+        can.nth(self.draws.below(count, Label::TamperKind, entity, ordinal) as usize)
     }
 
     fn conditions(&self, id: MessageId) -> Conditions<'_> {
@@ -144,6 +192,8 @@ impl Network {
             duplicate_ppm: link.duplicate_ppm,
             reorder_ppm: link.reorder_ppm,
             tamper_ppm: link.tamper_ppm,
+            tamper_with: &link.tamper_with,
+            replay_ppm: link.replay_ppm,
         };
         for (_, degrade, sampler) in self.degraded.iter().filter(|(_, d, _)| holds(&d.hosts, id.host)) {
             conditions.latency = sampler.as_ref().unwrap_or(conditions.latency);
@@ -152,6 +202,8 @@ impl Network {
                 degrade.duplicate.map_or(conditions.duplicate_ppm, |share| share.ppm());
             conditions.reorder_ppm = degrade.reorder.map_or(conditions.reorder_ppm, |share| share.ppm());
             conditions.tamper_ppm = degrade.tamper.map_or(conditions.tamper_ppm, |share| share.ppm());
+            conditions.tamper_with = degrade.tamper_with.as_deref().unwrap_or(conditions.tamper_with);
+            conditions.replay_ppm = degrade.replay.map_or(conditions.replay_ppm, |share| share.ppm());
         }
         conditions
     }
@@ -185,6 +237,22 @@ impl LinkState {
             reorder_ppm: link.reorder.ppm(),
             reorder_us: link.reorder_delay.span().as_us(),
             tamper_ppm: link.tamper.ppm(),
+            tamper_with: link.tamper_with.clone(),
+            replay_ppm: link.replay.ppm(),
+            replay_after_us: link.replay_after.span().as_us(),
+        }
+    }
+}
+
+impl From<Tamper> for Tampering {
+    fn from(how: Tamper) -> Self {
+        match how {
+            Tamper::FlipBit => Self::FlippedBit,
+            Tamper::Truncate => Self::Truncated,
+            Tamper::SwapBlocks => Self::SwappedBlocks,
+            Tamper::Downgrade => Self::Downgraded,
+            Tamper::ChangeOuter => Self::ChangedOuter,
+            Tamper::SwapReply => Self::SwappedReply,
         }
     }
 }

@@ -12,14 +12,17 @@ use sync_core::recording::frame::Frame;
 use sync_core::secret::Secret;
 
 use super::modelled::{ModelledHost, ModelledReply, ModelledRequest, ModelledServer};
+use super::tamper;
 use crate::draw::{Draws, Label};
+use crate::scenario::model::Tamper;
 
 /// A message on its way through the simulated network.
 pub trait Message: Clone + Frame {
     /// Size of the HTTP body.
     fn bytes(&self) -> u64;
-    /// Flips one bit, chosen by the draw.
-    fn flip_bit(&mut self, draw: u64);
+    /// Does this to it, at a place that the draw chooses; `other` is an earlier message of the same way that
+    /// belongs to another operation. Says whether anything was done.
+    fn tamper(&mut self, how: Tamper, draw: u64, other: Option<&Self>) -> bool;
 }
 
 /// The parts of a world that differ between worlds.
@@ -139,10 +142,7 @@ impl Message for Body {
         self.len() as u64
     }
 
-    fn flip_bit(&mut self, draw: u64) {
-        if !self.is_empty() {
-            let bit = ((u128::from(draw) * (self.len() as u128 * 8)) >> 64) as usize;
-            self[bit / 8] ^= 1 << (bit % 8);
-        }
+    fn tamper(&mut self, how: Tamper, draw: u64, other: Option<&Self>) -> bool {
+        tamper::body(self, how, draw, other)
     }
 }

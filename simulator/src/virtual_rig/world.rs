@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use sync_core::cache::{CacheError, CacheReply};
 use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::server::ServerEffect;
@@ -28,9 +29,9 @@ use super::variant::{Variant, WorldKeys};
 use crate::arrivals::{Generator, Stream, holds};
 use crate::check;
 use crate::draw::{Draws, Label};
-use crate::history::{Event, What};
+use crate::history::{Event, Tampering, What};
 use crate::plan::{Action, Ask, Plan};
-use crate::scenario::model::{Fault, Move, Scenario};
+use crate::scenario::model::{Fault, Injection, Move, Scenario, Tamper};
 
 /// Sees every event as it happens.
 pub trait Observer {
@@ -83,6 +84,8 @@ pub struct World<V: Variant, O: Observer> {
     pub(super) crashes: Vec<usize>,
     /// Moves of hosts that are on, by the fault's number.
     pub(super) moves: Vec<(u32, Move)>,
+    /// The latest reply to each host, and whose it was; none unless replies may be swapped.
+    pub(super) earlier_replies: Option<FxHashMap<u32, (u64, V::Reply)>>,
     /// Where values are put together.
     pub(super) value_text: String,
     pub(super) session_effects: Vec<SessionEffect<V::Request>>,
@@ -109,7 +112,7 @@ pub(super) enum Happening<V: Variant> {
     /// The workload and every fault are over.
     Heal,
     /// A request arrives.
-    ToServer { route: Route, altered: bool, request: V::Request },
+    ToServer { route: Route, tampering: Option<Tampering>, request: V::Request },
     /// An answer arrives.
     ToHost { route: Route, answer: Answer<V> },
     /// A request takes effect in the database.
@@ -134,7 +137,7 @@ pub const EVENT_BYTES: usize = size_of::<Happening<super::variant::Modelled>>();
 /// What comes back for an attempt.
 pub(super) enum Answer<V: Variant> {
     /// A frame.
-    Frame { altered: bool, blurred: bool, reply: V::Reply },
+    Frame { tampering: Option<Tampering>, blurred: bool, reply: V::Reply },
     /// None.
     Failure { error: TransportError, retry_after: Option<Span> },
 }
@@ -202,6 +205,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             serving: About::default(),
             crashes: Vec::new(),
             moves: Vec::new(),
+            earlier_replies: swaps_replies(plan).then(FxHashMap::default),
             value_text: String::new(),
             session_effects: Vec::new(),
             server_effects: Vec::new(),
@@ -283,7 +287,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             Happening::FaultBegins { place } => self.begin_fault(place),
             Happening::FaultEnds { place } => self.end_fault(place),
             Happening::Heal => self.observe(What::Healed),
-            Happening::ToServer { route, altered, request } => self.request(route, altered, request),
+            Happening::ToServer { route, tampering, request } => self.request(route, tampering, request),
             Happening::ToHost { route, answer } => self.answer(route, answer),
             Happening::Commit { life, store_life, place } => self.commit(life, store_life, place),
             Happening::Stored { life, store_life, token, answer } => {
@@ -360,6 +364,17 @@ impl<V: Variant, O: Observer> World<V, O> {
         };
         (self.observer, figures)
     }
+}
+
+/// Whether any reply may be replaced by another.
+fn swaps_replies(plan: &Plan) -> bool {
+    plan.world.network.to_host.tamper_with.contains(&Tamper::SwapReply)
+        || plan.actions.iter().any(|action| match action {
+            Action::Inject(_, Fault { inject: Injection::Degrade(degrade), .. }) => {
+                degrade.tamper_with.as_ref().is_some_and(|with| with.contains(&Tamper::SwapReply))
+            }
+            _ => false,
+        })
 }
 
 fn session_settings(scenario: &Scenario) -> SessionSettings {

@@ -37,7 +37,7 @@ pub fn is_plantable_live(number: u32) -> bool {
 }
 
 /// Every entry.
-pub const ENTRIES: [Entry; 5] = [
+pub const ENTRIES: &[Entry] = &[
     Entry {
         number: 30,
         name: "retry under a new id",
@@ -77,6 +77,56 @@ pub const ENTRIES: [Entry; 5] = [
         breaks: &["P26"],
         seeds_max: 100,
         scenario: include_str!("scenarios/50-no-mac.yaml"),
+    },
+    Entry {
+        number: 53,
+        name: "padding oracle",
+        what: "A frame whose padding is wrong is refused with another status than one whose tag is.",
+        case: "CVE-2020-8911",
+        verbs: "tampered bytes",
+        breaks: &["P26"],
+        seeds_max: 100,
+        scenario: include_str!("scenarios/53-padding-oracle.yaml"),
+    },
+    Entry {
+        number: 54,
+        name: "outer fields not bound",
+        what: "The operation id and the urgency outside the frame are believed, whatever was sealed.",
+        case: "system A",
+        verbs: "changed outer fields",
+        breaks: &["P26"],
+        seeds_max: 100,
+        scenario: include_str!("scenarios/54-outer-not-bound.yaml"),
+    },
+    Entry {
+        number: 55,
+        name: "plaintext reply accepted",
+        what: "A host takes a reply that is no frame for plain text.",
+        case: "system A",
+        verbs: "downgrade",
+        breaks: &["P26"],
+        seeds_max: 100,
+        scenario: include_str!("scenarios/55-plaintext-reply.yaml"),
+    },
+    Entry {
+        number: 56,
+        name: "replay accepted",
+        what: "The main server does not look at the time of a request.",
+        case: "of our own making",
+        verbs: "replay after the freshness window",
+        breaks: &["P26"],
+        seeds_max: 100,
+        scenario: include_str!("scenarios/56-replay-accepted.yaml"),
+    },
+    Entry {
+        number: 58,
+        name: "another host's account accepted",
+        what: "The key of any host opens a request, and the account outside the frame is believed.",
+        case: "system A",
+        verbs: "changed outer fields",
+        breaks: &["P26"],
+        seeds_max: 100,
+        scenario: include_str!("scenarios/58-another-account.yaml"),
     },
     Entry {
         number: 130,
