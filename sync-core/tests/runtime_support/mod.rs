@@ -66,6 +66,11 @@ impl Server {
         std::mem::forget(child);
     }
 
+    /// As Docker knows it.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// `docker <command> <container>`.
     pub(crate) fn docker(&self, command: &str) {
         let output = Command::new("docker").args([command, &self.id]).output().expect("the docker command");

@@ -7,14 +7,11 @@
     reason = "a test fails by panicking, and real servers live in real time"
 )]
 
-mod live_support;
-mod runtime_support;
-
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use live_support::{client, host, payload, read, run, server_config, start_with, write};
-use runtime_support::{Postgres, Redis};
+use crate::live_support::{client, host, payload, read, run, server_config, start_with, write};
+use crate::runtime_support::{Postgres, Redis};
 use sync_core::host_sync::operation::Outcome;
 use sync_core::runtime::driver::shards::Service;
 use sync_core::runtime::main_server::{Parts, connect_cache, connect_database};
@@ -80,7 +77,7 @@ fn a_server_goes_on_without_redis_and_shows_nothing_stale_when_it_is_back() {
         let parts =
             Parts::new(connect_database(&config).await.unwrap(), connect_cache(&config).await.unwrap());
         let server = start_with(&more, parts).await;
-        let host = live_support::host(&server, 1, "");
+        let host = crate::live_support::host(&server, 1, "");
         assert_eq!(read(&host, 1).await, payload(3, "3"));
         assert_eq!(write(&host, 2, "4").await, Outcome::Done(None));
         assert_eq!(read(&host, 3).await, payload(4, "4"));

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, and real servers live in real time")]
 
-mod runtime_support;
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use crate::runtime_support::{Postgres, runtime};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use runtime_support::{Postgres, runtime};
 use sync_core::data_type::SyncDataType;
 use sync_core::id::{AccountId, Incarnation, MapName, OperationId};
 use sync_core::limits;

@@ -8,17 +8,15 @@
     reason = "a test fails by panicking, and real servers live in real time"
 )]
 
-mod runtime_support;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::runtime_support::{Redis, runtime};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
-use runtime_support::{Redis, runtime};
 use sync_core::cache::{CacheKey, CacheReply, CacheRequest, CacheValue, MemoryCache, Refresh};
 use sync_core::data_type::SyncDataType;
 use sync_core::id::{AccountId, Incarnation, MapName, OperationId};

@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, and real servers live in real time")]
 
-mod runtime_support;
-
-use runtime_support::{Postgres, runtime};
+use crate::runtime_support::{Postgres, runtime};
 use sqlx::Row;
 use sync_core::runtime::postgres::{MIGRATIONS, PostgresError, PostgresOptions};
 

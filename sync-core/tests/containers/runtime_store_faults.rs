@@ -8,12 +8,10 @@
     reason = "a test fails by panicking, and real servers live in real time"
 )]
 
-mod runtime_support;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use runtime_support::{Postgres, runtime};
+use crate::runtime_support::{Postgres, runtime};
 use sync_core::data_type::SyncDataType;
 use sync_core::id::{AccountId, Incarnation, MapName, OperationId};
 use sync_core::runtime::postgres::{PostgresError, PostgresOptions, PostgresStore};

@@ -11,15 +11,12 @@
     reason = "a test fails by panicking, and real servers live in real time"
 )]
 
-mod live_support;
-mod runtime_support;
-
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use live_support::{MASTER, ask, run, start_with};
-use runtime_support::{Postgres, Redis};
+use crate::live_support::{MASTER, ask, run, start_with};
+use crate::runtime_support::{Postgres, Redis};
 use sqlx::PgConnection;
 use sync_core::config::Config;
 use sync_core::envelope::MasterKey;
