@@ -14,6 +14,8 @@ pub const APPLY_BATCH_MAX: usize = 256;
 pub const APPLY_BATCHES_IN_FLIGHT_MAX: usize = 16;
 /// Exchanges a server keeps open; further requests are answered 429.
 pub const SERVER_EXCHANGES_MAX: usize = 100_000;
+/// Exchanges that wait for one read of the same state; further ones are answered 429.
+pub const FLIGHT_EXCHANGES_MAX: usize = 10_000;
 /// Bytes of a map's name.
 pub const MAP_NAME_BYTES_MAX: usize = 64;
 /// Bytes of a key id.
@@ -123,6 +125,9 @@ pub const SHARD_BATCHES_MAX: usize = 1;
 pub const STORE_TIMEOUT: Span = Span::from_secs(10);
 /// One request to the cache, whatever stands behind it: longer than what bounds Redis itself.
 pub const CACHE_TIMEOUT: Span = Span::from_secs(5);
+/// How long a cache that was away keeps the versions that it has not been told of: longer than any read that
+/// began before takes to bring an older one.
+pub const CACHE_VERSIONS_KEPT: Span = Span::from_secs(60);
 /// Longest time that a server which shuts down spends on answering what is open.
 pub const SHUTDOWN_DRAIN: Span = Span::from_secs(10);
 /// Connections a server holds open; further ones wait to be accepted.
@@ -138,6 +143,7 @@ pub const CONNECT_TIMEOUT: Span = Span::from_secs(5);
 /// Questions that wait in the mailbox of a host's session; past it whoever asks waits.
 pub const HOST_MAILBOX_MAX: usize = 1_024;
 
+const _: () = assert!(STORE_TIMEOUT.as_us() + 2 * CACHE_TIMEOUT.as_us() < CACHE_VERSIONS_KEPT.as_us());
 const _: () = assert!(CLIENT_IDLE.as_us() < CONNECTION_IDLE.as_us());
 /// Bytes of one line of a recording: a batch whose operations are all as large as can be does not fit with its
 /// effects in full, anything else does.

@@ -1,167 +1,21 @@
-//! What the main server's engine promises, one behaviour a test.
-//!
-//! A line of a test is an input and what the server does at once: `store 0 apply [1 2]` (the first
-//! request to the database: operations 1 and 2 of account 1), `store 1 load`, `cache 0 get`,
-//! `refresh [PLAYER_DATA/1/m=1!]` (version 1, `!` when published), `1: done` (the exchange with token 1).
+//! What the main server's engine promises, one behaviour a test: see `support/main_server.rs` for how to read one.
 
 mod support;
 
-use std::sync::Arc;
-
-use sync_core::cache::{CacheError, CacheKey, CacheReply, CacheRequest, CacheValue};
+use sync_core::cache::{CacheError, CacheReply};
 use sync_core::data_type::SyncDataType;
 use sync_core::engine::Engine;
 use sync_core::host_sync::codec::OpenError;
-use sync_core::host_sync::server::{Server, ServerEffect, ServerInput};
+use sync_core::host_sync::server::{ServerEffect, ServerInput};
 use sync_core::host_sync::settings::ServerSettings;
 use sync_core::id::Token;
 use sync_core::limits;
-use sync_core::store::{Applied, StateRow, StoreError, StoreReply, StoreRequest, Verdict};
-use sync_core::time::{Instant, Span, Timestamp};
+use sync_core::store::{Applied, StoreError, StoreReply, Verdict};
+use sync_core::time::{Instant, Span};
 use sync_core::wire::{Kind, Request};
 
-use support::{Draws, Plain, PlainReply, PlainRequest, at_ms, map, operation};
-
-type Effect = ServerEffect<PlainReply>;
-
-struct Main {
-    server: Server<Plain, Draws>,
-    now_ms: u64,
-    store: Vec<(Token, StoreRequest)>,
-    cache: Vec<Token>,
-}
-
-impl Main {
-    fn new(settings: ServerSettings) -> Self {
-        let server = Server::new(Arc::new(settings), Plain, Draws::default());
-        Self { server, now_ms: 0, store: Vec::new(), cache: Vec::new() }
-    }
-
-    /// Hands over a request as the exchange of that number.
-    #[track_caller]
-    fn asks(&mut self, exchange: u64, request: PlainRequest, expected: &str) {
-        self.check(ServerInput::Request { token: Token(exchange), request }, expected);
-    }
-
-    /// Answers the database's request of that number: applied to these versions.
-    #[track_caller]
-    fn applies(&mut self, number: usize, versions: &[u64], expected: &str) {
-        let applied = versions.iter().map(|version| fresh(*version)).collect();
-        self.stored(number, Ok(StoreReply::Applied(applied)), expected);
-    }
-
-    #[track_caller]
-    fn stored(&mut self, number: usize, answer: Result<StoreReply, StoreError>, expected: &str) {
-        self.check(ServerInput::Stored { token: self.store[number].0, answer }, expected);
-    }
-
-    #[track_caller]
-    fn cached(&mut self, number: usize, answer: Result<CacheReply, CacheError>, expected: &str) {
-        self.check(ServerInput::Cached { token: self.cache[number], answer }, expected);
-    }
-
-    #[track_caller]
-    fn check(&mut self, input: ServerInput<PlainRequest>, expected: &str) {
-        let mut effects = Vec::new();
-        self.server.handle(at_ms(self.now_ms), input.clone(), &mut effects);
-        let words: Vec<_> = effects.iter().map(|effect| self.word(effect)).collect();
-        assert_eq!(words.join(", "), expected, "at {} ms, after {input:?}", self.now_ms);
-    }
-
-    fn word(&mut self, effect: &Effect) -> String {
-        match effect {
-            ServerEffect::Reply { token, reply: Err(status) } => format!("{}: {}", token.0, status.code()),
-            ServerEffect::Reply { token, reply: Ok(sealed) } => match &sealed.reply.result {
-                Ok(None) => format!("{}: done", token.0),
-                Ok(Some(payload)) => format!("{}: {payload}", token.0),
-                Err(rejection) => format!("{}: {}", token.0, rejection.code),
-            },
-            ServerEffect::Store { token, request } => {
-                self.store.push((*token, request.clone()));
-                let number = self.store.len() - 1;
-                match request {
-                    StoreRequest::ApplyBatch(operations) => {
-                        let counters: Vec<_> =
-                            operations.iter().map(|o| o.operation.counter.to_string()).collect();
-                        format!("store {number} apply [{}]", counters.join(" "))
-                    }
-                    StoreRequest::Load(_) => format!("store {number} load"),
-                    StoreRequest::Purge { before } => {
-                        let kept = at_ms(self.now_ms).wall.distance(*before);
-                        format!("store {number} purge {kept}")
-                    }
-                }
-            }
-            ServerEffect::Cache { token: None, request: CacheRequest::Refresh { states, .. } } => {
-                let state = |s: &sync_core::cache::Refresh| {
-                    format!("{}={}{}", s.key, s.version, if s.publish { "!" } else { "" })
-                };
-                format!("refresh [{}]", states.iter().map(state).collect::<Vec<_>>().join(" "))
-            }
-            ServerEffect::Cache { token: None, request: CacheRequest::Delete(CacheKey::State(key)) } => {
-                format!("delete {key}")
-            }
-            ServerEffect::Cache { token: Some(token), request: CacheRequest::Get(_) } => {
-                self.cache.push(*token);
-                format!("cache {} get", self.cache.len() - 1)
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-fn plain() -> Main {
-    Main::new(ServerSettings::default())
-}
-
-/// At most one batch under way, of at most two operations.
-fn narrow() -> Main {
-    Main::new(ServerSettings { batch_max: 2, batches_in_flight_max: 1, ..ServerSettings::default() })
-}
-
-fn fresh(version: u64) -> Applied {
-    Applied { verdict: Verdict::Applied { version }, duplicate: false }
-}
-
-fn sealed(counter: u64, kind: Kind, data_type: SyncDataType) -> PlainRequest {
-    let request = Request {
-        kind,
-        data_type,
-        map: map("m"),
-        data: "1".into(),
-        timestamp: at_ms(0).wall,
-        operation: operation(1, counter),
-        critical: false,
-        sequence: counter,
-    };
-    PlainRequest { request, iv: [counter as u8; 16], fault: None }
-}
-
-fn write(counter: u64) -> PlainRequest {
-    sealed(counter, Kind::SyncTo, SyncDataType::PlayerData)
-}
-
-fn event(counter: u64) -> PlainRequest {
-    sealed(counter, Kind::SyncTo, SyncDataType::ChatMessage)
-}
-
-fn read(counter: u64) -> PlainRequest {
-    sealed(counter, Kind::SyncFrom, SyncDataType::PlayerData)
-}
-
-fn critical(mut sealed: PlainRequest) -> PlainRequest {
-    sealed.request.critical = true;
-    sealed
-}
-
-fn changed(mut sealed: PlainRequest, change: impl FnOnce(&mut Request)) -> PlainRequest {
-    change(&mut sealed.request);
-    sealed
-}
-
-fn row(version: u64) -> StateRow {
-    StateRow { version, data: "7".into(), operation: operation(1, 1), updated: Timestamp::from_ms(0) }
-}
+use support::main_server::*;
+use support::{PlainRequest, at_ms, operation};
 
 // Refusals
 
@@ -248,7 +102,11 @@ fn critical_operations_go_ahead_of_others_that_gather() {
     main.asks(3, critical(event(3)), "");
     main.asks(4, sealed(4, Kind::SyncTo, SyncDataType::MapState), "");
     main.applies(0, &[1], "refresh [PLAYER_DATA/1/m=1], 1: done, store 1 apply [3 4]");
-    main.applies(1, &[3, 1], "refresh [MAP_STATE/0/m=1!], 3: done, 4: done, store 2 apply [2]");
+    main.applies(
+        1,
+        &[3, 1],
+        "refresh [CHAT_MESSAGE/1/m:3! MAP_STATE/0/m=1!], 3: done, 4: done, store 2 apply [2]",
+    );
 }
 
 #[test]
@@ -260,72 +118,39 @@ fn replies_wait_for_the_database_and_are_bound_to_their_operation() {
     let mut effects = Vec::new();
     let input = ServerInput::Stored { token: main.store[0].0, answer };
     main.server.handle(at_ms(5), input, &mut effects);
-    let [ServerEffect::Reply { reply: Ok(sealed), .. }] = &effects[..] else { panic!("{effects:?}") };
+    let [ServerEffect::Cache { .. }, ServerEffect::Reply { reply: Ok(sealed), .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
     assert!(sealed.critical);
     assert_eq!((sealed.reply.operation, sealed.reply.server_time), (operation(1, 1), at_ms(5).wall));
 }
 
 #[test]
-fn a_duplicate_is_answered_as_the_first_time_and_leaves_the_cache_without_its_state() {
+fn a_duplicate_is_answered_as_the_first_time_and_outdates_what_is_older() {
     let mut main = plain();
-    main.asks(1, critical(write(1)), "store 0 apply [1]");
+    main.asks(1, write(1), "store 0 apply [1]");
     let again = |applied: Applied| Ok(StoreReply::Applied(vec![Applied { duplicate: true, ..applied }]));
-    main.stored(0, again(fresh(1)), "delete PLAYER_DATA/1/m, 1: done");
+    main.stored(0, again(fresh(4)), "refresh [PLAYER_DATA/1/m>=4], 1: done");
     let out_of_order = Applied { verdict: Verdict::OutOfOrder { last: 4 }, duplicate: false };
     main.asks(2, write(2), "store 1 apply [2]");
     main.stored(1, Ok(StoreReply::Applied(vec![out_of_order])), "2: out_of_order");
     main.asks(3, write(2), "store 2 apply [2]");
-    main.stored(2, again(out_of_order), "delete PLAYER_DATA/1/m, 3: out_of_order");
+    main.stored(2, again(out_of_order), "3: out_of_order");
     assert_eq!((main.server.counters().duplicates, main.server.counters().rejected), (2, 1));
 }
 
-// Cache
-
 #[test]
-fn states_refresh_the_cache_with_their_version_and_only_critical_ones_are_published() {
-    let mut main = narrow();
-    main.asks(1, event(1), "store 0 apply [1]");
-    main.asks(2, critical(write(2)), "");
-    main.asks(3, write(3), "");
-    main.applies(0, &[1], "1: done, store 1 apply [2 3]");
-    main.applies(1, &[8, 9], "refresh [PLAYER_DATA/1/m=8! PLAYER_DATA/1/m=9], 2: done, 3: done");
-}
-
-#[test]
-fn a_read_is_served_from_the_cache() {
+fn what_is_critical_is_published_whether_state_event_or_repeat() {
     let mut main = plain();
-    main.asks(1, read(1), "cache 0 get");
-    let value = CacheValue { version: 4, data: "7".into() };
-    main.cached(0, Ok(CacheReply::Value(Some(value))), r#"1: {"version":4,"data":"7"}"#);
-    assert_eq!(main.server.counters().cache_hits, 1);
-}
-
-#[test]
-fn a_read_that_misses_is_loaded_and_refreshes_the_cache_without_publication() {
-    for miss in [Ok(CacheReply::Value(None)), Err(CacheError::Unavailable)] {
-        let mut main = plain();
-        main.asks(1, critical(read(1)), "cache 0 get");
-        main.cached(0, miss, "store 0 load");
-        let loaded = Ok(StoreReply::Loaded(Some(row(3))));
-        main.stored(0, loaded, r#"refresh [PLAYER_DATA/1/m=3], 1: {"version":3,"data":"7"}"#);
-    }
-}
-
-#[test]
-fn a_state_that_is_not_there_is_no_payload_and_is_not_cached() {
-    let mut main = plain();
-    main.asks(1, read(1), "cache 0 get");
-    main.cached(0, Ok(CacheReply::Value(None)), "store 0 load");
-    main.stored(0, Ok(StoreReply::Loaded(None)), "1: done");
-}
-
-#[test]
-fn a_read_that_misses_while_the_database_is_gone_is_503() {
-    let mut main = plain();
-    main.asks(1, read(1), "cache 0 get");
-    main.cached(0, Ok(CacheReply::Value(None)), "store 0 load");
-    main.stored(0, Err(StoreError::Unavailable), "1: 503");
-    assert_eq!(main.server.open_exchanges(), 0);
+    let again = |version| Ok(StoreReply::Applied(vec![Applied { duplicate: true, ..fresh(version) }]));
+    main.asks(1, critical(event(1)), "store 0 apply [1]");
+    main.applies(0, &[1], "refresh [CHAT_MESSAGE/1/m:1!], 1: done");
+    main.asks(2, critical(event(1)), "store 1 apply [1]");
+    main.stored(1, again(1), "refresh [CHAT_MESSAGE/1/m:1!], 2: done");
+    main.asks(3, critical(write(2)), "store 2 apply [2]");
+    main.stored(2, again(4), "refresh [PLAYER_DATA/1/m>=4!], 3: done");
+    main.asks(4, event(3), "store 3 apply [3]");
+    main.applies(3, &[3], "4: done");
 }
 
 // Purge

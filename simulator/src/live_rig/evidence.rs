@@ -4,6 +4,7 @@
 use std::collections::hash_map::Entry;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use sync_core::data_type::Nature;
 use sync_core::id::{AccountId, Incarnation, OperationId};
 use sync_core::store::{Content, StateKey};
 
@@ -44,7 +45,7 @@ impl Quoted {
     }
 }
 
-/// A state's value that was found outside the database: in the cache, or in a message.
+/// A value that was found outside the database: a state's in the cache, a state's or an event's in a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sighting {
     pub(super) key: StateKey,
@@ -69,6 +70,8 @@ pub(super) struct Evidence {
     /// Rows seen, with the moment at which a main server took the operation (µs since 1970).
     seen: FxHashMap<WireId, u64>,
     states: FxHashMap<StateKey, Writes>,
+    /// Events that rows account for.
+    events: FxHashSet<OpRef>,
     /// Rows of operations that no host of this run sent.
     strangers: u64,
     /// Texts that are not those of their operations.
@@ -109,7 +112,10 @@ impl Evidence {
             return None;
         };
         match key {
-            None => self.misquoted += u64::from(event != Some(Quoted::Whole(op))),
+            None => {
+                self.events.insert(op);
+                self.misquoted += u64::from(event != Some(Quoted::Whole(op)));
+            }
             Some(key) => {
                 let writes = self.states.entry(key).or_default();
                 match writes.by_version.entry(version) {
@@ -177,8 +183,12 @@ impl Evidence {
         judged
     }
 
-    /// The operation that wrote this version of the state, if it did so with this value.
+    /// The operation that wrote this version of the state, if it did so with this value, or this event.
     fn written(&self, Sighting { key, version, text }: &Sighting) -> Option<OpRef> {
+        if key.data_type.nature() == Nature::Event {
+            let Quoted::Whole(op) = text else { return None };
+            return self.events.contains(op).then_some(*op);
+        }
         let written = self.states.get(key)?.by_version.get(version)?;
         (*text == Quoted::Whole(*written)).then_some(*written)
     }
@@ -213,7 +223,14 @@ impl Evidence {
     fn unpublished(&self, published: &Publications) -> u64 {
         let told: std::collections::HashSet<_> =
             published.sightings.iter().map(|copy| (&copy.key, copy.version)).collect();
-        let mut missing = 0;
+        let events: std::collections::HashSet<_> = published
+            .sightings
+            .iter()
+            .filter(|copy| copy.key.data_type.nature() == Nature::Event)
+            .filter_map(|copy| self.written(copy))
+            .collect();
+        let is_untold = |op: &&OpRef| self.critical.contains(op) && !events.contains(op);
+        let mut missing = self.events.iter().filter(is_untold).count() as u64;
         for (key, writes) in &self.states {
             let is_missing = |(version, op): &(&u64, &OpRef)| {
                 self.critical.contains(*op) && !told.contains(&(key, **version))
@@ -382,6 +399,23 @@ mod tests {
         evidence.row(row(1, 1));
         let published = Publications { sightings: vec![copy(1, 1)], ..Publications::default() };
         let judged = evidence.judge(&content(1, 1), &[], &published);
+        assert_eq!(failed(&judged), ["published messages of what no host wrote as critical"]);
+    }
+
+    #[test]
+    fn a_critical_event_must_be_told_of_like_a_state() {
+        let mut evidence = evidence();
+        evidence.is_critical(op(4));
+        evidence.sent(id(4).into(), op(4));
+        evidence.row(Row { key: None, event: Some(Quoted::Whole(op(4))), ..row(4, 1) });
+        let judged = evidence.judge(&content(3, 3), &[], &told());
+        assert_eq!(failed(&judged), ["critical writes that were not published"]);
+        let chat = StateKey { data_type: SyncDataType::ChatMessage, ..key() };
+        let mut published = told();
+        published.sightings.push(Sighting { key: chat.clone(), ..copy(4, 1) });
+        assert_eq!(failed(&evidence.judge(&content(3, 3), &[], &published)), Vec::<&str>::new());
+        published.sightings.push(Sighting { key: chat, ..copy(5, 2) });
+        let judged = evidence.judge(&content(3, 3), &[], &published);
         assert_eq!(failed(&judged), ["published messages of what no host wrote as critical"]);
     }
 

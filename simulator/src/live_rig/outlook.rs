@@ -4,11 +4,13 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sync_core::cache::Refresh;
+use sync_core::cache::Publication;
 use sync_core::config::RedisSettings;
 use sync_core::host_sync::settings::ServerSettings;
 use sync_core::limits;
-use sync_core::runtime::redis::{Notice, RedisCache, RedisOptions, STATE_KEYS, state_value, updates_channel};
+use sync_core::runtime::redis::{
+    Notice, RedisCache, RedisOptions, STATE_KEYS, state_value, state_version, updates_channel,
+};
 use sync_core::secret::Secret;
 use sync_core::store::StateKey;
 use tokio::runtime::Runtime;
@@ -100,7 +102,7 @@ impl Subscriber {
             while let Some(notice) = subscription.next().await {
                 let mut heard = hearing.lock().unwrap_or_else(PoisonError::into_inner);
                 match notice {
-                    Notice::Publication(Refresh { key, version, data, .. }) => {
+                    Notice::Publication(Publication { key, version, data, .. }) => {
                         heard.sightings.push(Sighting { key, version, text: Quoted::read(&data) });
                     }
                     Notice::Gap => {
@@ -154,7 +156,9 @@ pub(super) async fn cached(settings: &RedisSettings) -> Result<Vec<Option<Sighti
         }
         Some(Sighting { key, version: value.version, text: Quoted::read(&value.data) })
     };
-    Ok(redis::entries(settings, STATE_KEYS).await?.iter().map(sighting).collect())
+    let entries = redis::entries(settings, STATE_KEYS).await?;
+    // A version without a value is none.
+    Ok(entries.iter().filter(|(_, text)| state_version(text).is_none()).map(sighting).collect())
 }
 
 const ROWS_AT_ONCE: usize = 500;

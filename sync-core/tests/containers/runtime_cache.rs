@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
-use sync_core::cache::{CacheKey, CacheReply, CacheRequest, CacheValue, MemoryCache, Refresh};
+use sync_core::cache::{CacheKey, CacheReply, CacheRequest, Held, Keep, MemoryCache, Refresh};
 use sync_core::data_type::SyncDataType;
 use sync_core::id::{AccountId, Incarnation, MapName, OperationId};
 use sync_core::runtime::redis::{Notice, RedisOptions};
@@ -44,10 +44,20 @@ fn data() -> impl Strategy<Value = Arc<str>> {
     prop_oneof!["[ -~]{0,8}", Just("3:4\n\u{e9}".to_owned()), Just("\0".to_owned())].prop_map(Arc::from)
 }
 
-fn expiries() -> impl Strategy<Value = Option<Span>> {
-    let days =
-        (1..4u64, 0..3_000u64).prop_map(|(days, us)| Some(DAY.saturating_mul(days) + Span::from_us(us)));
-    prop_oneof![2 => Just(None), 1 => Just(Some(Span::ZERO)), 4 => days]
+/// Counted from the beginning of the check.
+fn expiries() -> impl Strategy<Value = Option<Timestamp>> {
+    let days = (1..4u64, 0..3_000u64)
+        .prop_map(|(days, us)| Some(Timestamp::from_us(0) + DAY.saturating_mul(days) + Span::from_us(us)));
+    prop_oneof![2 => Just(None), 1 => Just(Some(Timestamp::from_us(0))), 4 => days]
+}
+
+/// The same request with its lifetime counted from `start`.
+fn started(request: &CacheRequest, start: Timestamp) -> CacheRequest {
+    let mut request = request.clone();
+    if let CacheRequest::Set { expires, .. } | CacheRequest::Refresh { expires, .. } = &mut request {
+        *expires = expires.map(|at| start + Span::from_us(at.as_us()));
+    }
+    request
 }
 
 /// Around the numbers where Lua's own arithmetic would no longer be exact.
@@ -56,19 +66,20 @@ fn versions() -> impl Strategy<Value = u64> {
 }
 
 fn refreshes() -> impl Strategy<Value = Refresh> {
-    (state_keys(), versions(), data(), any::<bool>()).prop_map(|(key, version, data, publish)| {
+    let keep = prop_oneof![4 => Just(Keep::Value), 2 => Just(Keep::Version), 1 => Just(Keep::Nothing)];
+    (state_keys(), versions(), data(), keep, any::<bool>()).prop_map(|(key, version, data, keep, publish)| {
         let counter = version % (1 << 53);
         let operation = OperationId { account: AccountId(1), incarnation: Incarnation(1), counter };
-        Refresh { key, version, data, operation, publish }
+        Refresh { key, version, data, operation, keep, publish }
     })
 }
 
 fn requests() -> impl Strategy<Value = CacheRequest> {
     prop_oneof![
         4 => keys().prop_map(CacheRequest::Get),
-        2 => (keys(), data(), expiries()).prop_map(|(key, value, expiry)| CacheRequest::Set { key, value, expiry }),
+        2 => (keys(), data(), expiries()).prop_map(|(key, value, expires)| CacheRequest::Set { key, value, expires }),
         6 => (prop::collection::vec(refreshes(), 0..6), expiries())
-            .prop_map(|(states, expiry)| CacheRequest::Refresh { states: Arc::new(states), expiry }),
+            .prop_map(|(states, expires)| CacheRequest::Refresh { states: Arc::new(states), expires }),
         1 => keys().prop_map(CacheRequest::Delete),
         1 => keys().prop_map(CacheRequest::Exists),
         1 => Just(CacheRequest::Flush),
@@ -94,13 +105,14 @@ fn expected(memory: &MemoryCache, now: Timestamp) -> BTreeMap<String, (String, O
         CacheKey::State(state) => format!("p2p_sync:state:{state}"),
         CacheKey::Text(text) => format!("p2p_sync:text:{text}"),
     };
-    let text = |key: &CacheKey, value: &CacheValue| match key {
-        CacheKey::State(_) => format!("{}:{}", value.version, value.data),
-        CacheKey::Text(_) => value.data.to_string(),
+    let text = |key: &CacheKey, held: &Held| match (key, &held.data) {
+        (CacheKey::State(_), Some(data)) => format!("{}:{data}", held.version),
+        (CacheKey::State(_), None) => format!("{}-", held.version),
+        (CacheKey::Text(_), data) => data.as_deref().unwrap_or_default().to_owned(),
     };
     let entries = memory.entries(now).into_iter();
     entries
-        .map(|(key, (value, deadline))| (name(&key), (text(&key, &value), deadline.map(Timestamp::as_ms))))
+        .map(|(key, (held, deadline))| (name(&key), (text(&key, &held), deadline.map(Timestamp::as_ms))))
         .collect()
 }
 
@@ -120,11 +132,13 @@ fn redis_decides_as_memory_does() {
             assert_eq!(cache.execute(&CacheRequest::Flush).await, Ok(CacheReply::Done));
             // An hour ago, so that a lifetime of nothing has passed for Redis as well, whose clock is the real one.
             let start = (SystemTime::now() - HOUR).duration_since(UNIX_EPOCH).unwrap().as_micros();
-            let mut now = Timestamp::from_us(start as u64);
+            let start = Timestamp::from_us(start as u64);
+            let mut now = start;
             for (request, later) in &requests {
                 now = now + Span::from_us(*later);
+                let request = &started(request, start);
                 let before = cache.status().commands;
-                let reply = cache.execute_at(now, request).await.unwrap();
+                let reply = cache.execute(request).await.unwrap();
                 prop_assert_eq!(reply, memory.execute(now, request), "{:?}", request);
                 let empty = matches!(request, CacheRequest::Refresh { states, .. } if states.is_empty());
                 // One command each; the script itself travels once in a server's life.

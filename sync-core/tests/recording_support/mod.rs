@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use sync_core::cache::{CacheError, CacheKey, CacheReply, CacheRequest, CacheValue, Refresh};
+use sync_core::cache::{CacheError, CacheKey, CacheReply, CacheRequest, CacheValue, Keep, Refresh};
 use sync_core::data_type::SyncDataType;
 use sync_core::host_sync::operation::{Ask, AskError, Outcome, TransportError};
 use sync_core::host_sync::server::{ServerEffect, ServerInput, Status};
@@ -207,18 +207,26 @@ fn store_request() -> impl Strategy<Value = StoreRequest> {
 
 fn cache_request() -> impl Strategy<Value = CacheRequest> {
     let key = || prop_oneof![state_key().prop_map(CacheKey::State), text().prop_map(CacheKey::Text)];
-    let refresh = (state_key(), any::<u64>(), text(), operation(), any::<bool>()).prop_map(
-        |(key, version, data, operation, publish)| Refresh { key, version, data, operation, publish },
+    let keep = prop::sample::select(vec![Keep::Value, Keep::Version, Keep::Nothing]);
+    let refresh = (state_key(), any::<u64>(), text(), operation(), keep, any::<bool>()).prop_map(
+        |(key, version, data, operation, keep, publish)| Refresh {
+            key,
+            version,
+            data,
+            operation,
+            keep,
+            publish,
+        },
     );
     prop_oneof![
         key().prop_map(CacheRequest::Get),
-        (key(), text(), prop::option::of(span())).prop_map(|(key, value, expiry)| CacheRequest::Set {
+        (key(), text(), prop::option::of(moment())).prop_map(|(key, value, expires)| CacheRequest::Set {
             key,
             value,
-            expiry
+            expires
         }),
-        (prop::collection::vec(refresh, 0..3), prop::option::of(span()))
-            .prop_map(|(states, expiry)| CacheRequest::Refresh { states: Arc::new(states), expiry }),
+        (prop::collection::vec(refresh, 0..3), prop::option::of(moment()))
+            .prop_map(|(states, expires)| CacheRequest::Refresh { states: Arc::new(states), expires }),
         key().prop_map(CacheRequest::Delete),
         key().prop_map(CacheRequest::Exists),
         Just(CacheRequest::Flush),

@@ -5,6 +5,7 @@
 
 pub(crate) mod host;
 pub(crate) mod ledger;
+pub(crate) mod main_server;
 
 use sync_core::data_type::SyncDataType;
 use sync_core::entropy::{Entropy, Purpose};

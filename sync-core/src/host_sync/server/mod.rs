@@ -22,6 +22,7 @@ use slab::Slab;
 use super::codec::{OpenError, Opened, ServerCodec};
 use super::settings::ServerSettings;
 use super::validate;
+use crate::cache::{CacheError, CacheReply};
 use crate::engine::Engine;
 use crate::entropy::Entropy;
 use crate::id::{OperationId, Token};
@@ -29,6 +30,8 @@ use crate::limits;
 use crate::store::{Apply, StateKey, StoreError, StoreReply, StoreRequest};
 use crate::time::{Instant, Now};
 use crate::wire::{Kind, Rejection, Reply};
+
+use reads::Flight;
 
 pub use message::{RETRY_AFTER, ServerEffect, ServerInput, Status};
 
@@ -51,6 +54,8 @@ pub struct Counters {
     pub cache_hits: u64,
     /// States read from the database.
     pub cache_misses: u64,
+    /// Reads that waited for one of the same state already under way.
+    pub reads_joined: u64,
     /// `ApplyBatch` requests made.
     pub batches: u64,
 }
@@ -67,6 +72,8 @@ pub struct Server<C, E> {
     /// By token; never iterated. Tokens are never used again, so that a completion that comes twice
     /// cannot be taken for another's.
     work: FxHashMap<Token, Work>,
+    /// The read of each state that others may join.
+    flights: FxHashMap<StateKey, Token>,
     next_token: u64,
     batches_under_way: usize,
     next_purge: Option<Instant>,
@@ -87,12 +94,12 @@ struct Exchange {
 /// What a completion is for.
 #[derive(Clone, Debug)]
 enum Work {
-    /// A batch: the exchanges in the order of the operations.
-    Batch { exchanges: Vec<usize>, operations: Arc<Vec<Apply>> },
-    /// One exchange reads a state from the cache.
-    Look { exchange: usize, key: StateKey },
-    /// One exchange reads a state from the database.
-    Load { exchange: usize, key: StateKey },
+    /// A batch: the exchanges in the order of the operations, and when the database was asked.
+    Batch { exchanges: Vec<usize>, operations: Arc<Vec<Apply>>, asked: Instant },
+    /// A state is read from the cache.
+    Look(Flight),
+    /// A state is read from the database, which was asked then.
+    Load { flight: Flight, asked: Instant },
     /// Old names are forgotten.
     Purge,
 }
@@ -108,6 +115,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             forming_critical: VecDeque::new(),
             forming: VecDeque::new(),
             work: FxHashMap::default(),
+            flights: FxHashMap::default(),
             next_token: 0,
             batches_under_way: 0,
             next_purge: None,
@@ -159,7 +167,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         }
         match request.kind {
             Kind::SyncTo => self.gather(now, exchange, request),
-            Kind::SyncFrom => self.look(exchange, request, effects),
+            Kind::SyncFrom => self.read(exchange, request, effects),
         }
     }
 
@@ -179,25 +187,41 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         effects: &mut Vec<ServerEffect<C::Reply>>,
     ) {
         // A look is for the cache to complete.
-        if matches!(self.work.get(&token), Some(Work::Look { .. })) {
+        if matches!(self.work.get(&token), Some(Work::Look(_))) {
             return;
         }
         let Some(work) = self.work.remove(&token) else { return };
         match (work, answer) {
-            (Work::Batch { exchanges, operations }, answer) => {
-                self.batch_stored(now, exchanges, &operations, answer, effects);
+            (Work::Batch { exchanges, operations, asked }, answer) => {
+                self.batch_stored(now, (exchanges, &operations, asked), answer, effects);
             }
-            (Work::Load { exchange, key }, Ok(StoreReply::Loaded(row))) => {
-                self.loaded(now, exchange, key, row, effects);
+            (Work::Load { flight, asked }, Ok(StoreReply::Loaded(row))) => {
+                self.loaded(now, token, (flight, asked), Some(row), effects);
             }
-            (Work::Load { exchange, .. } | Work::Look { exchange, .. }, _) => {
-                self.unavailable(exchange, effects)
-            }
+            (Work::Load { flight, asked }, _) => self.loaded(now, token, (flight, asked), None, effects),
+            (Work::Look(_), _) => {}
             // There may be more to forget: not a window later, or names would pile up under load.
             (Work::Purge, Ok(StoreReply::Purged(purged))) if purged >= limits::PURGE_MAX as u64 => {
                 self.next_purge = Some(now.monotonic);
             }
             (Work::Purge, _) => {}
+        }
+    }
+
+    fn cached(
+        &mut self,
+        now: Now,
+        token: Token,
+        answer: Result<CacheReply, CacheError>,
+        effects: &mut Vec<ServerEffect<C::Reply>>,
+    ) {
+        match self.work.remove(&token) {
+            Some(Work::Look(flight)) => self.looked(now, token, flight, answer, effects),
+            // All else is for the database to complete.
+            Some(work) => {
+                self.work.insert(token, work);
+            }
+            None => {}
         }
     }
 
@@ -251,7 +275,7 @@ impl<C: ServerCodec, E: Entropy> Engine for Server<C, E> {
             ServerInput::Stored { token, answer } => self.stored(now, token, answer, effects),
             ServerInput::Cached { token, answer } => self.cached(now, token, answer, effects),
         }
-        self.send_batches(effects);
+        self.send_batches(now, effects);
         self.purge(now, effects);
     }
 

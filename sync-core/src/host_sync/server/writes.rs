@@ -6,7 +6,7 @@ use super::{Exchange, Server, ServerEffect, Work};
 use crate::entropy::Entropy;
 use crate::host_sync::codec::ServerCodec;
 use crate::store::{Applied, Apply, StoreError, StoreReply, StoreRequest, Verdict};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::wire::{ErrorCode, Rejection, Request};
 
 impl<C: ServerCodec, E: Entropy> Server<C, E> {
@@ -27,7 +27,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
     }
 
     /// Sends batches as long as there is something to send and room for it.
-    pub(super) fn send_batches(&mut self, effects: &mut Vec<ServerEffect<C::Reply>>) {
+    pub(super) fn send_batches(&mut self, now: Now, effects: &mut Vec<ServerEffect<C::Reply>>) {
         while self.batches_under_way < self.settings.batches_in_flight_max {
             let waiting = self.forming_critical.len() + self.forming.len();
             let size = waiting.min(self.settings.batch_max);
@@ -44,26 +44,26 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             }
             let operations = Arc::new(operations);
             let request = StoreRequest::ApplyBatch(Arc::clone(&operations));
-            let token = self.begin(Work::Batch { exchanges, operations });
+            let token = self.begin(Work::Batch { exchanges, operations, asked: now.monotonic });
             self.batches_under_way += 1;
             self.counters.batches += 1;
             effects.push(ServerEffect::Store { token, request });
         }
     }
 
-    /// The database answered for a batch, or will not.
+    /// The database answered for a batch that it was asked for at the moment given, or will not.
     pub(super) fn batch_stored(
         &mut self,
         now: Now,
-        exchanges: Vec<usize>,
-        operations: &[Apply],
+        (exchanges, operations, asked): (Vec<usize>, &[Apply], Instant),
         answer: Result<StoreReply, StoreError>,
         effects: &mut Vec<ServerEffect<C::Reply>>,
     ) {
         self.batches_under_way -= 1;
         match answer {
             Ok(StoreReply::Applied(applied)) if applied.len() == exchanges.len() => {
-                self.refresh(operations, &applied, effects);
+                self.close_flights(operations);
+                self.refresh(now, asked, operations, &applied, effects);
                 for (slot, answer) in exchanges.into_iter().zip(applied) {
                     self.applied(now, slot, answer, effects);
                 }

@@ -234,6 +234,7 @@ fn add(sum: &mut Counters, more: Counters) {
     sum.rejected += more.rejected;
     sum.cache_hits += more.cache_hits;
     sum.cache_misses += more.cache_misses;
+    sum.reads_joined += more.reads_joined;
     sum.batches += more.batches;
 }
 

@@ -1,13 +1,15 @@
 //! The cache: executes [`CacheRequest`]s on Redis.
 //!
-//! A state is kept as `version:data`, and one script decides for all states of a request whether what is
-//! held is older, so no slow reader puts a stale value back. Lifetimes travel as absolute deadlines: time
-//! spent on the way shortens them instead of adding to them. An application's own entry is its plain text.
+//! A state is kept as `version:data`, or as `version-` where the version alone is known, and one script
+//! decides for all states of a request whether what is held is older, so no slow reader puts a stale value
+//! back. Lifetimes travel as absolute deadlines: time spent on the way shortens them instead of adding to
+//! them. An application's own entry is its plain text.
 //!
 //! While Redis is away every request fails at once and the system goes on from the database. What was to be
-//! written meanwhile is remembered by key and removed when Redis is back, before it is used again; a
-//! publication that may have been lost becomes a [`Notice::Gap`] for every subscriber. The numbered database
-//! belongs to the cache alone: [`CacheRequest::Flush`] empties it.
+//! written meanwhile is taken down ([`Missed`](crate::cache::Missed)): when Redis is back, and before it is
+//! used again, older versions and changed entries are removed. A publication that may have been lost becomes
+//! a [`Notice::Gap`] for every subscriber. The numbered database belongs to the cache alone:
+//! [`CacheRequest::Flush`] empties it.
 
 mod error;
 mod publication;
@@ -20,14 +22,14 @@ use std::sync::Arc;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, FromRedisValue, RedisError, cmd};
 
-use super::wall_clock;
 use crate::cache::{CacheError, CacheKey, CacheReply, CacheRequest, CacheValue, Refresh};
 use crate::config::RedisSettings;
 use crate::limits;
 use crate::time::{Span, Timestamp};
 
+pub use crate::cache::Notice;
 pub use error::RedisFault;
-pub use subscription::{Notice, Subscription};
+pub use subscription::Subscription;
 
 use supervisor::Shared;
 
@@ -97,16 +99,11 @@ impl RedisCache {
 
     /// Executes one request.
     pub async fn execute(&self, request: &CacheRequest) -> Result<CacheReply, CacheError> {
-        self.execute_at(wall_clock(), request).await
-    }
-
-    /// Executes one request whose lifetimes count from `now`.
-    pub async fn execute_at(&self, now: Timestamp, request: &CacheRequest) -> Result<CacheReply, CacheError> {
         let Some((mut connection, life)) = self.shared.connection() else {
             self.shared.missed(request);
             return Err(CacheError::Unavailable);
         };
-        self.perform(&mut connection, now, request).await.map_err(|error| {
+        self.perform(&mut connection, request).await.map_err(|error| {
             self.shared.failed(life, &error, request);
             CacheError::Unavailable
         })
@@ -125,7 +122,6 @@ impl RedisCache {
     async fn perform(
         &self,
         connection: &mut MultiplexedConnection,
-        now: Timestamp,
         request: &CacheRequest,
     ) -> Result<CacheReply, RedisError> {
         Ok(match request {
@@ -133,23 +129,32 @@ impl RedisCache {
                 let held: Option<String> = self.send(connection, cmd("GET").arg(redis_key(key))).await?;
                 CacheReply::Value(held.and_then(|text| value(key, text)))
             }
-            CacheRequest::Set { key, value, expiry } => {
+            CacheRequest::Set { key, value, expires } => {
                 let mut set = cmd("SET");
                 set.arg(redis_key(key)).arg(match key {
                     CacheKey::State(_) => format!("0:{value}"),
                     CacheKey::Text(_) => value.to_string(),
                 });
-                if let Some(expiry) = expiry {
-                    set.arg("PXAT").arg(deadline_ms(now, *expiry));
+                if let Some(expires) = expires {
+                    set.arg("PXAT").arg(deadline_ms(*expires));
                 }
                 self.send::<()>(connection, &set).await?;
                 CacheReply::Done
             }
-            CacheRequest::Refresh { states, expiry } => {
+            CacheRequest::Refresh { states, expires } => {
                 if !states.is_empty() {
-                    self.refresh(connection, states, expiry.map(|expiry| deadline_ms(now, expiry))).await?;
+                    self.refresh(connection, states, expires.map(deadline_ms)).await?;
                 }
                 CacheReply::Done
+            }
+            // A version without a value is nothing to have found.
+            CacheRequest::Delete(key @ CacheKey::State(_)) => {
+                let held: Option<String> = self.send(connection, cmd("GETDEL").arg(redis_key(key))).await?;
+                CacheReply::Found(held.and_then(|text| value(key, text)).is_some())
+            }
+            CacheRequest::Exists(key @ CacheKey::State(_)) => {
+                let held: Option<String> = self.send(connection, cmd("GET").arg(redis_key(key))).await?;
+                CacheReply::Found(held.and_then(|text| value(key, text)).is_some())
             }
             CacheRequest::Delete(key) => {
                 CacheReply::Found(self.send::<u64>(connection, cmd("DEL").arg(redis_key(key))).await? > 0)
@@ -170,11 +175,11 @@ impl RedisCache {
         states: &[Refresh],
         deadline: Option<u64>,
     ) -> Result<(), RedisError> {
-        let by_hash = script::refresh("EVALSHA", &self.shared.channel, states, deadline);
+        let by_hash = script::refresh("EVALSHA", &self.shared.channel, states.iter(), deadline);
         match self.send::<()>(connection, &by_hash).await {
             // Every new connection begins by loading the script, but somebody may have removed it since.
             Err(error) if error.code() == Some("NOSCRIPT") => {
-                let whole = script::refresh("EVAL", &self.shared.channel, states, deadline);
+                let whole = script::refresh("EVAL", &self.shared.channel, states.iter(), deadline);
                 self.send(connection, &whole).await
             }
             result => result,
@@ -207,13 +212,18 @@ fn value(key: &CacheKey, text: String) -> Option<CacheValue> {
     }
 }
 
-/// What the text under a state's key stands for; nothing when somebody else wrote it.
+/// What the text under a state's key stands for; nothing when it is a version alone, or somebody else wrote it.
 pub fn state_value(text: &str) -> Option<CacheValue> {
     let (version, data) = text.split_once(':')?;
     Some(CacheValue { version: version.parse().ok()?, data: data.into() })
 }
 
+/// The version that the text under a state's key holds without a value.
+pub fn state_version(text: &str) -> Option<u64> {
+    text.strip_suffix('-')?.parse().ok()
+}
+
 /// The moment in whole milliseconds at which an entry is no longer served, never later than asked for.
-fn deadline_ms(now: Timestamp, expiry: Span) -> u64 {
-    (now + expiry).as_ms().max(1)
+fn deadline_ms(expires: Timestamp) -> u64 {
+    expires.as_ms().max(1)
 }

@@ -39,7 +39,7 @@ pub(super) fn header(state: &Refresh) -> String {
 pub(super) fn parse(message: &str) -> Option<Publication> {
     let (header, data) = message.split_once('\n')?;
     let header: Header<'_> = serde_json::from_str(header).ok()?;
-    Some(Refresh {
+    Some(Publication {
         key: StateKey {
             data_type: SyncDataType::from_wire(u64::from(header.data_type))?,
             owner: AccountId(header.owner),
@@ -48,13 +48,13 @@ pub(super) fn parse(message: &str) -> Option<Publication> {
         version: header.version,
         data: Arc::from(data),
         operation: header.operation_id.parse().ok()?,
-        publish: true,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::Keep;
     use crate::id::{Incarnation, OperationId};
 
     #[test]
@@ -64,10 +64,11 @@ mod tests {
             version: u64::MAX,
             data: "{\"say\":\n\"two lines\"}".into(),
             operation: OperationId { account: AccountId(7), incarnation: Incarnation(9), counter: 3 },
+            keep: Keep::Value,
             publish: true,
         };
         let message = format!("{}\n{}", header(&state), state.data);
-        assert_eq!(parse(&message), Some(state));
+        assert_eq!(parse(&message), Some(state.publication()));
         assert_eq!(parse(GAP), None);
         assert_eq!(parse("{}\nx"), None);
     }

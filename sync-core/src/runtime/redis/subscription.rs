@@ -11,19 +11,9 @@ use tokio::time::{interval, sleep, timeout};
 
 use super::publication;
 use super::supervisor::Shared;
-use crate::cache::Publication;
+use crate::cache::Notice;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::duration;
-
-/// What a subscriber is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// A state has been written.
-    Publication(Publication),
-    /// From here on nothing is missed; what was published before may have been. Comes first of all, after
-    /// each loss of the connection, after messages were dropped, and when a publisher lost some.
-    Gap,
-}
 
 /// Publications in the order in which Redis took them. Ends when dropped.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! The connection's life: up until the first error, then down while a task tries to bring it back.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -14,10 +13,11 @@ use tokio::time::{sleep, timeout};
 
 use super::{RedisFault, RedisOptions, RedisStatus, redis_key};
 use super::{publication, script};
-use crate::cache::{CacheKey, CacheRequest};
+use crate::cache::{CacheRequest, Missed};
 use crate::config::RedisSettings;
+use crate::limits;
 use crate::runtime::backoff::Backoff;
-use crate::runtime::duration;
+use crate::runtime::{duration, wall_clock};
 use crate::secret::Secret;
 
 /// Keys that one command removes.
@@ -41,14 +41,6 @@ struct Link {
     life: u64,
     fault: Option<RedisFault>,
     missed: Missed,
-}
-
-/// What Redis was not told, or perhaps not.
-#[derive(Default)]
-struct Missed {
-    keys: BTreeSet<CacheKey>,
-    everything: bool,
-    publication: bool,
 }
 
 impl fmt::Debug for Shared {
@@ -118,7 +110,7 @@ impl Shared {
             fault: link.fault.clone(),
             commands: self.commands.load(Ordering::Relaxed),
             connections: self.connections.load(Ordering::Relaxed),
-            invalidations: link.missed.keys.len(),
+            invalidations: link.missed.keys(),
         }
     }
 
@@ -166,14 +158,21 @@ impl Shared {
         connection: &mut MultiplexedConnection,
         missed: &Missed,
     ) -> Result<(), RedisError> {
-        if missed.everything {
+        if missed.everything() {
             cmd("FLUSHDB").query_async::<()>(connection).await?;
         }
-        let keys: Vec<_> = missed.keys.iter().map(redis_key).collect();
+        let keys: Vec<_> = missed.entries().map(redis_key).collect();
         for keys in keys.chunks(INVALIDATE_KEYS_MAX) {
             cmd("UNLINK").arg(keys).query_async::<()>(connection).await?;
         }
-        if missed.publication {
+        // Not removed but outdated by version: a reader that is slow must not put an older value back.
+        let states: Vec<_> = missed.states().collect();
+        let until = (wall_clock() + limits::CACHE_VERSIONS_KEPT).as_ms();
+        for states in states.chunks(INVALIDATE_KEYS_MAX) {
+            let command = script::refresh("EVALSHA", &self.channel, states.iter().copied(), Some(until));
+            command.query_async::<()>(connection).await?;
+        }
+        if missed.publications() {
             let gap = cmd("PUBLISH").arg(&self.channel).arg(publication::GAP).to_owned();
             gap.query_async::<()>(connection).await?;
         }
@@ -199,48 +198,5 @@ async fn reconnect(shared: Weak<Shared>) {
             Ok(()) => return,
             Err(fault) => shared.lock().fault = Some(fault),
         }
-    }
-}
-
-impl Missed {
-    fn note(&mut self, request: &CacheRequest, keys_max: usize) {
-        match request {
-            CacheRequest::Get(_) | CacheRequest::Exists(_) => {}
-            CacheRequest::Set { key, .. } | CacheRequest::Delete(key) => self.note_key(key.clone(), keys_max),
-            CacheRequest::Refresh { states, .. } => {
-                for state in states.iter() {
-                    self.note_key(CacheKey::State(state.key.clone()), keys_max);
-                    self.publication |= state.publish;
-                }
-            }
-            CacheRequest::Flush => self.note_everything(),
-        }
-    }
-
-    fn note_key(&mut self, key: CacheKey, keys_max: usize) {
-        if self.everything {
-            return;
-        }
-        self.keys.insert(key);
-        if self.keys.len() > keys_max {
-            self.note_everything();
-        }
-    }
-
-    fn note_everything(&mut self) {
-        self.everything = true;
-        self.keys.clear();
-    }
-
-    fn merge(&mut self, other: Self, keys_max: usize) {
-        self.publication |= other.publication;
-        if other.everything {
-            self.note_everything();
-        }
-        other.keys.into_iter().for_each(|key| self.note_key(key, keys_max));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.keys.is_empty() && !self.everything && !self.publication
     }
 }
