@@ -55,6 +55,20 @@ mod hex {
     }
 }
 
+/// 128 bits as 32 hex digits.
+mod hex128 {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(number: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{number:032x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u128::from_str_radix(&text, 16).map_err(serde::de::Error::custom)
+    }
+}
+
 /// Names a state: `MAP_STATE/0/prontera` is type, owner (0 for the map's own) and map.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StateName(pub StateKey);
@@ -165,6 +179,40 @@ pub enum What {
         replayed_after_us: Option<u64>,
         /// What the receiver made of it.
         judgement: Judgement,
+    },
+    /// Somebody sealed a message. Only where a check needs it.
+    Sealed {
+        /// Which way it goes.
+        way: Way,
+        /// The operation it belongs to.
+        op: OpRef,
+        /// The name of the key.
+        key: String,
+        /// The initialisation vector, which stands in clear in the frame.
+        #[serde(with = "hex128")]
+        iv: u128,
+        /// Whether that is half of a key of the sender.
+        iv_is_key: bool,
+    },
+    /// A message that nobody had altered was opened, or refused. Only where a check needs it.
+    Opened {
+        /// Which way it went.
+        way: Way,
+        /// The operation it belongs to.
+        op: OpRef,
+        /// The name of the key that sealed it.
+        key: String,
+        /// Whether its receiver opened it.
+        opened: bool,
+    },
+    /// Keys are being replaced: these are in use from now on.
+    Keys {
+        /// The one that seals, and opens.
+        seals: String,
+        /// Those that only open.
+        opens: Vec<String>,
+        /// The hosts that were told nothing.
+        left_behind: Vec<u32>,
     },
     /// The one result.
     Finished {
@@ -316,6 +364,9 @@ pub enum Kind {
     Sent,
     Applied,
     Judged,
+    Sealed,
+    Opened,
+    Keys,
     Finished,
     Late,
     Node,
@@ -328,7 +379,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Asked,
         Self::Unsent,
         Self::Accepted,
@@ -336,6 +387,9 @@ impl Kind {
         Self::Sent,
         Self::Applied,
         Self::Judged,
+        Self::Sealed,
+        Self::Opened,
+        Self::Keys,
         Self::Finished,
         Self::Late,
         Self::Node,
@@ -358,6 +412,9 @@ impl What {
             Self::Sent { .. } => Kind::Sent,
             Self::Applied { .. } => Kind::Applied,
             Self::Judged { .. } => Kind::Judged,
+            Self::Sealed { .. } => Kind::Sealed,
+            Self::Opened { .. } => Kind::Opened,
+            Self::Keys { .. } => Kind::Keys,
             Self::Finished { .. } => Kind::Finished,
             Self::Late { .. } => Kind::Late,
             Self::Crashed { .. } | Self::Restarted { .. } => Kind::Node,
@@ -379,6 +436,8 @@ impl What {
             | Self::Sent { op, .. }
             | Self::Applied { op, .. }
             | Self::Judged { op, .. }
+            | Self::Sealed { op, .. }
+            | Self::Opened { op, .. }
             | Self::Finished { op, .. }
             | Self::Late { op, .. }
             | Self::FinalState { op, .. } => Some(*op),

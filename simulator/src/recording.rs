@@ -116,14 +116,21 @@ fn replay_in<R: BufRead, V: Variant>(
     variant: V,
     seed: u64,
 ) -> Result<Replayed, ReplayError> {
-    let mut parts = RigParts { variant, keys: WorldKeys::new(Draws::new(seed)) };
+    let mut parts = RigParts { variant, draws: Draws::new(seed) };
     Ok(recording.replay(&mut parts)?)
 }
 
 /// What the engines of a rig are made of.
 struct RigParts<V> {
     variant: V,
-    keys: WorldKeys,
+    draws: Draws,
+}
+
+impl<V> RigParts<V> {
+    /// The keys of a world that names so many at each engine: one, and another for each rotation.
+    fn keys(&self, marks: &[KeyMark]) -> WorldKeys {
+        WorldKeys::rotating(self.draws, marks.len().saturating_sub(1))
+    }
 }
 
 impl<V: Variant> Parts for RigParts<V> {
@@ -136,13 +143,15 @@ impl<V: Variant> Parts for RigParts<V> {
         account: AccountId,
         marks: &[KeyMark],
     ) -> Result<(V::HostCodec, V::Policy), KeyError> {
-        derived(marks, || KeyMark::host(&self.keys.host(account)))?;
-        Ok((self.variant.host_codec(&self.keys, account), self.variant.policy()))
+        let keys = self.keys(marks);
+        derived(marks, || KeyMark::host(&keys.host(account)))?;
+        Ok((self.variant.host_codec(&keys, account), self.variant.policy()))
     }
 
     fn server(&mut self, _: u32, marks: &[KeyMark]) -> Result<V::ServerCodec, KeyError> {
-        derived(marks, || KeyMark::server(&self.keys.server()))?;
-        Ok(self.variant.server_codec(&self.keys))
+        let keys = self.keys(marks);
+        derived(marks, || KeyMark::server(&keys.server()))?;
+        Ok(self.variant.server_codec(&keys))
     }
 }
 

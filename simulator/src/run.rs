@@ -174,7 +174,7 @@ impl Ran {
     fn virtually() -> Self {
         Self {
             rig: "virtual",
-            observable: &OBSERVABLE,
+            observable: OBSERVABLE,
             servers: Vec::new(),
             notes: Vec::new(),
             thresholds: Vec::new(),

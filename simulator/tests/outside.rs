@@ -159,7 +159,7 @@ fn hosts_and_faults_are_those_of_the_virtual_world_and_the_checks_hold() {
     assert!(recorder.counts.attempts > recorder.counts.planned(), "losses and a crash made retries");
     assert!(figures.simulated_us < 65_000_000);
     let demanded = plan.world.expect.properties.clone();
-    for judgement in recorder.jury.finish(&simulator::virtual_rig::OBSERVABLE, &demanded) {
+    for judgement in recorder.jury.finish(simulator::virtual_rig::OBSERVABLE, &demanded) {
         if judgement.demanded {
             assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:?}");
         }

@@ -9,6 +9,8 @@ mod p05_acknowledged;
 mod p14_exactly_once;
 mod p19_critical_deadline;
 mod p26_envelope;
+mod p27_iv_discipline;
+mod p28_key_rotation;
 mod p30_honesty;
 mod rows;
 pub(crate) use p30_honesty::moment;
@@ -107,6 +109,8 @@ pub fn all(terms: &Terms) -> Vec<Box<dyn Check>> {
         Box::new(p14_exactly_once::ExactlyOnce::default()),
         Box::new(p19_critical_deadline::CriticalDeadline::new(terms)),
         Box::new(p26_envelope::EnvelopeIntegrity::new(terms)),
+        Box::new(p27_iv_discipline::IvDiscipline::default()),
+        Box::new(p28_key_rotation::KeyRotation::default()),
         Box::new(p30_honesty::Honesty::new(terms)),
     ]
 }

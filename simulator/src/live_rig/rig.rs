@@ -41,7 +41,7 @@ use crate::zoo;
 
 /// What this rig can observe: every kind of event. Effects are read from the database's rows, the rest is
 /// seen at the hosts.
-pub const OBSERVABLE: [Kind; 15] = Kind::ALL;
+pub const OBSERVABLE: &[Kind] = &Kind::ALL;
 
 /// How late the rig itself may hand over an arrival or wake a host: past it the generator could not keep up,
 /// and the run does not show what it was to show.
@@ -197,6 +197,11 @@ impl LiveRig {
         for action in &plan.actions {
             let Action::Inject(_, fault) = action else { continue };
             let service = match &fault.inject {
+                Injection::RotateKeys(_) => {
+                    return no(
+                        "`inject: rotate_keys` is for the virtual rig: the program reads its keys at its start",
+                    );
+                }
                 Injection::Crash(Crash::Database) | Injection::Freeze(Process::Database) => {
                     super::Service::Postgres
                 }
@@ -288,7 +293,7 @@ impl LiveRig {
         }));
         let ran = Ran {
             rig: "live",
-            observable: &OBSERVABLE,
+            observable: OBSERVABLE,
             servers: servers(&self.versions),
             notes: notes(plan),
             thresholds,

@@ -147,6 +147,7 @@ impl Stage {
             | Injection::Degrade(_)
             | Injection::ClockStep(_)
             | Injection::Move(_)
+            | Injection::RotateKeys(_)
             | Injection::Crash(Crash::Hosts(_)) => Vec::new(),
         };
         for orders in concerned {

@@ -357,10 +357,24 @@ pub enum Injection {
     ClockStep(ClockStep),
     /// Requests of these hosts go to another main server; when the fault ends, to their own again.
     Move(Move),
+    /// Keys are replaced: for as long as this lasts both open. Virtual rig only.
+    RotateKeys(RotateKeys),
     /// Connections behave otherwise, at the level of their bytes. Live rig only.
     Connection(Connection),
     /// A process stands still, with all it holds, and goes on when the fault ends. Live rig only.
     Freeze(Process),
+}
+
+/// Keys are replaced at the main servers and the hosts. At first everybody opens with both and seals with the old
+/// one, then everybody seals with the new one, and in the end the old one is retired. `for` says when that is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RotateKeys {
+    /// How long the old key goes on sealing; less than `for`.
+    pub prepare: Length,
+    /// Hosts that are told nothing of it and go on with the old key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_behind: Option<HostSet>,
 }
 
 /// Connections behave otherwise. At least one of the fields says how.

@@ -113,7 +113,29 @@ impl Rules<'_> {
         for (index, trouble) in s.faults.iter().enumerate() {
             self.trouble(&format!("faults[{index}]"), trouble);
         }
+        self.rotations(&s.faults);
         self.expect(s);
+    }
+
+    /// One rotation of keys at a time, and no more than a ring holds keys for.
+    fn rotations(&mut self, faults: &[Trouble]) {
+        let rotates = |(_, fault): &(usize, &Trouble)| matches!(fault.inject, Injection::RotateKeys(_));
+        let mut rotations: Vec<_> = faults.iter().enumerate().filter(rotates).collect();
+        rotations.sort_by_key(|(_, fault)| fault.at);
+        for pair in rotations.windows(2) {
+            let [(_, earlier), (index, later)] = pair else { continue };
+            let over = earlier
+                .lasts
+                .is_none_or(|lasts| earlier.at.as_us().saturating_add(lasts.as_us()) >= later.at.as_us());
+            if over {
+                let help = "let it begin after the one before is over: give that a `for`";
+                self.refuse(&format!("faults[{index}].at"), "keys are being replaced already", help);
+            }
+        }
+        if let Some((index, _)) = rotations.get(limits::KEYS_ACCEPTED_MAX) {
+            let help = format!("at most {} are possible", limits::KEYS_ACCEPTED_MAX);
+            self.refuse(&format!("faults[{index}].inject"), "too many rotations of keys", help);
+        }
     }
 
     fn link(&mut self, path: &str, link: &Link) {
@@ -308,6 +330,18 @@ impl Rules<'_> {
                 self.main_server(&format!("{inject}.move.to"), there.to);
             }
             Injection::Freeze(_) => {}
+            Injection::RotateKeys(rotation) => {
+                let at = format!("{inject}.rotate_keys");
+                if let Some(hosts) = &rotation.left_behind {
+                    self.hosts(&format!("{at}.left_behind"), hosts);
+                }
+                let lasts = trouble.lasts.unwrap_or(self.duration);
+                if rotation.prepare > Length::ZERO && rotation.prepare >= lasts {
+                    let message =
+                        format!("the new key would seal after {}, when all is over", rotation.prepare);
+                    self.refuse(&format!("{at}.prepare"), message, format!("write less than {lasts}"));
+                }
+            }
             Injection::Connection(c) => {
                 let at = format!("{inject}.connection");
                 let shape = c.latency.is_some() || c.corrupt.is_some() || c.stall || c.refuse;
@@ -422,4 +456,4 @@ pub(crate) const MIX_BYTES: RangeInclusive<u32> = 32..=1_000_000;
 /// Of one workload: far more than a run of an hour can do.
 const OPERATIONS_MAX: u64 = 100_000_000;
 /// Must equal the registry of the checks.
-const PROPERTIES: &[&str] = &["P5", "P14", "P19", "P26", "P30"];
+const PROPERTIES: &[&str] = &["P5", "P14", "P19", "P26", "P27", "P28", "P30"];

@@ -34,6 +34,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.moves.push((number, there));
                 self.route_hosts();
             }
+            Injection::RotateKeys(rotation) => self.begin_rotation(&rotation),
             // There are no bytes and no processes here: `cannot` kept such a plan from running.
             Injection::Connection(_) | Injection::Freeze(_) => {}
         }
@@ -57,6 +58,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.moves.retain(|(other, _)| *other != number);
                 self.route_hosts();
             }
+            Injection::RotateKeys(_) => self.end_rotation(),
             // A clock that jumped stays where it is.
             Injection::ClockStep(_) | Injection::Connection(_) | Injection::Freeze(_) => {}
         }
@@ -169,7 +171,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
     }
 
-    fn members(&self, set: &HostSet) -> Vec<u32> {
+    pub(super) fn members(&self, set: &HostSet) -> Vec<u32> {
         (0..self.hosts.len() as u32).filter(|host| holds(set, *host)).collect()
     }
 }

@@ -134,6 +134,10 @@ impl<V: Variant, O: Observer> World<V, O> {
         if host.session.is_none() || host.life != to.life {
             return;
         }
+        let mark = match &answer {
+            Answer::Frame { reply, .. } => self.mark(reply),
+            Answer::Failure { .. } => None,
+        };
         let (tampering, answer, retry_after) = match answer {
             Answer::Frame { tampering: None, blurred: true, reply } => (None, Ok(reply), None),
             Answer::Frame { tampering, reply, .. } => (Some(tampering), Ok(reply), None),
@@ -142,8 +146,12 @@ impl<V: Variant, O: Observer> World<V, O> {
         let judged = self.tell_host(to.host, SessionInput::Answered { token: to.token, answer, retry_after });
         let Some(tampering) = tampering else { return };
         let judgement = judged.unwrap_or(Judgement::Ignored);
-        if tampering.is_some() || matches!(judgement, Judgement::Refused(_)) {
-            self.observe_judged(Way::ToHost, to, judgement, tampering);
+        let refused = matches!(judgement, Judgement::Refused(_));
+        if tampering.is_some() || refused && !self.may_refuse(to.host, mark.as_ref()) {
+            self.observe_judged(Way::ToHost, to, judgement.clone(), tampering);
+        }
+        if refused || judgement == Judgement::Accepted {
+            self.observe_opened(Way::ToHost, to, mark, tampering, !refused);
         }
     }
 
@@ -164,7 +172,7 @@ impl<V: Variant, O: Observer> World<V, O> {
     }
 
     /// Hands an input over and performs what follows. Says how an answer was taken, if one was.
-    fn tell_host(&mut self, host: u32, input: SessionInput<V::Reply>) -> Option<Judgement> {
+    pub(super) fn tell_host(&mut self, host: u32, input: SessionInput<V::Reply>) -> Option<Judgement> {
         let node = &mut self.hosts[host as usize];
         let session = node.session.as_mut()?;
         let now = node.clock.now(self.queue.now_us());
@@ -250,6 +258,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let bytes = request.bytes();
         self.bytes_sent += bytes;
         self.observe(What::Sent { op: OpRef { host, ticket }, id: operation.into(), attempt, bytes });
+        self.observe_sealed(Way::ToServer, OpRef { host, ticket }, &request);
         let id = route.message(Way::ToServer);
         let replay = if self.network.replays() { self.network.replay(id, &request) } else { None };
         let (first, second) = self.network.send(id, request, None);
@@ -331,6 +340,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             let tape = self.tape.as_ref();
             node.start(&self.variant, &self.keys, &self.session_settings, self.draws, host, tape);
             self.observe(What::Restarted { node: format!("host {host}") });
+            self.tell_host_keys(host);
         }
     }
 }
@@ -349,6 +359,11 @@ pub(super) struct Route {
 }
 
 impl Route {
+    /// The operation as its application knows it.
+    pub(super) fn op(&self) -> OpRef {
+        OpRef { host: self.host, ticket: self.ticket }
+    }
+
     pub(super) fn message(&self, way: Way) -> MessageId {
         let Self { host, ticket, attempt, copy, .. } = *self;
         MessageId { host, way, ticket, attempt, copy }

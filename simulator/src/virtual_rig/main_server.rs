@@ -80,10 +80,13 @@ impl<V: Variant, O: Observer> World<V, O> {
             return;
         }
         let token = Token(self.servers[at].exchanges.insert(exchange) as u64);
+        let mark = self.mark(&request);
+        self.arrives(mark.as_ref());
         // Whatever the server asks for at once, it asks for this attempt.
         self.serving = About::attempt(OpRef { host: route.host, ticket: route.ticket }, route.attempt);
         self.tell_server(at, ServerInput::Request { token, request });
         self.serving = About::default();
+        self.arrived(route, mark, tampering);
         if tampering.is_some() && self.servers[at].exchanges.contains(token.0 as usize) {
             // Neither refused nor answered: it went on to the database, so it was believed.
             self.observe_judged(Way::ToServer, route, Judgement::Accepted, tampering);
@@ -135,7 +138,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         self.schedule_server_wake(at);
     }
 
-    fn tell_server(&mut self, at: usize, input: ServerInput<V::Request>) {
+    pub(super) fn tell_server(&mut self, at: usize, input: ServerInput<V::Request>) {
         let server = &mut self.servers[at];
         let Some(engine) = &mut server.engine else { return };
         let now = server.clock.now(self.queue.now_us());
@@ -178,6 +181,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let Exchange { route, tampering, blurred, for_stranger } = exchange;
         match reply {
             Ok(reply) if for_stranger => {
+                self.observe_sealed(Way::ToHost, route.op(), &reply);
                 self.bytes_sent += reply.bytes();
                 if tampering.is_some() {
                     // Answered at once, so not acted on; what a server outside does cannot be seen.
@@ -192,10 +196,14 @@ impl<V: Variant, O: Observer> World<V, O> {
                 if tampering.is_some() {
                     self.observe_judged(Way::ToServer, route, Judgement::Accepted, tampering);
                 }
+                self.observe_sealed(Way::ToHost, route.op(), &reply);
                 self.send_reply(route, blurred, reply);
             }
             Err(status) => {
-                if matches!(status, Status::Refused | Status::TooLarge) && (tampering.is_some() || !blurred) {
+                self.key_watch.turned_away(status);
+                let refused = matches!(status, Status::Refused | Status::TooLarge);
+                let excused = blurred || self.arrives_under_unused_key();
+                if refused && (tampering.is_some() || !excused) {
                     let judgement = Judgement::Refused(format!("HTTP {}", status.code()));
                     self.observe_judged(Way::ToServer, route, judgement, tampering);
                 }
@@ -377,6 +385,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         if self.servers[at].engine.is_none() {
             self.servers[at].engine = Some(Box::new(self.new_server(self.servers[at].life)));
             self.observe(What::Restarted { node: self.server_name(at) });
+            self.tell_server_keys(at);
         }
     }
 

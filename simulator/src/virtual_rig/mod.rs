@@ -13,6 +13,7 @@ mod network;
 pub mod outside;
 mod pending;
 mod recorded;
+pub mod rotation;
 pub(crate) mod services;
 mod tamper;
 pub mod variant;
@@ -23,7 +24,7 @@ use crate::plan::{Action, Plan};
 use crate::scenario::model::Injection;
 
 /// What this rig can observe: everything.
-pub const OBSERVABLE: [Kind; 15] = Kind::ALL;
+pub const OBSERVABLE: &[Kind] = &Kind::ALL;
 
 /// What a plan asks of this rig that it cannot do, if anything.
 pub fn cannot(plan: &Plan) -> Option<&'static str> {

@@ -9,6 +9,7 @@ use sync_core::id::OperationId;
 use sync_core::recording::frame::Frame;
 use sync_core::wire::{Kind, Reply, Request};
 
+use super::rotation::SealMark;
 use super::variant::Message;
 use crate::scenario::model::Tamper;
 
@@ -89,6 +90,10 @@ impl Message for ModelledRequest {
         self.altered = how != Tamper::SwapReply;
         self.altered
     }
+
+    fn mark(&self) -> Option<SealMark> {
+        None
+    }
 }
 
 impl Message for ModelledReply {
@@ -104,6 +109,10 @@ impl Message for ModelledReply {
             _ => self.altered = true,
         }
         true
+    }
+
+    fn mark(&self) -> Option<SealMark> {
+        None
     }
 }
 

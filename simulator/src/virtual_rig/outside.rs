@@ -202,6 +202,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let Some(outside) = &mut self.outside else { return false };
         let nodes = match injection {
             Injection::Partition(_)
+            | Injection::RotateKeys(_)
             | Injection::Degrade(_)
             | Injection::ClockStep(_)
             | Injection::Move(_)

@@ -6,6 +6,7 @@ use sync_core::envelope::{self, BLOCK_BYTES, IV_BYTES, TAG_BYTES};
 use sync_core::host_sync::sealed::Body;
 use sync_core::wire::{self, OuterReply, OuterRequest};
 
+use super::rotation::SealMark;
 use crate::scenario::model::Tamper;
 
 /// Does this to the body; says whether anything was done.
@@ -23,6 +24,16 @@ pub(super) fn body(body: &mut Body, how: Tamper, draw: u64, other: Option<&Body>
     let Some(done) = done else { return false };
     *body = done;
     true
+}
+
+/// What stands in clear in the frame of a message.
+pub(super) fn mark(body: &[u8]) -> Option<SealMark> {
+    let mut outer = Outer::read(body)?;
+    let mut frame = Vec::new();
+    envelope::decode_base64(outer.encrypted_data().as_bytes(), &mut frame).ok()?;
+    let ciphertext = ciphertext_at(&frame)?;
+    let (key, iv) = frame[2..ciphertext.start].split_last_chunk()?;
+    Some(SealMark { key: String::from_utf8(key.to_vec()).ok()?, iv: *iv })
 }
 
 /// What stands around a frame, one way or the other.

@@ -3,15 +3,17 @@
 //! A world is compiled once for sealed frames, once for modelled ones, and once for all planted
 //! defects together, which are chosen at run time.
 
-use sync_core::envelope::{HostRing, InvalidRing, MasterKey, MasterRing};
+use sync_core::envelope::{HostRing, InvalidRing, KeyId, KeyUse, MasterKey, MasterRing};
 use sync_core::host_sync::codec::{HostCodec, ServerCodec};
 use sync_core::host_sync::policy::{SessionPolicy, Standard};
 use sync_core::host_sync::sealed::{Body, SealedHost, SealedServer};
 use sync_core::id::AccountId;
+use sync_core::limits;
 use sync_core::recording::frame::Frame;
 use sync_core::secret::Secret;
 
 use super::modelled::{ModelledHost, ModelledReply, ModelledRequest, ModelledServer};
+use super::rotation::SealMark;
 use super::tamper;
 use crate::draw::{Draws, Label};
 use crate::scenario::model::Tamper;
@@ -23,6 +25,8 @@ pub trait Message: Clone + Frame {
     /// Does this to it, at a place that the draw chooses; `other` is an earlier message of the same way that
     /// belongs to another operation. Says whether anything was done.
     fn tamper(&mut self, how: Tamper, draw: u64, other: Option<&Self>) -> bool;
+    /// What stands in clear in its frame, if it has one.
+    fn mark(&self) -> Option<SealMark>;
 }
 
 /// The parts of a world that differ between worlds.
@@ -62,30 +66,61 @@ pub trait Variant {
 /// The keys of a world, derived from its seed: recordings and reports need none.
 #[derive(Debug)]
 pub struct WorldKeys {
-    master: MasterKey,
+    /// Each takes the place of the one before.
+    masters: Vec<MasterKey>,
 }
 
 impl WorldKeys {
     /// The keys of the world with these draws.
     pub fn new(draws: Draws) -> Self {
-        let mut secret = [0; 32];
-        for (word, ordinal) in secret.chunks_exact_mut(8).zip(0..) {
-            word.copy_from_slice(&draws.bits(Label::Key, 0, ordinal).to_le_bytes());
-        }
-        let id = "world".parse().expect("a valid key id");
-        Self { master: MasterKey::new(id, Secret::new(secret)) }
+        Self::rotating(draws, 0)
     }
 
-    /// A host's key ring.
+    /// The same for a world whose keys are replaced so many times, at most [`limits::KEYS_ACCEPTED_MAX`].
+    pub fn rotating(draws: Draws, rotations: usize) -> Self {
+        let masters = (0..=rotations.min(limits::KEYS_ACCEPTED_MAX)).map(|number| {
+            let mut secret = [0; 32];
+            for (word, ordinal) in secret.chunks_exact_mut(8).zip(0..) {
+                word.copy_from_slice(&draws.bits(Label::Key, number as u64, ordinal).to_le_bytes());
+            }
+            MasterKey::new(key_id(number), Secret::new(secret))
+        });
+        Self { masters: masters.collect() }
+    }
+
+    /// The name of the key that is in use after so many rotations.
+    pub fn id(&self, rotations: usize) -> KeyId {
+        self.masters[rotations.min(self.masters.len() - 1)].id()
+    }
+
+    /// Which keys are in use before any rotation.
+    pub fn first_use() -> KeyUse {
+        KeyUse { seals: key_id(0), opens: Vec::new() }
+    }
+
+    /// A host's key ring: the first key is in use.
     pub fn host(&self, account: AccountId) -> HostRing {
-        let ring: Result<_, InvalidRing> = HostRing::new(self.master.host_key(account), Vec::new());
-        ring.expect("one key is a ring")
+        let mut keys = self.masters.iter().map(|master| master.host_key(account));
+        let first = keys.next().expect("there is a key");
+        let ring: Result<_, InvalidRing> = HostRing::new(first, keys.collect());
+        let mut ring = ring.expect("keys with names of their own are a ring");
+        ring.use_keys(&Self::first_use());
+        ring
     }
 
-    /// The main server's key ring.
+    /// The main server's key ring: the first key is in use.
     pub fn server(&self) -> MasterRing {
-        MasterRing::new(self.master.clone(), Vec::new()).expect("one key is a ring")
+        let (first, later) = self.masters.split_first().expect("there is a key");
+        let ring = MasterRing::new(first.clone(), later.to_vec());
+        let mut ring = ring.expect("keys with names of their own are a ring");
+        ring.use_keys(&Self::first_use());
+        ring
     }
+}
+
+fn key_id(number: usize) -> KeyId {
+    let text = if number == 0 { "world".to_owned() } else { format!("world-{number}") };
+    text.parse().expect("a valid key id")
 }
 
 /// Frames as in production.
@@ -144,5 +179,9 @@ impl Message for Body {
 
     fn tamper(&mut self, how: Tamper, draw: u64, other: Option<&Self>) -> bool {
         tamper::body(self, how, draw, other)
+    }
+
+    fn mark(&self) -> Option<SealMark> {
+        tamper::mark(self)
     }
 }

@@ -24,6 +24,7 @@ use super::main_server::MainServer;
 use super::network::Network;
 use super::outside::Outside;
 use super::recorded::{self, Recorded, WorldServer};
+use super::rotation::{KeyWatch, rotations};
 use super::services::{About, Cache, Database};
 use super::variant::{Variant, WorldKeys};
 use crate::arrivals::{Generator, Stream, holds};
@@ -86,6 +87,8 @@ pub struct World<V: Variant, O: Observer> {
     pub(super) moves: Vec<(u32, Move)>,
     /// The latest reply to each host, and whose it was; none unless replies may be swapped.
     pub(super) earlier_replies: Option<FxHashMap<u32, (u64, V::Reply)>>,
+    /// Which keys are in use.
+    pub(super) key_watch: KeyWatch,
     /// Where values are put together.
     pub(super) value_text: String,
     pub(super) session_effects: Vec<SessionEffect<V::Request>>,
@@ -109,6 +112,8 @@ pub(super) enum Happening<V: Variant> {
     FaultBegins { place: usize },
     /// A fault ends.
     FaultEnds { place: usize },
+    /// The new key of a rotation seals from now on, unless that is over.
+    SwitchKeys,
     /// The workload and every fault are over.
     Heal,
     /// A request arrives.
@@ -162,7 +167,7 @@ impl<V: Variant, O: Observer> World<V, O> {
     ) -> Self {
         let scenario = &plan.world;
         let draws = Draws::new(plan.seed);
-        let keys = WorldKeys::new(draws);
+        let keys = WorldKeys::rotating(draws, rotations(plan));
         let session_settings = Arc::new(session_settings(scenario));
         let server_settings = Arc::new(server_settings(scenario));
         let count = scenario.topology.main_servers;
@@ -206,6 +211,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             crashes: Vec::new(),
             moves: Vec::new(),
             earlier_replies: swaps_replies(plan).then(FxHashMap::default),
+            key_watch: KeyWatch::new(plan),
             value_text: String::new(),
             session_effects: Vec::new(),
             server_effects: Vec::new(),
@@ -286,6 +292,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             }
             Happening::FaultBegins { place } => self.begin_fault(place),
             Happening::FaultEnds { place } => self.end_fault(place),
+            Happening::SwitchKeys => self.switch_keys(),
             Happening::Heal => self.observe(What::Healed),
             Happening::ToServer { route, tampering, request } => self.request(route, tampering, request),
             Happening::ToHost { route, answer } => self.answer(route, answer),

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -84,6 +85,18 @@ impl fmt::Debug for KeyId {
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -256,6 +269,14 @@ impl HostKey {
     /// which nothing else can be computed.
     pub fn fingerprint(&self) -> String {
         fingerprint(&self.secret)
+    }
+
+    /// Whether these bytes are half of this key or of one derived from it: what no initialisation vector may be.
+    pub fn has_half(&self, half: &[u8; KEY_BYTES / 2]) -> bool {
+        [&self.secret, &self.encryption_key].iter().any(|secret| {
+            let (first, second) = secret.expose().split_at(KEY_BYTES / 2);
+            first == half || second == half
+        })
     }
 
     pub(super) const fn encryption_key(&self) -> &[u8; KEY_BYTES] {

@@ -33,7 +33,7 @@ use thiserror::Error;
 pub use frame::{BLOCK_BYTES, IV_BYTES, TAG_BYTES, frame_bytes};
 pub use keys::{HostKey, InvalidKey, InvalidKeyId, KEY_BYTES, KeyId, MasterKey};
 pub use legacy::LegacyKey;
-pub use ring::{Form, HostRing, InvalidRing, MasterRing};
+pub use ring::{Form, HostRing, InvalidRing, KeyUse, MasterRing};
 
 use crate::id::{AccountId, OperationId};
 

@@ -9,6 +9,7 @@
 //! once in 10^16 frames.
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::frame::{IV_BYTES, Parts};
@@ -46,13 +47,33 @@ pub enum InvalidRing {
     },
 }
 
+/// Which keys of a ring are in use, by their names: what changes while keys are replaced. Holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyUse {
+    /// The one that seals, and opens as well.
+    pub seals: KeyId,
+    /// Those that only open.
+    pub opens: Vec<KeyId>,
+}
+
+impl KeyUse {
+    fn includes(&self, id: KeyId) -> bool {
+        self.seals == id || self.opens.contains(&id)
+    }
+}
+
 /// A host's keys, all of one account.
 #[derive(Clone, Debug)]
 pub struct HostRing {
     sealing: HostKey,
     accepted: Box<[HostKey]>,
+    /// A bit for each of `accepted` that is not in use.
+    unused: u16,
     legacy: Option<LegacyKey>,
 }
+
+// A bit for each key.
+const _: () = assert!(limits::KEYS_ACCEPTED_MAX < 16);
 
 impl HostRing {
     /// One key that seals and opens, and further ones that only open (at most
@@ -65,13 +86,26 @@ impl HostRing {
         if let Some(other) = accepted.iter().find(|key| key.account() != sealing.account()) {
             return Err(InvalidRing::OtherAccount { expected: sealing.account(), found: other.account() });
         }
-        Ok(Self { sealing, accepted: accepted.into(), legacy: None })
+        Ok(Self { sealing, accepted: accepted.into(), unused: 0, legacy: None })
     }
 
     /// Opens legacy frames too (`allow_legacy_envelope = 1`).
     #[must_use]
     pub fn with_legacy(self, key: LegacyKey) -> Self {
         Self { legacy: Some(key), ..self }
+    }
+
+    /// From now on these keys of the ring are in use and no others. Names that it has no key for open nothing;
+    /// without the key that is to seal nothing changes, and the answer is false.
+    pub fn use_keys(&mut self, keys: &KeyUse) -> bool {
+        if self.sealing.id() != keys.seals {
+            let Some(next) = self.accepted.iter_mut().find(|key| key.id() == keys.seals) else {
+                return false;
+            };
+            std::mem::swap(&mut self.sealing, next);
+        }
+        self.unused = bits(self.accepted.iter().map(|key| !keys.includes(key.id())));
+        true
     }
 
     /// Whose keys they are.
@@ -108,8 +142,9 @@ impl HostRing {
         let Some(parts) = Parts::split(frame) else {
             return open_legacy(self.legacy.as_ref(), frame, plaintext);
         };
+        let accepted = (0..).zip(&self.accepted).filter(|(place, _)| self.unused >> place & 1 == 0);
         let key = std::iter::once(&self.sealing)
-            .chain(&self.accepted)
+            .chain(accepted.map(|(_, key)| key))
             .find(|key| key.id().as_bytes() == parts.key_id)
             .ok_or(EnvelopeError)?;
         key.open_parts(header, &parts, plaintext).map(|()| Form::Version2)
@@ -135,6 +170,8 @@ impl HostRing {
 pub struct MasterRing {
     /// The first one seals.
     masters: Box<[MasterKey]>,
+    /// A bit for each of them that is not in use.
+    unused: u16,
     legacy: Option<LegacyKey>,
     // By the key's place in `masters`. Never iterated.
     cache: FxHashMap<(u8, AccountId), HostKey>,
@@ -155,6 +192,7 @@ impl MasterRing {
         check_ids(masters.iter().map(MasterKey::id))?;
         Ok(Self {
             masters,
+            unused: 0,
             legacy: None,
             cache: FxHashMap::default(),
             cached_max: limits::HOST_KEYS_CACHED_MAX,
@@ -165,6 +203,18 @@ impl MasterRing {
     #[must_use]
     pub fn with_legacy(self, key: LegacyKey) -> Self {
         Self { legacy: Some(key), ..self }
+    }
+
+    /// From now on these keys of the ring are in use and no others, see [`HostRing::use_keys`].
+    pub fn use_keys(&mut self, keys: &KeyUse) -> bool {
+        let Some(place) = self.masters.iter().position(|master| master.id() == keys.seals) else {
+            return false;
+        };
+        // What is kept is kept by place.
+        self.cache.clear();
+        self.masters.swap(usize::from(SEALING), place);
+        self.unused = bits(self.masters.iter().map(|master| !keys.includes(master.id())));
+        true
     }
 
     /// The key that seals, from which hosts' keys are issued.
@@ -209,7 +259,7 @@ impl MasterRing {
         };
         let (place, master) = (SEALING..)
             .zip(&self.masters)
-            .find(|(_, master)| master.id().as_bytes() == parts.key_id)
+            .find(|(place, master)| self.unused >> place & 1 == 0 && master.id().as_bytes() == parts.key_id)
             .ok_or(EnvelopeError)?;
         match self.cache.get(&(place, header.account)) {
             Some(key) => key.open_parts(header, &parts, plaintext)?,
@@ -242,6 +292,11 @@ impl MasterRing {
         }
         self.cache.insert((place, key.account()), key);
     }
+}
+
+/// The n-th is bit n.
+fn bits(set: impl Iterator<Item = bool>) -> u16 {
+    set.zip(0..).fold(0, |bits, (is_set, place)| bits | u16::from(is_set) << place)
 }
 
 /// The first id is that of the key that seals.
@@ -344,6 +399,40 @@ mod tests {
         assert_eq!(ring.open(&header, &frame, &mut out), Ok(Form::Version2));
         assert_eq!(ring.open(&header, &altered, &mut out), Err(EnvelopeError));
         assert!(out.is_empty());
+    }
+
+    /// Every step of a rotation: announced, in use, the old one retired.
+    #[test]
+    fn keys_in_use_seal_and_open_and_no_others() {
+        let (old, new) = (master("old", 1), master("new", 2));
+        let header = header(Direction::Request, 7);
+        let mut ends = (
+            HostRing::new(old.host_key(header.account), vec![new.host_key(header.account)]).unwrap(),
+            MasterRing::new(old.clone(), vec![new.clone()]).unwrap(),
+        );
+        let frame = |key: &MasterKey| sealed(&key.host_key(header.account), &header);
+        let mut check = |seals: &MasterKey, opens: &[&MasterKey]| {
+            let keys = KeyUse { seals: seals.id(), opens: opens.iter().map(|key| key.id()).collect() };
+            assert!(ends.0.use_keys(&keys) && ends.1.use_keys(&keys));
+            let mut out = Vec::new();
+            for key in [&old, &new] {
+                let opened = keys.includes(key.id());
+                assert_eq!(ends.0.open(&header, &frame(key), &mut out).is_ok(), opened);
+                assert_eq!(ends.1.open(&header, &frame(key), &mut out).is_ok(), opened);
+            }
+            ends.0.seal(&header, [3; IV_BYTES], b"{}", &mut out);
+            assert_eq!(out, frame(seals));
+            ends.1.seal(&header, [3; IV_BYTES], b"{}", &mut out);
+            assert_eq!(out, frame(seals));
+        };
+        check(&old, &[]);
+        check(&old, &[&new]);
+        check(&new, &[&old]);
+        check(&new, &[]);
+        check(&old, &[&new]);
+        let unknown = KeyUse { seals: "other".parse().unwrap(), opens: Vec::new() };
+        assert!(!ends.0.use_keys(&unknown) && !ends.1.use_keys(&unknown));
+        assert_eq!(ends.0.sealing_key().id(), old.id());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use thiserror::Error;
 
+use crate::envelope::KeyUse;
 use crate::id::OperationId;
 use crate::wire::{Reply, Request};
 
@@ -26,6 +27,9 @@ pub trait HostCodec {
         critical: bool,
         reply: &Self::Reply,
     ) -> Result<Reply, Untrusted>;
+
+    /// From now on these keys are in use, out of those given at construction. Nothing where there are none.
+    fn use_keys(&mut self, _: &KeyUse) {}
 }
 
 /// The main server's end.
@@ -40,6 +44,9 @@ pub trait ServerCodec {
 
     /// Seals a reply to an operation that was opened as critical or not.
     fn seal(&mut self, critical: bool, reply: &Reply, iv: [u8; 16]) -> Self::Reply;
+
+    /// See [`HostCodec::use_keys`].
+    fn use_keys(&mut self, _: &KeyUse) {}
 }
 
 /// A request that was opened.

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 
 use super::codec::{HostCodec, OpenError, Opened, ServerCodec, Untrusted};
-use crate::envelope::{self, Direction, Form, Header, HostRing, MasterRing};
+use crate::envelope::{self, Direction, Form, Header, HostRing, KeyUse, MasterRing};
 use crate::id::{AccountId, OperationId};
 use crate::limits;
 use crate::wire::{self, OuterReply, OuterRequest, Reply, Request, canonical};
@@ -71,6 +71,10 @@ impl HostCodec for SealedHost {
             if form == Form::Version2 && reply.operation == operation { Ok(reply) } else { Err(Untrusted) }
         })
     }
+
+    fn use_keys(&mut self, keys: &KeyUse) {
+        self.ring.use_keys(keys);
+    }
 }
 
 impl ServerCodec for SealedServer {
@@ -100,6 +104,10 @@ impl ServerCodec for SealedServer {
             self.ring.seal(&header, iv, plaintext, frame);
             outer(frame, |body| body.extend_from_slice(canonical::OUTER_REPLY))
         })
+    }
+
+    fn use_keys(&mut self, keys: &KeyUse) {
+        self.ring.use_keys(keys);
     }
 }
 

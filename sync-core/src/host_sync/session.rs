@@ -364,6 +364,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Engine for Session<C, E, P> {
             SessionInput::Answered { token, answer, retry_after } => {
                 self.answered(now, token, answer, retry_after, effects);
             }
+            SessionInput::UseKeys(keys) => self.codec.use_keys(&keys),
             SessionInput::ShutDown { drain } => {
                 let until = now.monotonic + drain;
                 self.drain_until = Some(self.drain_until.map_or(until, |earlier| earlier.min(until)));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use sync_core::cache::{CacheError, CacheKey, CacheReply, CacheRequest, CacheValue, Keep, Refresh};
 use sync_core::data_type::SyncDataType;
+use sync_core::envelope::KeyUse;
 use sync_core::host_sync::operation::{Ask, AskError, Outcome, TransportError};
 use sync_core::host_sync::server::{ServerEffect, ServerInput, Status};
 use sync_core::host_sync::session::{SessionEffect, SessionInput};
@@ -96,6 +97,11 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     ]
 }
 
+fn key_use() -> impl Strategy<Value = KeyUse> {
+    let id = || "[a-z0-9-]{1,32}".prop_map(|id| id.parse().unwrap());
+    (id(), prop::collection::vec(id(), 0..3)).prop_map(|(seals, opens)| KeyUse { seals, opens })
+}
+
 pub(crate) fn session_input() -> impl Strategy<Value = SessionInput<Vec<u8>>> {
     let kind = prop::sample::select(vec![Kind::SyncTo, Kind::SyncFrom]);
     prop_oneof![
@@ -113,6 +119,7 @@ pub(crate) fn session_input() -> impl Strategy<Value = SessionInput<Vec<u8>>> {
         (token(), answer(body(), transport_error()), prop::option::of(span()))
             .prop_map(|(token, answer, retry_after)| SessionInput::Answered { token, answer, retry_after }),
         span().prop_map(|drain| SessionInput::ShutDown { drain }),
+        key_use().prop_map(SessionInput::UseKeys),
     ]
 }
 
@@ -183,6 +190,7 @@ pub(crate) fn server_input() -> impl Strategy<Value = ServerInput<Vec<u8>>> {
             .prop_map(|(token, answer)| ServerInput::Stored { token, answer }),
         (token(), answer(cached, Just(CacheError::Unavailable)))
             .prop_map(|(token, answer)| ServerInput::Cached { token, answer }),
+        key_use().prop_map(ServerInput::UseKeys),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! Defects of the envelope: the two ends of a link, each with at most one of them.
 
-use sync_core::envelope::{self, Direction, Header, HostKey, MasterKey, TAG_BYTES};
+use sync_core::envelope::{self, Direction, Header, HostKey, KeyId, KeyUse, MasterKey, TAG_BYTES};
 use sync_core::host_sync::codec::{HostCodec, OpenError, Opened, ServerCodec, Untrusted};
 use sync_core::host_sync::sealed::{Body, SealedHost, SealedServer};
 use sync_core::id::{AccountId, OperationId};
@@ -29,11 +29,17 @@ pub struct PlantedServer {
 enum HostDefect {
     /// 50: the tag is not verified.
     NoMac(HostKey),
+    /// 51: all vectors are the same.
+    ConstantIv,
+    /// 52: the vector is the first half of the host's key.
+    KeyAsIv([u8; 16]),
     /// 55: what is no frame is taken as plain text.
     PlainReplies,
+    /// 131: vectors are counted.
+    CountedIv(u128),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum ServerDefect {
     /// 50: the tag is not verified.
     NoMac,
@@ -43,6 +49,8 @@ enum ServerDefect {
     OuterNotBound,
     /// 56: every request passes for fresh, as if it had been sealed when the latest one was.
     AlwaysFresh(Timestamp),
+    /// 57: keys that were in use once go on opening.
+    NeverRetires(Vec<KeyId>),
     /// 58: any host's key opens, and the account outside is believed.
     AnyAccount,
 }
@@ -52,7 +60,10 @@ impl PlantedHost {
         let ring = keys.host(account);
         let defect = match planted.number {
             50 => Some(HostDefect::NoMac(ring.sealing_key().clone())),
+            51 => Some(HostDefect::ConstantIv),
+            52 => Some(HostDefect::KeyAsIv(first_half(ring.sealing_key()))),
             55 => Some(HostDefect::PlainReplies),
+            131 => Some(HostDefect::CountedIv(0)),
             _ => None,
         };
         Self { sealed: SealedHost::new(ring), defect }
@@ -67,6 +78,7 @@ impl PlantedServer {
             53 => Some(ServerDefect::PaddingOracle),
             54 => Some(ServerDefect::OuterNotBound),
             56 => Some(ServerDefect::AlwaysFresh(Timestamp::from_ms(0))),
+            57 => Some(ServerDefect::NeverRetires(vec![ring.sealing_key().id()])),
             58 => Some(ServerDefect::AnyAccount),
             _ => None,
         };
@@ -79,12 +91,28 @@ impl HostCodec for PlantedHost {
     type Reply = Body;
 
     fn seal(&mut self, request: &Request, iv: [u8; 16]) -> Body {
+        let iv = match &mut self.defect {
+            Some(HostDefect::ConstantIv) => [0x2a; 16],
+            Some(HostDefect::KeyAsIv(half)) => *half,
+            Some(HostDefect::CountedIv(count)) => {
+                *count += 1;
+                // Told apart from those of other hosts by what is predictable as well.
+                (u128::from(request.operation.account.0) << 96 | *count).to_be_bytes()
+            }
+            _ => iv,
+        };
         self.sealed.seal(request, iv)
+    }
+
+    fn use_keys(&mut self, keys: &KeyUse) {
+        self.sealed.use_keys(keys);
     }
 
     fn open(&mut self, operation: OperationId, critical: bool, reply: &Body) -> Result<Reply, Untrusted> {
         match &self.defect {
-            None => self.sealed.open(operation, critical, reply),
+            None | Some(HostDefect::ConstantIv | HostDefect::KeyAsIv(_) | HostDefect::CountedIv(_)) => {
+                self.sealed.open(operation, critical, reply)
+            }
             Some(HostDefect::NoMac(key)) => {
                 let header = header(Direction::Reply, operation, critical);
                 let tagged = retagged_reply(key, &header, reply);
@@ -137,6 +165,15 @@ impl ServerCodec for PlantedServer {
     fn seal(&mut self, critical: bool, reply: &Reply, iv: [u8; 16]) -> Body {
         self.sealed.seal(critical, reply, iv)
     }
+
+    fn use_keys(&mut self, keys: &KeyUse) {
+        let mut keys = keys.clone();
+        if let Some(ServerDefect::NeverRetires(known)) = &mut self.defect {
+            known.extend(std::iter::once(keys.seals).chain(keys.opens.iter().copied()));
+            keys.opens.clone_from(known);
+        }
+        self.sealed.use_keys(&keys);
+    }
 }
 
 /// A request that was decrypted whatever its tag.
@@ -174,6 +211,15 @@ impl Forced {
         let nonce = u64::from_le_bytes(*tag.last_chunk()?);
         authentic.then_some(Opened { request: Request { operation, critical, ..inside }, nonce })
     }
+}
+
+fn first_half(key: &HostKey) -> [u8; 16] {
+    let text = key.to_text();
+    let mut secret = Vec::new();
+    let decoded =
+        envelope::decode_base64(text.expose().rsplit(':').next().unwrap_or("").as_bytes(), &mut secret);
+    debug_assert!(decoded.is_ok());
+    secret.first_chunk().copied().unwrap_or_default()
 }
 
 fn header(direction: Direction, operation: OperationId, is_critical: bool) -> Header {

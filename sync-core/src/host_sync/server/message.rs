@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{CacheError, CacheReply, CacheRequest};
+use crate::envelope::KeyUse;
 use crate::id::Token;
 use crate::recording::frame::{self, Frame};
 use crate::store::{StoreError, StoreReply, StoreRequest};
@@ -34,6 +35,8 @@ pub enum ServerInput<R> {
         /// The answer.
         answer: Result<CacheReply, CacheError>,
     },
+    /// From now on these keys are in use, out of those given at construction: keys are being replaced.
+    UseKeys(KeyUse),
 }
 
 /// What the server asks of the world.

@@ -274,6 +274,7 @@ impl<C: ServerCodec, E: Entropy> Engine for Server<C, E> {
             ServerInput::Request { token, request } => self.request(now, token, &request, effects),
             ServerInput::Stored { token, answer } => self.stored(now, token, answer, effects),
             ServerInput::Cached { token, answer } => self.cached(now, token, answer, effects),
+            ServerInput::UseKeys(keys) => self.codec.use_keys(&keys),
         }
         self.send_batches(now, effects);
         self.purge(now, effects);

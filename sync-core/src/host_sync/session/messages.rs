@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::envelope::KeyUse;
 use crate::host_sync::operation::{Ask, AskError, Outcome, TransportError};
 use crate::id::{OperationId, Token};
 use crate::recording::frame::{self, Frame};
@@ -24,6 +25,8 @@ pub enum SessionInput<R> {
         /// honoured up to [`limits::RETRY_AFTER_MAX`].
         retry_after: Option<Span>,
     },
+    /// From now on these keys are in use, out of those given at construction: keys are being replaced.
+    UseKeys(KeyUse),
     /// The host shuts down: nothing new is accepted, and what has not ended after `drain` ends then.
     ShutDown {
         /// How long operations may still take.
