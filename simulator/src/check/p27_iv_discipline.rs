@@ -145,7 +145,7 @@ mod tests {
         let check = |iv: fn(u64) -> u128, expected: &str| {
             fails(IvDiscipline::default(), (0..200).map(|n| sealed(iv(n))).collect(), expected);
         };
-        check(|n| u128::from(n), "set 0 times");
+        check(u128::from, "set 0 times");
         check(|n| drawn(7) ^ u128::from(n), "times out of 200");
         check(
             |n| drawn(n) & !1 | u128::from(n % 2),
