@@ -12,6 +12,7 @@ pub mod cache;
 pub mod config;
 pub mod data_type;
 pub mod diagnostic;
+pub mod embedding;
 pub mod engine;
 pub mod entropy;
 pub mod envelope;

@@ -148,3 +148,43 @@ const _: () = assert!(CLIENT_IDLE.as_us() < CONNECTION_IDLE.as_us());
 /// Bytes of one line of a recording: a batch whose operations are all as large as can be does not fit with its
 /// effects in full, anything else does.
 pub const RECORDING_LINE_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Numbers in a vector (text-embedding-ada-002).
+pub const EMBEDDING_DIMENSIONS: usize = 1_536;
+/// Bytes of one text to be embedded: a model that takes 8,191 tokens takes every such text, since no token is
+/// shorter than a byte.
+pub const EMBEDDING_TEXT_BYTES_MAX: usize = 8_191;
+/// Texts in one request to an embedding provider, and in one operation that asks for vectors. Their vectors, written
+/// as numbers, stay well below [`BODY_BYTES_MAX`].
+pub const EMBEDDING_BATCH_TEXTS_MAX: usize = 64;
+/// Bytes of all texts in one request to an embedding provider; OpenAI takes 300,000 tokens.
+pub const EMBEDDING_BATCH_BYTES_MAX: usize = 300_000;
+/// Requests to the embedding provider that an engine keeps under way; texts gather meanwhile.
+pub const EMBEDDING_REQUESTS_IN_FLIGHT_MAX: usize = 4;
+/// Texts that wait for the embedding provider at an engine; further requests are answered 429.
+pub const EMBEDDING_TEXTS_WAITING_MAX: usize = 4_096;
+/// One request to an embedding provider from start to end, all attempts and pauses included.
+pub const EMBEDDING_TIMEOUT: Span = Span::from_secs(30);
+/// One attempt at a request to an embedding provider.
+pub const EMBEDDING_ATTEMPT_TIMEOUT: Span = Span::from_secs(10);
+/// Attempts at one request to an embedding provider.
+pub const EMBEDDING_ATTEMPTS_MAX: u32 = 6;
+/// First pause between two attempts; doubles with each.
+pub const EMBEDDING_BACKOFF_MIN: Span = Span::from_ms(500);
+/// Longest pause that the provider did not ask for.
+pub const EMBEDDING_BACKOFF_MAX: Span = Span::from_secs(8);
+/// Bytes of the metadata of an embedding, as canonical JSON.
+pub const EMBEDDING_METADATA_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the name that a host gives an embedding.
+pub const EMBEDDING_NAME_BYTES_MAX: usize = 256;
+/// Embeddings that one search finds at most.
+pub const SEARCH_RESULTS_MAX: u32 = 100;
+/// Embeddings that a search finds which does not say how many.
+pub const SEARCH_RESULTS_DEFAULT: u32 = 10;
+
+const _: () = assert!(EMBEDDING_TEXT_BYTES_MAX <= EMBEDDING_BATCH_BYTES_MAX);
+const _: () = assert!(EMBEDDING_BATCH_TEXTS_MAX * EMBEDDING_DIMENSIONS * 32 <= BODY_BYTES_MAX);
+const _: () = assert!(EMBEDDING_BATCH_TEXTS_MAX * EMBEDDING_DIMENSIONS * 4 / 3 * 4 < FRAME_BYTES_MAX / 2);
+const _: () = assert!(EMBEDDING_ATTEMPT_TIMEOUT.as_us() * 2 < EMBEDDING_TIMEOUT.as_us());
+const _: () = assert!(EMBEDDING_BATCH_TEXTS_MAX <= EMBEDDING_TEXTS_WAITING_MAX);
+const _: () = assert!(SEARCH_RESULTS_DEFAULT <= SEARCH_RESULTS_MAX);
