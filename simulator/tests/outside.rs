@@ -18,6 +18,7 @@ use simulator::virtual_rig::outside::{Order, Outgoing, SeenWrite};
 use simulator::virtual_rig::variant::{Sealed, Variant as _, WorldKeys};
 use simulator::virtual_rig::world::{RunFigures, World};
 use sync_core::cache::MemoryCache;
+use sync_core::embedding::EmbedError;
 use sync_core::engine::Engine;
 use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::sealed::{Body, SealedServer};
@@ -85,6 +86,9 @@ impl Instant {
                     let reply = self.store.execute(&request);
                     seen.extend(writes(&request, &reply));
                     ServerInput::Stored { token, answer: Ok(reply) }
+                }
+                ServerEffect::Embed { token, .. } => {
+                    ServerInput::Embedded { token, answer: Err(EmbedError::NotConfigured) }
                 }
                 ServerEffect::Cache { token, request } => {
                     let reply = self.cache.execute(now.wall, &request);

@@ -4,6 +4,7 @@
 //! atomically and alone, so any number of servers may share a database. `memory` executes them in
 //! memory; a runtime executes the same requests as SQL, and a differential test holds both together.
 
+mod embeddings;
 mod memory;
 
 use std::fmt;
@@ -16,6 +17,9 @@ use crate::data_type::{Nature, Scope, SyncDataType};
 use crate::id::{AccountId, MapName, OperationId};
 use crate::time::Timestamp;
 
+pub use embeddings::{
+    DeleteEmbedding, EmbeddingId, EmbeddingRow, InvalidEmbeddingName, Match, SearchEmbeddings, StoreEmbedding,
+};
 pub use memory::{Content, MemoryStore, SessionContent};
 
 /// Names one state.
@@ -120,6 +124,13 @@ pub struct Applied {
     pub duplicate: bool,
 }
 
+impl Applied {
+    /// Whether it takes effect now.
+    pub const fn takes_effect(&self) -> bool {
+        matches!(self.verdict, Verdict::Applied { .. }) && !self.duplicate
+    }
+}
+
 /// A state as the database holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateRow {
@@ -148,9 +159,27 @@ pub enum StoreRequest {
         /// Operations received earlier are forgotten.
         before: Timestamp,
     },
+    /// Applies one operation and, if it takes effect now, stores an embedding. Answered like a batch of one.
+    StoreEmbedding(Arc<StoreEmbedding>),
+    /// Applies one operation and, if it takes effect now, removes an embedding. Answered like a batch of one.
+    DeleteEmbedding(Arc<DeleteEmbedding>),
+    /// Finds embeddings.
+    SearchEmbeddings(Arc<SearchEmbeddings>),
 }
 
-/// Answers, in the order of [`StoreRequest`].
+impl StoreRequest {
+    /// The operations that it applies, in their order.
+    pub fn operations(&self) -> &[Apply] {
+        match self {
+            Self::ApplyBatch(operations) => operations,
+            Self::StoreEmbedding(request) => std::slice::from_ref(&request.apply),
+            Self::DeleteEmbedding(request) => std::slice::from_ref(&request.apply),
+            Self::Load(_) | Self::Purge { .. } | Self::SearchEmbeddings(_) => &[],
+        }
+    }
+}
+
+/// Answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StoreReply {
@@ -160,6 +189,8 @@ pub enum StoreReply {
     Loaded(Option<StateRow>),
     /// How many names were forgotten.
     Purged(u64),
+    /// What a search found, nearest first; of equal distances the smaller id first.
+    Found(Vec<Match>),
 }
 
 /// The database did not do as asked, or did and the answer was lost.
@@ -169,4 +200,17 @@ pub enum StoreError {
     /// It cannot be reached or refused: whether the request took effect is not known.
     #[error("the database is unavailable")]
     Unavailable,
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use crate::embedding::Vector;
+    use crate::limits;
+
+    /// A vector whose direction is this angle in a plane.
+    pub(crate) fn vector(angle: f32) -> Vector {
+        let mut numbers = vec![0.0; limits::EMBEDDING_DIMENSIONS];
+        (numbers[0], numbers[1]) = (angle.cos(), angle.sin());
+        Vector::new(numbers).expect("a unit vector")
+    }
 }

@@ -10,6 +10,7 @@
 pub(crate) mod canonical;
 
 pub mod batch;
+pub mod embedding;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -31,6 +32,10 @@ pub enum Kind {
     SyncTo,
     /// What is the current state?
     SyncFrom,
+    /// What are the vectors of these texts?
+    Embed,
+    /// Which embeddings are nearest?
+    Search,
 }
 
 /// One operation as it travels inside a frame.
@@ -73,6 +78,15 @@ pub enum ErrorCode {
     /// A later operation on the same map and type took effect before.
     #[error("out_of_order")]
     OutOfOrder,
+    /// Texts of this map may not be embedded.
+    #[error("map_not_eligible")]
+    MapNotEligible,
+    /// The embedding provider is away, takes too long or refuses load: ask again later.
+    #[error("embedding_unavailable")]
+    EmbeddingUnavailable,
+    /// The embedding provider refuses the texts, its answer is not usable, or there is none.
+    #[error("embedding_failed")]
+    EmbeddingFailed,
 }
 
 /// A server's answer to one operation.

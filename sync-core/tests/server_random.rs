@@ -238,6 +238,7 @@ impl World {
                     self.cache.execute(at_ms(self.now_ms).wall, &request);
                 }
                 ServerEffect::Reply { token, reply } => self.replied(token, reply),
+                ServerEffect::Embed { .. } => panic!("nobody asked for vectors"),
             }
         }
     }
@@ -274,6 +275,7 @@ impl World {
                 assert_eq!(payload["data"].as_str(), Some(&**written));
             }
             (Kind::SyncFrom, Err(rejection)) => panic!("{rejection}"),
+            (Kind::Embed | Kind::Search, _) => panic!("nobody asked for vectors"),
         }
     }
 

@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use sync_core::cache::{CacheError, CacheReply, CacheRequest};
+use sync_core::embedding::{EmbedError, Vector};
 use sync_core::engine::Engine;
 use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::server::{RETRY_AFTER, ServerEffect, ServerInput, Status};
@@ -166,6 +167,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                 ServerEffect::Reply { token, reply } => self.reply(at, token, reply),
                 ServerEffect::Store { token, request } => self.ask_store(at, token, request),
                 ServerEffect::Cache { token, request } => self.ask_cache(at, token, request),
+                ServerEffect::Embed { token, .. } => self.no_provider(at, token),
             }
         }
     }
@@ -282,7 +284,9 @@ impl<V: Variant, O: Observer> World<V, O> {
             StoreRequest::ApplyBatch(operations) => {
                 self.about_write(operations.first().map(|apply| &*apply.data))
             }
-            StoreRequest::Load(_) => {
+            StoreRequest::StoreEmbedding(request) => self.about_write(Some(&request.apply.data)),
+            StoreRequest::DeleteEmbedding(request) => self.about_write(Some(&request.apply.data)),
+            StoreRequest::Load(_) | StoreRequest::SearchEmbeddings(_) => {
                 self.servers[at].reads.insert(token, self.serving);
                 self.serving
             }
@@ -308,8 +312,8 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
         let now_us = self.queue.now_us();
         let Some((token, request, reply)) = self.database.commit(place, now_us) else { return };
-        if let (StoreRequest::ApplyBatch(operations), StoreReply::Applied(applied)) = (&request, &reply) {
-            for (operation, answer) in operations.iter().zip(applied) {
+        if let StoreReply::Applied(applied) = &reply {
+            for (operation, answer) in request.operations().iter().zip(applied) {
                 let (Verdict::Applied { version }, false) = (answer.verdict, answer.duplicate) else {
                     continue;
                 };
@@ -350,6 +354,19 @@ impl<V: Variant, O: Observer> World<V, O> {
                     self.queue.schedule(now_us + after_us, Happening::Cached { life, token, answer });
                 }
             }
+        }
+    }
+
+    /// There is no embedding provider in this world.
+    fn no_provider(&mut self, at: usize, token: Token) {
+        let (life, now_us) = (self.servers[at].life, self.queue.now_us());
+        let answer = Err(EmbedError::NotConfigured);
+        self.queue.schedule(now_us, Happening::Embedded { life, token, answer });
+    }
+
+    pub(super) fn embedded(&mut self, life: u32, token: Token, answer: Result<Vec<Vector>, EmbedError>) {
+        if let Some(at) = self.living(life) {
+            self.tell_server(at, ServerInput::Embedded { token, answer });
         }
     }
 

@@ -143,6 +143,8 @@ fn request_bytes(request: &Request) -> usize {
     let kind = match request.kind {
         Kind::SyncTo => "sync_to".len(),
         Kind::SyncFrom => "sync_from".len(),
+        Kind::Embed => "embed".len(),
+        Kind::Search => "search".len(),
     };
     let body = r#"{"kind":"","type":,"account_id":,"map_name":"","data":"","timestamp":,"operation_id":"","is_critical":,"sequence":}"#.len()
         + kind

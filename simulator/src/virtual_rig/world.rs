@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use sync_core::cache::{CacheError, CacheReply};
+use sync_core::embedding::{EmbedError, Vector};
 use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::server::ServerEffect;
 use sync_core::host_sync::session::SessionEffect;
@@ -130,6 +131,8 @@ pub(super) enum Happening<V: Variant> {
     CacheRuns { life: u32, cache_life: u32, place: usize },
     /// The cache's answer arrives.
     Cached { life: u32, token: Token, answer: Result<CacheReply, CacheError> },
+    /// The embedding provider's answer arrives.
+    Embedded { life: u32, token: Token, answer: Result<Vec<Vector>, EmbedError> },
     /// Something may be due at a host.
     WakeHost { host: u32 },
     /// Something may be due at a main server.
@@ -305,6 +308,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             }
             Happening::CacheRuns { life, cache_life, place } => self.cache_runs(life, cache_life, place),
             Happening::Cached { life, token, answer } => self.cache_answers(life, token, answer),
+            Happening::Embedded { life, token, answer } => self.embedded(life, token, answer),
             Happening::WakeHost { host } => {
                 self.idle_events -= 1;
                 self.wake_host(host, due_us);

@@ -179,6 +179,8 @@ impl Config {
             freshness_window: self.freshness_window,
             cache_expiry: self.cache_expiry,
             critical_types: self.critical_types,
+            vector_maps: self.vector_eligible_maps.clone(),
+            embeds: self.embedding.provider().is_some(),
             ..ServerSettings::default()
         }
     }

@@ -15,7 +15,10 @@ use crate::limits;
 ///
 /// Its text form, in JSON too, is the standard base64 of the numbers as little-endian IEEE 754 singles: exact.
 #[derive(Clone, PartialEq)]
-pub struct Vector(Arc<[f32]>);
+pub struct Vector {
+    numbers: Arc<[f32]>,
+    length: f64,
+}
 
 // All its numbers are finite, so each equals itself.
 impl Eq for Vector {}
@@ -52,10 +55,11 @@ impl Vector {
         if !numbers.iter().all(|number| number.is_finite()) {
             return Err(InvalidVector::NotFinite);
         }
-        if !LENGTH_SQUARED.contains(&dot(&numbers, &numbers)) {
+        let length = dot(&numbers, &numbers).sqrt();
+        if !LENGTH.contains(&length) {
             return Err(InvalidVector::Length);
         }
-        Ok(Self(numbers.into()))
+        Ok(Self { numbers: numbers.into(), length })
     }
 
     /// Reads the text form.
@@ -65,19 +69,18 @@ impl Vector {
 
     /// The text form.
     pub fn to_base64(&self) -> String {
-        let bytes: Vec<u8> = self.0.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let bytes: Vec<u8> = self.numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         STANDARD.encode(bytes)
     }
 
     /// The numbers.
     pub fn numbers(&self) -> &[f32] {
-        &self.0
+        &self.numbers
     }
 
     /// How far another one is.
     pub fn distance(&self, other: &Self) -> Distance {
-        let lengths = (dot(&self.0, &self.0) * dot(&other.0, &other.0)).sqrt();
-        Distance::from_cosine(dot(&self.0, &other.0) / lengths)
+        Distance::from_cosine(dot(&self.numbers, &other.numbers) / (self.length * other.length))
     }
 }
 
@@ -116,12 +119,12 @@ fn dot(left: &[f32], right: &[f32]) -> f64 {
 }
 
 const BILLION: f64 = 1e9;
-const LENGTH_SQUARED: std::ops::RangeInclusive<f64> = 1e-12..=1e12;
+const LENGTH: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
 
 impl fmt::Debug for Vector {
     /// The first numbers only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Vector({:?}, .., {} in all)", &self.0[..2], self.0.len())
+        write!(f, "Vector({:?}, .., {} in all)", &self.numbers[..2], self.numbers.len())
     }
 }
 

@@ -1,8 +1,11 @@
 //! What the two engines need to know of the configuration.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::data_type::TypeSet;
+use crate::id::MapName;
 use crate::limits;
 use crate::time::Span;
 
@@ -64,6 +67,12 @@ pub struct ServerSettings {
     pub exchanges_max: usize,
     /// Types that are critical however they were asked for (`critical_data_types`).
     pub critical_types: TypeSet,
+    /// Maps whose texts may be embedded and searched (`vector_eligible_maps`).
+    #[serde(default)]
+    pub vector_maps: BTreeSet<MapName>,
+    /// Whether there is an embedding provider.
+    #[serde(default)]
+    pub embeds: bool,
 }
 
 impl Default for ServerSettings {
@@ -76,6 +85,8 @@ impl Default for ServerSettings {
             batches_in_flight_max: limits::APPLY_BATCHES_IN_FLIGHT_MAX,
             exchanges_max: limits::SERVER_EXCHANGES_MAX,
             critical_types: TypeSet::default(),
+            vector_maps: BTreeSet::new(),
+            embeds: false,
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 
 use super::settings::ServerSettings;
-use crate::data_type::Nature;
+use crate::data_type::{Nature, SyncDataType};
 use crate::time::Timestamp;
 use crate::wire::{ErrorCode, Kind, Rejection, Request};
 
@@ -31,6 +31,10 @@ pub fn request(settings: &ServerSettings, now: Timestamp, request: &Request) -> 
         (Kind::SyncFrom, data_type) if data_type.nature() == Nature::Event => {
             reject(ErrorCode::Unsupported, format!("{data_type} has no current state to read"))
         }
+        (Kind::Embed | Kind::Search, data_type) if data_type != SyncDataType::VectorEmbedding => reject(
+            ErrorCode::Unsupported,
+            format!("texts and searches are VECTOR_EMBEDDING, not {data_type}"),
+        ),
         _ if serde_json::from_str::<IgnoredAny>(&request.data).is_err() => {
             reject(ErrorCode::MalformedData, "data is not JSON text".to_owned())
         }
@@ -45,7 +49,6 @@ fn reject(code: ErrorCode, message: String) -> Result<(), Rejection> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data_type::SyncDataType;
     use crate::id::{AccountId, Incarnation, MapName, OperationId};
     use crate::time::Span;
 
@@ -86,5 +89,9 @@ mod tests {
             Err(ErrorCode::Unsupported),
         );
         check(|r| r.kind = Kind::SyncFrom, Ok(()));
+        for kind in [Kind::Embed, Kind::Search] {
+            check(|r| r.kind = kind, Err(ErrorCode::Unsupported));
+            check(|r| (r.kind, r.data_type) = (kind, SyncDataType::VectorEmbedding), Ok(()));
+        }
     }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{Applied, Apply, StateKey, StateRow, StoreReply, StoreRequest, Verdict};
+use super::embeddings::Embeddings;
+use super::{
+    Applied, Apply, EmbeddingId, EmbeddingRow, StateKey, StateRow, StoreReply, StoreRequest, Verdict,
+};
 use crate::data_type::SyncDataType;
 use crate::id::{AccountId, Incarnation, MapName, OperationId};
 use crate::limits;
@@ -19,6 +22,7 @@ pub struct MemoryStore {
     sessions: FxHashMap<(AccountId, Incarnation), SessionRows>,
     /// Sessions in the order of their oldest remembered operation, for the purge.
     oldest: VecDeque<(AccountId, Incarnation, Timestamp)>,
+    embeddings: Embeddings,
 }
 
 /// What is kept of one life of a session.
@@ -46,6 +50,8 @@ pub struct Content {
     pub states: BTreeMap<StateKey, StateRow>,
     /// Every session's operations that took effect, by counter.
     pub sessions: BTreeMap<(AccountId, Incarnation), SessionContent>,
+    /// Every embedding.
+    pub embeddings: BTreeMap<EmbeddingId, EmbeddingRow>,
 }
 
 /// One session's share of the content.
@@ -64,6 +70,21 @@ impl MemoryStore {
             }
             StoreRequest::Load(key) => StoreReply::Loaded(self.states.get(key).cloned()),
             StoreRequest::Purge { before } => StoreReply::Purged(self.purge(*before)),
+            StoreRequest::StoreEmbedding(request) => {
+                let applied = self.apply(&request.apply);
+                if applied.takes_effect() {
+                    self.embeddings.store(request);
+                }
+                StoreReply::Applied(vec![applied])
+            }
+            StoreRequest::DeleteEmbedding(request) => {
+                let applied = self.apply(&request.apply);
+                if applied.takes_effect() {
+                    self.embeddings.delete(&request.id);
+                }
+                StoreReply::Applied(vec![applied])
+            }
+            StoreRequest::SearchEmbeddings(request) => StoreReply::Found(self.embeddings.search(request)),
         }
     }
 
@@ -76,6 +97,7 @@ impl MemoryStore {
                 .iter()
                 .map(|(id, rows)| (*id, SessionContent { applied: rows.applied.clone() }))
                 .collect(),
+            embeddings: self.embeddings.rows().clone(),
         }
     }
 

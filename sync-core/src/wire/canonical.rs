@@ -20,6 +20,8 @@ pub(super) fn write_request(request: &Request, out: &mut Vec<u8>) {
     out.extend_from_slice(match request.kind {
         Kind::SyncTo => br#"{"kind":"sync_to","type":"#,
         Kind::SyncFrom => br#"{"kind":"sync_from","type":"#,
+        Kind::Embed => br#"{"kind":"embed","type":"#,
+        Kind::Search => br#"{"kind":"search","type":"#,
     });
     push_number(out, u64::from(request.data_type.wire()));
     out.extend_from_slice(br#","account_id":"#);
@@ -44,12 +46,16 @@ pub(super) fn write_request(request: &Request, out: &mut Vec<u8>) {
 /// Reads a request's body in canonical form whose data has no other escapes than `\"` and `\\`.
 pub(super) fn read_request(json: &[u8]) -> Option<Request> {
     let mut rest = Rest(std::str::from_utf8(json).ok()?);
-    rest.literal(r#"{"kind":"sync_"#)?;
-    let kind = if rest.literal(r#"to","type":"#).is_some() {
+    rest.literal(r#"{"kind":""#)?;
+    let kind = if rest.literal(r#"sync_to","type":"#).is_some() {
         Kind::SyncTo
-    } else {
-        rest.literal(r#"from","type":"#)?;
+    } else if rest.literal(r#"sync_from","type":"#).is_some() {
         Kind::SyncFrom
+    } else if rest.literal(r#"embed","type":"#).is_some() {
+        Kind::Embed
+    } else {
+        rest.literal(r#"search","type":"#)?;
+        Kind::Search
     };
     let data_type = SyncDataType::from_wire(rest.number()?)?;
     rest.literal(r#","account_id":"#)?;
@@ -326,9 +332,10 @@ mod tests {
     fn requests() -> impl Strategy<Value = Request> {
         let map = "[A-Za-z0-9_.@#-]{0,20}".prop_map(|name| MapName::new(&name).unwrap());
         let numbers = (0..=limits::JSON_INTEGER_MAX, 0..=limits::JSON_INTEGER_MAX);
-        (any::<bool>(), 0..12usize, map, text(), numbers, operations(), any::<bool>()).prop_map(
-            |(to, data_type, map, data, (time, sequence), operation, critical)| Request {
-                kind: if to { Kind::SyncTo } else { Kind::SyncFrom },
+        let kinds = prop::sample::select(vec![Kind::SyncTo, Kind::SyncFrom, Kind::Embed, Kind::Search]);
+        (kinds, 0..12usize, map, text(), numbers, operations(), any::<bool>()).prop_map(
+            |(kind, data_type, map, data, (time, sequence), operation, critical)| Request {
+                kind,
                 data_type: SyncDataType::ALL[data_type],
                 map,
                 data: data.into(),
@@ -341,9 +348,18 @@ mod tests {
     }
 
     fn replies() -> impl Strategy<Value = Reply> {
+        use ErrorCode::{EmbeddingFailed, EmbeddingUnavailable, MapNotEligible};
         use ErrorCode::{MalformedData, OutOfOrder, StaleTimestamp, TooLarge, Unsupported};
-        let codes =
-            prop::sample::select(vec![StaleTimestamp, TooLarge, MalformedData, Unsupported, OutOfOrder]);
+        let codes = prop::sample::select(vec![
+            StaleTimestamp,
+            TooLarge,
+            MalformedData,
+            Unsupported,
+            OutOfOrder,
+            MapNotEligible,
+            EmbeddingUnavailable,
+            EmbeddingFailed,
+        ]);
         let result = prop_oneof![
             Just(Ok(None)),
             (1u64..100, text()).prop_map(|(version, data)| {

@@ -10,6 +10,7 @@ mod main_server_services;
 mod runtime_cache;
 mod runtime_cache_faults;
 mod runtime_costs;
+mod runtime_embeddings;
 mod runtime_schema;
 mod runtime_store;
 mod runtime_store_faults;

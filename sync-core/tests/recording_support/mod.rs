@@ -5,12 +5,16 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use sync_core::cache::{CacheError, CacheKey, CacheReply, CacheRequest, CacheValue, Keep, Refresh};
 use sync_core::data_type::SyncDataType;
+use sync_core::embedding::{EmbedError, InvalidReply, InvalidVector, Metadata, Vector};
 use sync_core::envelope::KeyUse;
 use sync_core::host_sync::operation::{Ask, AskError, Outcome, TransportError};
 use sync_core::host_sync::server::{ServerEffect, ServerInput, Status};
 use sync_core::host_sync::session::{SessionEffect, SessionInput};
 use sync_core::id::{AccountId, Incarnation, MapName, OperationId, Token};
-use sync_core::store::{Applied, Apply, StateKey, StateRow, StoreError, StoreReply, StoreRequest, Verdict};
+use sync_core::limits;
+use sync_core::store::{
+    Applied, Apply, SearchEmbeddings, StateKey, StateRow, StoreError, StoreReply, StoreRequest, Verdict,
+};
 use sync_core::time::{Span, Timestamp};
 use sync_core::wire::{ErrorCode, Kind, Rejection};
 
@@ -85,6 +89,9 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         ErrorCode::MalformedData,
         ErrorCode::Unsupported,
         ErrorCode::OutOfOrder,
+        ErrorCode::MapNotEligible,
+        ErrorCode::EmbeddingUnavailable,
+        ErrorCode::EmbeddingFailed,
     ]);
     prop_oneof![
         prop::option::of(text()).prop_map(Outcome::Done),
@@ -103,7 +110,7 @@ fn key_use() -> impl Strategy<Value = KeyUse> {
 }
 
 pub(crate) fn session_input() -> impl Strategy<Value = SessionInput<Vec<u8>>> {
-    let kind = prop::sample::select(vec![Kind::SyncTo, Kind::SyncFrom]);
+    let kind = prop::sample::select(vec![Kind::SyncTo, Kind::SyncFrom, Kind::Embed, Kind::Search]);
     prop_oneof![
         (any::<u64>(), kind, data_type(), map(), text(), any::<bool>(), any::<bool>()).prop_map(
             |(ticket, kind, data_type, map, data, critical, priority)| SessionInput::Ask(Ask {
@@ -191,6 +198,8 @@ pub(crate) fn server_input() -> impl Strategy<Value = ServerInput<Vec<u8>>> {
         (token(), answer(cached, Just(CacheError::Unavailable)))
             .prop_map(|(token, answer)| ServerInput::Cached { token, answer }),
         key_use().prop_map(ServerInput::UseKeys),
+        (token(), answer(prop::collection::vec(vector(), 0..3), embed_error()))
+            .prop_map(|(token, answer)| ServerInput::Embedded { token, answer }),
     ]
 }
 
@@ -210,7 +219,29 @@ fn store_request() -> impl Strategy<Value = StoreRequest> {
         prop::collection::vec(apply, 0..3).prop_map(|batch| StoreRequest::ApplyBatch(Arc::new(batch))),
         state_key().prop_map(StoreRequest::Load),
         moment().prop_map(|before| StoreRequest::Purge { before }),
+        (vector(), any::<u32>()).prop_map(|(vector, limit)| {
+            let filter = Some(Metadata::parse(r#"{"a":[1]}"#).unwrap());
+            StoreRequest::SearchEmbeddings(Arc::new(SearchEmbeddings { vector, limit, filter }))
+        }),
     ]
+}
+
+fn embed_error() -> impl Strategy<Value = EmbedError> {
+    prop::sample::select(vec![
+        EmbedError::NotConfigured,
+        EmbedError::TimedOut,
+        EmbedError::Refused(400),
+        EmbedError::Invalid(InvalidReply::Count { asked: 2, given: 1 }),
+        EmbedError::Invalid(InvalidReply::Vector(InvalidVector::Dimensions { given: 7 })),
+    ])
+}
+
+fn vector() -> impl Strategy<Value = Vector> {
+    (1u8..9).prop_map(|number| {
+        let mut numbers = vec![f32::from(number) / 7.0; limits::EMBEDDING_DIMENSIONS];
+        numbers[3] = -0.1;
+        Vector::new(numbers).unwrap()
+    })
 }
 
 fn cache_request() -> impl Strategy<Value = CacheRequest> {
@@ -253,5 +284,7 @@ pub(crate) fn server_effect() -> impl Strategy<Value = ServerEffect<Vec<u8>>> {
         (token(), store_request()).prop_map(|(token, request)| ServerEffect::Store { token, request }),
         (prop::option::of(token()), cache_request())
             .prop_map(|(token, request)| ServerEffect::Cache { token, request }),
+        (token(), prop::collection::vec(text(), 0..3))
+            .prop_map(|(token, texts)| ServerEffect::Embed { token, texts: Arc::new(texts) }),
     ]
 }

@@ -83,6 +83,11 @@ impl Main {
                         format!("store {number} apply [{}]", counters.join(" "))
                     }
                     StoreRequest::Load(_) => format!("store {number} load"),
+                    StoreRequest::StoreEmbedding(_)
+                    | StoreRequest::DeleteEmbedding(_)
+                    | StoreRequest::SearchEmbeddings(_) => {
+                        panic!("tests/server_embeddings.rs is about these")
+                    }
                     StoreRequest::Purge { before } => {
                         let kept = at_ms(self.now_ms).wall.distance(*before);
                         format!("store {number} purge {kept}")

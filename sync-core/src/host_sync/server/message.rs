@@ -1,8 +1,11 @@
 //! What goes into a server and what comes out of it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{CacheError, CacheReply, CacheRequest};
+use crate::embedding::{EmbedError, Vector};
 use crate::envelope::KeyUse;
 use crate::id::Token;
 use crate::recording::frame::{self, Frame};
@@ -37,6 +40,13 @@ pub enum ServerInput<R> {
     },
     /// From now on these keys are in use, out of those given at construction: keys are being replaced.
     UseKeys(KeyUse),
+    /// The embedding provider answered, or will not.
+    Embedded {
+        /// From [`ServerEffect::Embed`].
+        token: Token,
+        /// One vector for each text, in their order.
+        answer: Result<Vec<Vector>, EmbedError>,
+    },
 }
 
 /// What the server asks of the world.
@@ -64,6 +74,13 @@ pub enum ServerEffect<Q> {
         token: Option<Token>,
         /// What is asked.
         request: CacheRequest,
+    },
+    /// Ask the embedding provider.
+    Embed {
+        /// Names the request.
+        token: Token,
+        /// At most [`limits::EMBEDDING_BATCH_TEXTS_MAX`](crate::limits::EMBEDDING_BATCH_TEXTS_MAX).
+        texts: Arc<Vec<Arc<str>>>,
     },
 }
 

@@ -8,6 +8,7 @@
 //! - what an engine holds is only a cache of what the store decides, so any number of servers may
 //!   share one database, and one that crashes loses no acknowledged operation.
 
+mod embeddings;
 mod message;
 mod publish;
 mod reads;
@@ -23,6 +24,7 @@ use super::codec::{OpenError, Opened, ServerCodec};
 use super::settings::ServerSettings;
 use super::validate;
 use crate::cache::{CacheError, CacheReply};
+use crate::data_type::SyncDataType;
 use crate::engine::Engine;
 use crate::entropy::Entropy;
 use crate::id::{OperationId, Token};
@@ -31,6 +33,7 @@ use crate::store::{Apply, StateKey, StoreError, StoreReply, StoreRequest};
 use crate::time::{Instant, Now};
 use crate::wire::{Kind, Rejection, Reply};
 
+use embeddings::Desk;
 use reads::Flight;
 
 pub use message::{RETRY_AFTER, ServerEffect, ServerInput, Status};
@@ -58,6 +61,10 @@ pub struct Counters {
     pub reads_joined: u64,
     /// `ApplyBatch` requests made.
     pub batches: u64,
+    /// Requests to the embedding provider.
+    pub embed_requests: u64,
+    /// Those that brought no vectors.
+    pub embed_failures: u64,
 }
 
 /// The main server.
@@ -76,6 +83,7 @@ pub struct Server<C, E> {
     flights: FxHashMap<StateKey, Token>,
     next_token: u64,
     batches_under_way: usize,
+    desk: Desk,
     next_purge: Option<Instant>,
     /// The latest moment at which a reply was sealed, and how many were at it.
     sealed: (Instant, u64),
@@ -100,6 +108,10 @@ enum Work {
     Look(Flight),
     /// A state is read from the database, which was asked then.
     Load { flight: Flight, asked: Instant },
+    /// The provider is asked for the texts of these operations.
+    Embed { jobs: Vec<usize> },
+    /// The database is asked for an operation on embeddings.
+    Embedding { job: usize, request: StoreRequest, asked: Instant },
     /// Old names are forgotten.
     Purge,
 }
@@ -118,6 +130,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             flights: FxHashMap::default(),
             next_token: 0,
             batches_under_way: 0,
+            desk: Desk::default(),
             next_purge: None,
             sealed: (Instant::from_us(0), 0),
             counters: Counters::default(),
@@ -166,6 +179,10 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             return;
         }
         match request.kind {
+            Kind::SyncTo if request.data_type == SyncDataType::VectorEmbedding => {
+                self.embedding(now, exchange, request, effects);
+            }
+            Kind::Embed | Kind::Search => self.embedding(now, exchange, request, effects),
             Kind::SyncTo => self.gather(now, exchange, request),
             Kind::SyncFrom => self.read(exchange, request, effects),
         }
@@ -186,8 +203,8 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         answer: Result<StoreReply, StoreError>,
         effects: &mut Vec<ServerEffect<C::Reply>>,
     ) {
-        // A look is for the cache to complete.
-        if matches!(self.work.get(&token), Some(Work::Look(_))) {
+        // A look is for the cache to complete, texts are for the provider.
+        if matches!(self.work.get(&token), Some(Work::Look(_) | Work::Embed { .. })) {
             return;
         }
         let Some(work) = self.work.remove(&token) else { return };
@@ -200,6 +217,10 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             }
             (Work::Load { flight, asked }, _) => self.loaded(now, token, (flight, asked), None, effects),
             (Work::Look(_), _) => {}
+            (Work::Embedding { job, request, asked }, answer) => {
+                self.embedding_stored(now, (job, asked), &request, answer, effects);
+            }
+            (Work::Embed { .. }, _) => {}
             // There may be more to forget: not a window later, or names would pile up under load.
             (Work::Purge, Ok(StoreReply::Purged(purged))) if purged >= limits::PURGE_MAX as u64 => {
                 self.next_purge = Some(now.monotonic);
@@ -275,8 +296,10 @@ impl<C: ServerCodec, E: Entropy> Engine for Server<C, E> {
             ServerInput::Stored { token, answer } => self.stored(now, token, answer, effects),
             ServerInput::Cached { token, answer } => self.cached(now, token, answer, effects),
             ServerInput::UseKeys(keys) => self.codec.use_keys(&keys),
+            ServerInput::Embedded { token, answer } => self.embedded(now, token, answer, effects),
         }
         self.send_batches(now, effects);
+        self.send_texts(effects);
         self.purge(now, effects);
     }
 

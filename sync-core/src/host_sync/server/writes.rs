@@ -11,7 +11,7 @@ use crate::wire::{ErrorCode, Rejection, Request};
 
 impl<C: ServerCodec, E: Entropy> Server<C, E> {
     pub(super) fn gather(&mut self, now: Now, exchange: Exchange, request: Request) {
-        let critical = request.critical || self.settings.critical_types.contains(request.data_type);
+        let critical = self.is_critical(&request);
         let slot = self.exchanges.insert(exchange);
         let apply = Apply {
             operation: request.operation,
@@ -24,6 +24,10 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         };
         let lane = if critical { &mut self.forming_critical } else { &mut self.forming };
         lane.push_back((slot, apply));
+    }
+
+    pub(super) fn is_critical(&self, request: &Request) -> bool {
+        request.critical || self.settings.critical_types.contains(request.data_type)
     }
 
     /// Sends batches as long as there is something to send and room for it.
@@ -74,6 +78,12 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
 
     fn applied(&mut self, now: Now, slot: usize, answer: Applied, effects: &mut Vec<ServerEffect<C::Reply>>) {
         let exchange = self.exchanges.remove(slot);
+        let result = self.count(&answer);
+        self.reply(now, &exchange, result, effects);
+    }
+
+    /// Counts what the database made of an operation, and says it.
+    pub(super) fn count(&mut self, answer: &Applied) -> Result<Option<Arc<str>>, Rejection> {
         let result = match answer.verdict {
             Verdict::Applied { .. } => Ok(None),
             Verdict::OutOfOrder { last } => Err(Rejection {
@@ -87,6 +97,6 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             (Err(_), _) => &mut self.counters.rejected,
         };
         *counter += 1;
-        self.reply(now, &exchange, result, effects);
+        result
     }
 }

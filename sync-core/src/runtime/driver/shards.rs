@@ -28,6 +28,7 @@ use crate::host_sync::server::{Counters, Server, Status};
 use crate::host_sync::settings::ServerSettings;
 use crate::limits;
 use crate::runtime::clock::Clock;
+use crate::runtime::embedding::Embedder;
 use crate::runtime::entropy::OsEntropy;
 use crate::time::Span;
 
@@ -236,13 +237,16 @@ fn add(sum: &mut Counters, more: Counters) {
     sum.cache_misses += more.cache_misses;
     sum.reads_joined += more.reads_joined;
     sum.batches += more.batches;
+    sum.embed_requests += more.embed_requests;
+    sum.embed_failures += more.embed_failures;
 }
 
-/// The database and the cache of all shards, and how they were last seen.
+/// The database, the cache and the embedding provider of all shards, and how the first two were last seen.
 #[derive(Debug)]
 pub struct Services<D, C> {
     pub(crate) database: Arc<D>,
     pub(crate) cache: Arc<C>,
+    pub(crate) embedder: Option<Arc<dyn Embedder>>,
     pub(crate) health: Arc<Health>,
 }
 
@@ -251,6 +255,7 @@ impl<D, C> Clone for Services<D, C> {
         Self {
             database: Arc::clone(&self.database),
             cache: Arc::clone(&self.cache),
+            embedder: self.embedder.clone(),
             health: Arc::clone(&self.health),
         }
     }
@@ -264,7 +269,18 @@ impl<D: Database, C: CacheService> Services<D, C> {
             cache: AtomicU8::new(UNSEEN),
             report: Box::new(report),
         };
-        Self { database: Arc::new(database), cache: Arc::new(cache), health: Arc::new(health) }
+        Self {
+            database: Arc::new(database),
+            cache: Arc::new(cache),
+            embedder: None,
+            health: Arc::new(health),
+        }
+    }
+
+    /// The same with an embedding provider.
+    #[must_use]
+    pub fn with_embedder(self, embedder: Option<Arc<dyn Embedder>>) -> Self {
+        Self { embedder, ..self }
     }
 }
 

@@ -3,7 +3,7 @@
 use axum::http::uri::PathAndQuery;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -45,6 +45,8 @@ pub enum ClientError {
 pub struct HttpClient {
     client: Client<HttpConnector, Full<Bytes>>,
     uri: Uri,
+    /// Goes with every request, such as a key.
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl HttpClient {
@@ -64,10 +66,10 @@ impl HttpClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(duration(limits::CLIENT_IDLE))
             .build(connector);
-        Ok(Self { client, uri })
+        Ok(Self { client, uri, header: None })
     }
 
-    /// The same connections, another path on the same server.
+    /// The same connections, another path (and query) on the same server.
     ///
     /// # Errors
     /// When `path` is no path.
@@ -76,7 +78,13 @@ impl HttpClient {
         let mut parts = self.uri.clone().into_parts();
         parts.path_and_query = Some(path);
         let uri = Uri::from_parts(parts).map_err(|_| ClientError::Address)?;
-        Ok(Self { client: self.client.clone(), uri })
+        Ok(Self { uri, ..self.clone() })
+    }
+
+    /// The same connections, with a header of one's own on every request.
+    #[must_use]
+    pub fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {
+        Self { header: Some((name, value)), ..self }
     }
 
     /// Posts one body and brings the body of an answer with status 200, of at most
@@ -112,6 +120,9 @@ impl HttpClient {
         *request.method_mut() = method;
         *request.uri_mut() = self.uri.clone();
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some((name, value)) = self.header.clone() {
+            request.headers_mut().insert(name, value);
+        }
         let answer = async {
             let response = self.client.request(request).await.map_err(|_| TransportError::Unreachable)?;
             read(response).await

@@ -1,8 +1,11 @@
-//! The database and the cache that a configuration names.
+//! The database, the cache and the embedding provider that a configuration names.
+
+use std::sync::Arc;
 
 use super::MainServerError;
-use crate::config::Config;
+use crate::config::{Config, EmbeddingProvider};
 use crate::limits;
+use crate::runtime::embedding::{Embedder, EmbeddingClient};
 use crate::runtime::postgres::{PostgresOptions, PostgresStore};
 use crate::runtime::redis::{RedisCache, RedisOptions};
 
@@ -28,4 +31,20 @@ pub async fn connect_database(config: &Config) -> Result<PostgresStore, MainServ
 /// When the settings are no address.
 pub async fn connect_cache(config: &Config) -> Result<RedisCache, MainServerError> {
     Ok(RedisCache::connect(&config.redis, RedisOptions::default()).await?)
+}
+
+/// The embedding provider of the configuration, if it has credentials for one. Nothing is connected yet.
+///
+/// # Errors
+/// When its address cannot be spoken to.
+pub fn connect_provider(config: &Config) -> Result<Option<Arc<dyn Embedder>>, MainServerError> {
+    let Some(provider) = config.embedding.provider() else { return Ok(None) };
+    let key = match provider {
+        EmbeddingProvider::OpenAi { .. } => "openai_endpoint",
+        EmbeddingProvider::Azure { .. } => "azure_openai_endpoint",
+    };
+    match EmbeddingClient::new(provider.into()) {
+        Ok(client) => Ok(Some(Arc::new(client))),
+        Err(error) => Err(MainServerError::Embedding { key, error }),
+    }
 }

@@ -8,6 +8,7 @@ mod connect;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -18,7 +19,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::driver::shards::{Drained, Front, Instruments, Plain, Service, Services, ShardOptions, Shards};
 use super::driver::{CacheService, Database};
 use super::duration;
-use super::http::{App, HEALTH_PATH, HealthCheck, Phase, router, serve};
+use super::embedding::Embedder;
+use super::http::{App, ClientError, HEALTH_PATH, HealthCheck, Phase, router, serve};
 use super::postgres::PostgresError;
 use super::redis::RedisFault;
 use crate::config::{Config, Role};
@@ -28,7 +30,7 @@ use crate::host_sync::settings::ServerSettings;
 use crate::limits;
 use crate::time::Span;
 
-pub use connect::{connect_cache, connect_database};
+pub use connect::{connect_cache, connect_database, connect_provider};
 
 /// The path of the sync endpoint when the configuration names none.
 pub const SYNC_PATH: &str = "/p2p-sync";
@@ -62,6 +64,14 @@ pub enum MainServerError {
     /// The settings of the cache. A cache that is away is no error.
     #[error("{0}")]
     Cache(#[from] RedisFault),
+    /// The address of the embedding provider.
+    #[error("`{key}`: {error}")]
+    Embedding {
+        /// The key of the configuration.
+        key: &'static str,
+        /// Why it cannot be spoken to.
+        error: ClientError,
+    },
     /// The address to listen on.
     #[error("cannot listen on {address}: {error}; is another program there?")]
     Listen {
@@ -84,6 +94,8 @@ pub struct Parts<D, C, I = Plain> {
     pub settings: Option<ServerSettings>,
     /// Bounds of the driver.
     pub options: ShardOptions,
+    /// The embedding provider in place of the one that the configuration names.
+    pub embedder: Option<Arc<dyn Embedder>>,
     /// Told when the database or the cache goes away (`false`) and when it is back.
     pub report: Box<dyn Fn(Service, bool) + Send + Sync>,
 }
@@ -91,8 +103,8 @@ pub struct Parts<D, C, I = Plain> {
 impl<D, C, I> Parts<D, C, I> {
     /// The same with other instruments.
     pub fn instrumented<J>(self, instruments: J) -> Parts<D, C, J> {
-        let Self { database, cache, instruments: _, settings, options, report } = self;
-        Parts { database, cache, instruments, settings, options, report }
+        let Self { database, cache, instruments: _, settings, options, embedder, report } = self;
+        Parts { database, cache, instruments, settings, options, embedder, report }
     }
 }
 
@@ -105,6 +117,7 @@ impl<D, C> Parts<D, C> {
             instruments: Plain,
             settings: None,
             options: ShardOptions::default(),
+            embedder: None,
             report: Box::new(|_, _| ()),
         }
     }
@@ -137,10 +150,14 @@ impl MainServer {
         if path == HEALTH_PATH {
             return Err(MainServerError::Path);
         }
+        let embedder = match parts.embedder.take() {
+            Some(embedder) => Some(embedder),
+            None => connect_provider(config)?,
+        };
         let refused = |error| MainServerError::Listen { address: listen, error };
         let socket = TcpListener::bind(listen).await.map_err(refused)?;
         let address = socket.local_addr().map_err(refused)?;
-        let services = Services::new(parts.database, parts.cache, parts.report);
+        let services = Services::new(parts.database, parts.cache, parts.report).with_embedder(embedder);
         let shards = Shards::start(
             config.worker_threads,
             &parts.settings.unwrap_or_else(|| server_settings(config)),

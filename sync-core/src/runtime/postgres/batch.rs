@@ -1,7 +1,7 @@
 //! `ApplyBatch` as one statement: the operations as columns, the decisions as rows.
 
 use sqlx::Row;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 
 use super::{MOMENT_US_MAX, PostgresError, unsigned};
 use crate::store::{Applied, Apply, Verdict};
@@ -34,17 +34,18 @@ pub(super) async fn apply(
     if rows.len() != operations.len() {
         return Err(PostgresError::Unexpected);
     }
-    rows.into_iter()
-        .map(|row| {
-            let outcome = unsigned(row.try_get(1)?)?;
-            let verdict = if row.try_get(0)? {
-                Verdict::Applied { version: outcome }
-            } else {
-                Verdict::OutOfOrder { last: outcome }
-            };
-            Ok(Applied { verdict, duplicate: row.try_get(2)? })
-        })
-        .collect()
+    rows.iter().map(answer).collect()
+}
+
+/// A row of the answer: whether it was applied, the outcome, whether it is a duplicate.
+pub(super) fn answer(row: &PgRow) -> Result<Applied, PostgresError> {
+    let outcome = unsigned(row.try_get(1)?)?;
+    let verdict = if row.try_get(0)? {
+        Verdict::Applied { version: outcome }
+    } else {
+        Verdict::OutOfOrder { last: outcome }
+    };
+    Ok(Applied { verdict, duplicate: row.try_get(2)? })
 }
 
 /// One array for each parameter of the function.

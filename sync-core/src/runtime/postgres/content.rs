@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use super::{PostgresError, PostgresStore, operation_id, unsigned};
+use super::{PostgresError, PostgresStore, embeddings, operation_id, unsigned};
 use crate::data_type::SyncDataType;
 use crate::id::{AccountId, MapName};
 use crate::store::{Content, StateKey, StateRow};
@@ -21,8 +21,10 @@ impl PostgresStore {
         let mut lease = self.pool.acquire().await?;
         let states = sqlx::query(STATES).fetch_all(lease.connection()).await?;
         let operations = sqlx::query(OPERATIONS).fetch_all(lease.connection()).await?;
+        let vectors = sqlx::query(embeddings::ALL).fetch_all(lease.connection()).await?;
         lease.keep();
-        let mut content = Content::default();
+        let embeddings = vectors.iter().map(embeddings::row).collect::<Result<_, _>>()?;
+        let mut content = Content { embeddings, ..Content::default() };
         for row in states {
             let data_type = u64::try_from(row.try_get::<i16, _>(0)?).ok().and_then(SyncDataType::from_wire);
             let owner = u32::try_from(row.try_get::<i64, _>(1)?).map_err(|_| PostgresError::Unexpected)?;

@@ -11,6 +11,7 @@
 mod batch;
 mod content;
 mod dsn;
+mod embeddings;
 mod error;
 mod migrations;
 mod pool;
@@ -201,6 +202,18 @@ impl PostgresStore {
             }
             StoreRequest::Load(key) => load(connection, key).await.map(StoreReply::Loaded),
             StoreRequest::Purge { before } => purge(connection, *before).await.map(StoreReply::Purged),
+            StoreRequest::StoreEmbedding(request) => {
+                let row = Some((&request.vector, &request.metadata));
+                let applied = embeddings::change(connection, &request.apply, &request.id, row).await?;
+                Ok(StoreReply::Applied(vec![applied]))
+            }
+            StoreRequest::DeleteEmbedding(request) => {
+                let applied = embeddings::change(connection, &request.apply, &request.id, None).await?;
+                Ok(StoreReply::Applied(vec![applied]))
+            }
+            StoreRequest::SearchEmbeddings(request) => {
+                embeddings::search(connection, request).await.map(StoreReply::Found)
+            }
         }
     }
 }

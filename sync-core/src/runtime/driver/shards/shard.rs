@@ -12,10 +12,12 @@ use tokio::time::{Instant, timeout};
 
 use super::{Drained, Health, Service, Services, ShardEngine, ShardOptions};
 use crate::cache::{CacheError, CacheRequest};
+use crate::embedding::EmbedError;
 use crate::entropy::Entropy;
 use crate::host_sync::sealed::Body;
 use crate::host_sync::server::{ServerEffect, ServerInput, Status};
 use crate::id::Token;
+use crate::limits;
 use crate::runtime::clock::Clock;
 use crate::runtime::driver::alarm::Alarm;
 use crate::runtime::driver::{CacheService, Database, Driven, Tap};
@@ -147,6 +149,9 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
                     let work = cache(&self.services, self.options.cache_timeout, token, request);
                     self.under_way.push(Box::pin(work));
                 }
+                ServerEffect::Embed { token, texts } => {
+                    self.under_way.push(Box::pin(embed(&self.services, token, texts)));
+                }
             }
         }
         self.driven.give_back(effects);
@@ -201,6 +206,26 @@ fn cache<D: Database, C: CacheService>(
         };
         health.saw(Service::Cache, answer.is_ok());
         token.map(|token| ServerInput::Cached { token, answer })
+    }
+}
+
+/// In a task of its own: reading vectors takes a while.
+fn embed<D: Database, C: CacheService>(
+    services: &Services<D, C>,
+    token: Token,
+    texts: Arc<Vec<Arc<str>>>,
+) -> impl Future<Output = Option<Input>> + Send + use<D, C> {
+    let embedder = services.embedder.clone();
+    let work = async move {
+        let Some(embedder) = embedder else { return Err(EmbedError::NotConfigured) };
+        let bound = duration(limits::EMBEDDING_TIMEOUT);
+        timeout(bound, embedder.embed(texts)).await.unwrap_or(Err(EmbedError::TimedOut))
+    };
+    let task = tokio::spawn(work);
+    async move {
+        // A panic is a provider that is away.
+        let answer = task.await.unwrap_or(Err(EmbedError::Unavailable));
+        Some(ServerInput::Embedded { token, answer })
     }
 }
 

@@ -60,6 +60,7 @@ fn exit_code(error: &MainServerError) -> u8 {
         | MainServerError::Key(_)
         | MainServerError::Ring(_)
         | MainServerError::Path
+        | MainServerError::Embedding { .. }
         | MainServerError::Cache(_) => INVALID,
     }
 }
@@ -125,7 +126,7 @@ async fn attend<D: Database, C: CacheService>(
     log(&format_args!(
         "stopped: {answered} open requests answered, {cut_short} cut short; since the start {} requests, \
          {} applied, {} duplicates, {} rejected, {} refused, {} overloaded, {} batches, {} cache hits, \
-         {} cache misses",
+         {} cache misses, {} requests for vectors, {} of them failed",
         counters.requests,
         counters.applied,
         counters.duplicates,
@@ -135,6 +136,8 @@ async fn attend<D: Database, C: CacheService>(
         counters.batches,
         counters.cache_hits,
         counters.cache_misses,
+        counters.embed_requests,
+        counters.embed_failures,
     ));
     Ok(())
 }
