@@ -214,6 +214,23 @@ pub enum What {
         /// The hosts that were told nothing.
         left_behind: Vec<u32>,
     },
+    /// A secret was seen where somebody might read it. Only where P25 is demanded.
+    CanarySeen {
+        /// Where.
+        place: String,
+        /// Which, by its name.
+        secret: String,
+        /// The operation it belongs to, if it belongs to one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        op: Option<OpRef>,
+    },
+    /// How much was searched for secrets. Only where P25 is demanded.
+    CanariesSought {
+        /// Where.
+        place: String,
+        /// Texts looked through.
+        texts: u64,
+    },
     /// The one result.
     Finished {
         /// Which operation.
@@ -367,6 +384,7 @@ pub enum Kind {
     Sealed,
     Opened,
     Keys,
+    Canary,
     Finished,
     Late,
     Node,
@@ -379,7 +397,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Asked,
         Self::Unsent,
         Self::Accepted,
@@ -390,6 +408,7 @@ impl Kind {
         Self::Sealed,
         Self::Opened,
         Self::Keys,
+        Self::Canary,
         Self::Finished,
         Self::Late,
         Self::Node,
@@ -415,6 +434,7 @@ impl What {
             Self::Sealed { .. } => Kind::Sealed,
             Self::Opened { .. } => Kind::Opened,
             Self::Keys { .. } => Kind::Keys,
+            Self::CanarySeen { .. } | Self::CanariesSought { .. } => Kind::Canary,
             Self::Finished { .. } => Kind::Finished,
             Self::Late { .. } => Kind::Late,
             Self::Crashed { .. } | Self::Restarted { .. } => Kind::Node,
@@ -441,6 +461,7 @@ impl What {
             | Self::Finished { op, .. }
             | Self::Late { op, .. }
             | Self::FinalState { op, .. } => Some(*op),
+            Self::CanarySeen { op, .. } => *op,
             _ => None,
         }
     }

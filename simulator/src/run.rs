@@ -7,15 +7,18 @@ use serde::{Deserialize, Serialize};
 use sync_core::recording::Tape;
 
 use crate::check::Terms;
-use crate::history::Kind;
+use crate::draw::Draws;
+use crate::history::{Event, Kind, What};
 use crate::latency::{Latencies, Percentiles, TypePercentiles};
 use crate::plan::{Action, Plan};
 use crate::recorder::{Counts, Recorder};
 use crate::scenario::model::{Fault, Figure, Frames, HistoryMode, Injection, Scenario};
 use crate::verdict::{Judgement, Verdict};
 use crate::virtual_rig::OBSERVABLE;
-use crate::virtual_rig::variant::{Modelled, Sealed, Variant};
-use crate::virtual_rig::world::{RunFigures, World};
+use crate::virtual_rig::rotation::rotations;
+use crate::virtual_rig::search::canaries;
+use crate::virtual_rig::variant::{Modelled, Sealed, Variant, WorldKeys};
+use crate::virtual_rig::world::{Observer as _, RunFigures, World};
 use crate::zoo;
 
 /// What came of a run. Everything in it follows from the plan: nothing depends on the machine.
@@ -211,6 +214,7 @@ fn clock_off_us_max(plan: &Plan) -> u64 {
 /// Judges what was recorded.
 pub(crate) fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures, ran: &Ran) -> RunResult {
     let scenario = &plan.world;
+    let recorder = search_history(plan, recorder, figures.simulated_us);
     let Recorder { jury, latencies, counts, history } = recorder;
     // Modelled frames are refused when altered because the model says so: that shows nothing.
     let modelled = scenario.network.frames == Frames::Modelled;
@@ -255,6 +259,20 @@ pub(crate) fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures, ran
     };
     let text = if scenario.history == HistoryMode::None { Vec::new() } else { history.text().to_vec() };
     RunResult { summary, history: text, latencies, figures, recording: None }
+}
+
+/// Looks for the run's secrets in the history as it is kept.
+fn search_history(plan: &Plan, mut recorder: Recorder, at_us: u64) -> Recorder {
+    if plan.world.expect.properties.iter().any(|id| id == "P25") && !recorder.history.text().is_empty() {
+        let keys = WorldKeys::rotating(Draws::new(plan.seed), rotations(plan));
+        let seen = canaries(plan, &keys).seen_in(recorder.history.text()).map(str::to_owned);
+        let place = "history".to_owned();
+        recorder.event(Event { at_us, what: What::CanariesSought { place: place.clone(), texts: 1 } });
+        if let Some(secret) = seen {
+            recorder.event(Event { at_us, what: What::CanarySeen { place, secret, op: None } });
+        }
+    }
+    recorder
 }
 
 /// Always judged: once the faults are over, everything comes to an end within the bound.

@@ -8,6 +8,7 @@
 mod p05_acknowledged;
 mod p14_exactly_once;
 mod p19_critical_deadline;
+mod p25_secrets;
 mod p26_envelope;
 mod p27_iv_discipline;
 mod p28_key_rotation;
@@ -108,6 +109,7 @@ pub fn all(terms: &Terms) -> Vec<Box<dyn Check>> {
         Box::new(p05_acknowledged::Acknowledged::default()),
         Box::new(p14_exactly_once::ExactlyOnce::default()),
         Box::new(p19_critical_deadline::CriticalDeadline::new(terms)),
+        Box::new(p25_secrets::Secrets::default()),
         Box::new(p26_envelope::EnvelopeIntegrity::new(terms)),
         Box::new(p27_iv_discipline::IvDiscipline::default()),
         Box::new(p28_key_rotation::KeyRotation::default()),

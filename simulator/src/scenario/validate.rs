@@ -456,4 +456,4 @@ pub(crate) const MIX_BYTES: RangeInclusive<u32> = 32..=1_000_000;
 /// Of one workload: far more than a run of an hour can do.
 const OPERATIONS_MAX: u64 = 100_000_000;
 /// Must equal the registry of the checks.
-const PROPERTIES: &[&str] = &["P5", "P14", "P19", "P26", "P27", "P28", "P30"];
+const PROPERTIES: &[&str] = &["P5", "P14", "P19", "P25", "P26", "P27", "P28", "P30"];

@@ -259,6 +259,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         self.bytes_sent += bytes;
         self.observe(What::Sent { op: OpRef { host, ticket }, id: operation.into(), attempt, bytes });
         self.observe_sealed(Way::ToServer, OpRef { host, ticket }, &request);
+        self.search_message("request", OpRef { host, ticket }, &request);
         let id = route.message(Way::ToServer);
         let replay = if self.network.replays() { self.network.replay(id, &request) } else { None };
         let (first, second) = self.network.send(id, request, None);
@@ -291,6 +292,9 @@ impl<V: Variant, O: Observer> World<V, O> {
             None => return,
         };
         self.open_operations -= 1;
+        if let Outcome::Rejected(rejection) = outcome {
+            self.search("error message", Some(OpRef { host, ticket }), rejection.message.as_bytes());
+        }
         self.observe(What::Finished {
             op: OpRef { host, ticket },
             id: operation.into(),

@@ -199,6 +199,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                     self.observe_judged(Way::ToServer, route, Judgement::Accepted, tampering);
                 }
                 self.observe_sealed(Way::ToHost, route.op(), &reply);
+                self.search_message("reply", route.op(), &reply);
                 self.send_reply(route, blurred, reply);
             }
             Err(status) => {

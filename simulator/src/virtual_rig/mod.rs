@@ -14,6 +14,7 @@ pub mod outside;
 mod pending;
 mod recorded;
 pub mod rotation;
+pub(crate) mod search;
 pub(crate) mod services;
 mod tamper;
 pub mod variant;

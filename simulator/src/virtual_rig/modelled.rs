@@ -94,6 +94,8 @@ impl Message for ModelledRequest {
     fn mark(&self) -> Option<SealMark> {
         None
     }
+
+    fn texts(&self, _: impl FnMut(&[u8])) {}
 }
 
 impl Message for ModelledReply {
@@ -114,6 +116,8 @@ impl Message for ModelledReply {
     fn mark(&self) -> Option<SealMark> {
         None
     }
+
+    fn texts(&self, _: impl FnMut(&[u8])) {}
 }
 
 impl Frame for ModelledRequest {

@@ -38,7 +38,7 @@ pub(super) struct KeyWatch {
 }
 
 /// How often the keys of a plan are replaced.
-pub(super) fn rotations(plan: &Plan) -> usize {
+pub(crate) fn rotations(plan: &Plan) -> usize {
     let rotates = |action: &&Action| {
         matches!(action, Action::Inject(_, Fault { inject: Injection::RotateKeys(_), .. }))
     };

@@ -26,11 +26,17 @@ pub(super) fn body(body: &mut Body, how: Tamper, draw: u64, other: Option<&Body>
     true
 }
 
-/// What stands in clear in the frame of a message.
-pub(super) fn mark(body: &[u8]) -> Option<SealMark> {
+/// The frame of a message.
+pub(super) fn frame(body: &[u8]) -> Option<Vec<u8>> {
     let mut outer = Outer::read(body)?;
     let mut frame = Vec::new();
     envelope::decode_base64(outer.encrypted_data().as_bytes(), &mut frame).ok()?;
+    Some(frame)
+}
+
+/// What stands in clear in the frame of a message.
+pub(super) fn mark(body: &[u8]) -> Option<SealMark> {
+    let frame = frame(body)?;
     let ciphertext = ciphertext_at(&frame)?;
     let (key, iv) = frame[2..ciphertext.start].split_last_chunk()?;
     Some(SealMark { key: String::from_utf8(key.to_vec()).ok()?, iv: *iv })

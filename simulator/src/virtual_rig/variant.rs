@@ -27,6 +27,8 @@ pub trait Message: Clone + Frame {
     fn tamper(&mut self, how: Tamper, draw: u64, other: Option<&Self>) -> bool;
     /// What stands in clear in its frame, if it has one.
     fn mark(&self) -> Option<SealMark>;
+    /// Shows every text that can be read in it without a key; none where there is no cipher.
+    fn texts(&self, show: impl FnMut(&[u8]));
 }
 
 /// The parts of a world that differ between worlds.
@@ -183,5 +185,12 @@ impl Message for Body {
 
     fn mark(&self) -> Option<SealMark> {
         tamper::mark(self)
+    }
+
+    fn texts(&self, mut show: impl FnMut(&[u8])) {
+        show(self);
+        if let Some(frame) = tamper::frame(self) {
+            show(&frame);
+        }
     }
 }

@@ -26,6 +26,7 @@ use super::network::Network;
 use super::outside::Outside;
 use super::recorded::{self, Recorded, WorldServer};
 use super::rotation::{KeyWatch, rotations};
+use super::search::Search;
 use super::services::{About, Cache, Database};
 use super::variant::{Variant, WorldKeys};
 use crate::arrivals::{Generator, Stream, holds};
@@ -90,6 +91,8 @@ pub struct World<V: Variant, O: Observer> {
     pub(super) earlier_replies: Option<FxHashMap<u32, (u64, V::Reply)>>,
     /// Which keys are in use.
     pub(super) key_watch: KeyWatch,
+    /// What is looked for, if anything is.
+    pub(super) search: Option<Box<Search>>,
     /// Where values are put together.
     pub(super) value_text: String,
     pub(super) session_effects: Vec<SessionEffect<V::Request>>,
@@ -190,6 +193,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         });
         let servers = servers.collect();
         let database = Database::new(draws, &scenario.database, variant.durability_lag_us());
+        let search = Search::new(plan, &keys);
         let mut world = Self {
             queue: EventQueue::default(),
             draws,
@@ -215,6 +219,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             moves: Vec::new(),
             earlier_replies: swaps_replies(plan).then(FxHashMap::default),
             key_watch: KeyWatch::new(plan),
+            search,
             value_text: String::new(),
             session_effects: Vec::new(),
             server_effects: Vec::new(),
@@ -344,6 +349,7 @@ impl<V: Variant, O: Observer> World<V, O> {
     /// Reports the final states and recounts the plan.
     pub(super) fn conclude(mut self, plan: &Plan, content: Content, published: u64) -> (O, RunFigures) {
         self.observe(What::Settled { open: self.open_operations });
+        self.conclude_search(&content);
         for (key, row) in &content.states {
             if let Some(op) = super::services::written_op(&row.data) {
                 self.observe(What::FinalState {

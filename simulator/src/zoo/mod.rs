@@ -159,6 +159,16 @@ pub const ENTRIES: &[Entry] = &[
         scenario: include_str!("scenarios/58-another-account.yaml"),
     },
     Entry {
+        number: 59,
+        name: "secret in an error message",
+        what: "Why a request is rejected is told with the host's key.",
+        case: "of our own making",
+        verbs: "clock skew",
+        breaks: &["P25"],
+        seeds_max: 100,
+        scenario: include_str!("scenarios/59-secret-in-error.yaml"),
+    },
+    Entry {
         number: 130,
         name: "generator that waits for the system",
         what: "The load generator leaves arrivals out while a host has many operations under way, and does not say so.",

@@ -5,7 +5,7 @@ use sync_core::host_sync::codec::{HostCodec, OpenError, Opened, ServerCodec, Unt
 use sync_core::host_sync::sealed::{Body, SealedHost, SealedServer};
 use sync_core::id::{AccountId, OperationId};
 use sync_core::time::Timestamp;
-use sync_core::wire::{self, OuterReply, OuterRequest, Reply, Request};
+use sync_core::wire::{self, OuterReply, OuterRequest, Rejection, Reply, Request};
 
 use super::Planted;
 use crate::virtual_rig::variant::WorldKeys;
@@ -51,6 +51,8 @@ enum ServerDefect {
     AlwaysFresh(Timestamp),
     /// 57: keys that were in use once go on opening.
     NeverRetires(Vec<KeyId>),
+    /// 59: why a request is rejected comes with the key.
+    KeyInErrors,
     /// 58: any host's key opens, and the account outside is believed.
     AnyAccount,
 }
@@ -80,6 +82,7 @@ impl PlantedServer {
             56 => Some(ServerDefect::AlwaysFresh(Timestamp::from_ms(0))),
             57 => Some(ServerDefect::NeverRetires(vec![ring.sealing_key().id()])),
             58 => Some(ServerDefect::AnyAccount),
+            59 => Some(ServerDefect::KeyInErrors),
             _ => None,
         };
         Self { master: ring.sealing_key().clone(), sealed: SealedServer::new(ring), defect }
@@ -163,7 +166,15 @@ impl ServerCodec for PlantedServer {
     }
 
     fn seal(&mut self, critical: bool, reply: &Reply, iv: [u8; 16]) -> Body {
-        self.sealed.seal(critical, reply, iv)
+        match (&self.defect, &reply.result) {
+            (Some(ServerDefect::KeyInErrors), Err(rejection)) => {
+                let key = self.master.host_key(reply.operation.account).to_text();
+                let message = format!("{} (with {})", rejection.message, key.expose()).into();
+                let result = Err(Rejection { message, ..rejection.clone() });
+                self.sealed.seal(critical, &Reply { result, ..reply.clone() }, iv)
+            }
+            _ => self.sealed.seal(critical, reply, iv),
+        }
     }
 
     fn use_keys(&mut self, keys: &KeyUse) {
