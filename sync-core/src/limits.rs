@@ -38,6 +38,9 @@ pub const WORKERS_MIN: u64 = 1;
 pub const WORKERS_MAX: u64 = 256;
 /// `critical_slots`.
 pub const CRITICAL_SLOTS_MAX: u64 = 256;
+/// Bytes of data past which a session adds nothing more to a batch: with one more operation of
+/// [`DATA_BYTES_MAX`] it still fits into a body.
+pub const SESSION_BATCH_BYTES: usize = 64 * 1024;
 /// `critical_timeout_ms`.
 pub const CRITICAL_TIMEOUT_MS_MIN: u64 = 1;
 /// `critical_timeout_ms`.

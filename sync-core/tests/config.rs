@@ -47,6 +47,7 @@ fn every_key_takes_what_it_should_and_refuses_what_it_should_not() {
             &["map_state", "MAP_STATE,", "6"],
         ),
         ("critical_slots", Role::Host, &["1", "256"], &["", "0", "257"]),
+        ("host_batch_max", Role::Host, &["1", "256"], &["", "0", "257"]),
         (
             "pg_connection_string",
             Role::MainServer,

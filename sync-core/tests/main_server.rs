@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use live_support::*;
-use sync_core::host_sync::operation::{Outcome, TransportError};
+use sync_core::host_sync::operation::{Ask, Outcome, TransportError};
+use sync_core::id::MapName;
 use sync_core::limits;
 use sync_core::runtime::driver::host::HostError;
 use sync_core::runtime::driver::shards::{Drained, ShardOptions};
@@ -349,4 +350,30 @@ fn hundreds_of_hosts_are_served_beside_each_other() {
         }
         assert_eq!(server.shutdown().await.counters.applied, 2_000);
     });
+}
+
+#[test]
+fn what_waits_at_a_host_travels_in_one_request() {
+    for (more, transactions) in
+        [("worker_threads = 1", 8..=8), ("worker_threads = 1\nhost_batch_max = 8", 2..=4)]
+    {
+        run(async {
+            let server = embedded().await;
+            let host = host(&server, 1, more);
+            let asks: Vec<_> = (1..=8u64)
+                .map(|ticket| {
+                    let map = MapName::new(&format!("map{ticket}")).unwrap();
+                    let (host, ask) = (host.clone(), Ask { map, ..ask(ticket, Kind::SyncTo, "{}") });
+                    tokio::spawn(async move { host.ask(ask).await.unwrap().outcome })
+                })
+                .collect();
+            for ask in asks {
+                assert_eq!(ask.await.unwrap(), Outcome::Done(None));
+            }
+            let counters = server.shutdown().await.counters;
+            assert_eq!(counters.applied, 8);
+            // What comes in one request is gathered into few transactions; what comes one by one is not.
+            assert!(transactions.contains(&counters.batches), "{more}: {counters:?}");
+        });
+    }
 }

@@ -73,10 +73,11 @@ impl ReferenceStateMachine for Lives {
     type Transition = Step;
 
     fn init_state() -> BoxedStrategy<Life> {
-        let sizes = (1usize..6, 1usize..4, 0usize..3, 1u32..4, 0usize..8);
+        let sizes = (1usize..6, 1usize..4, 0usize..3, 1u32..4, 0usize..8, 1usize..4);
         let times = (prop_oneof![Just(40u64), Just(500)], prop_oneof![Just(1u64), Just(3_600)]);
         (sizes, times, any::<bool>())
-            .prop_map(|((queue_max, workers, critical_slots, attempts_max, results_kept), times, types)| {
+            .prop_map(|(sizes, times, types)| {
+                let (queue_max, workers, critical_slots, attempts_max, results_kept, batch_max) = sizes;
                 let critical_types: TypeSet = types.then_some(SyncDataType::MapState).into_iter().collect();
                 let (critical_timeout, result_retention) = (Span::from_ms(times.0), Span::from_secs(times.1));
                 let settings = SessionSettings {
@@ -85,6 +86,7 @@ impl ReferenceStateMachine for Lives {
                     queue_max,
                     workers,
                     critical_slots,
+                    batch_max,
                     request_timeout: Span::from_secs(1),
                     attempts_max,
                     results_kept,
@@ -248,7 +250,7 @@ impl StateMachineTest for Lives {
         assert_eq!(session.waiting(), ledger.waiting().count());
         assert_eq!(session.under_way(), ledger.under_way().count());
         assert!(session.waiting() <= settings.queue_max);
-        assert!(session.under_way() <= settings.workers + settings.critical_slots);
+        assert!(session.under_way() <= settings.workers * settings.batch_max + settings.critical_slots);
         let alive = session.waiting() + session.under_way() > 0;
         assert_eq!(session.next_wakeup().is_some(), alive, "a wake-up is due as long as something lives");
         for (ticket, op) in &ledger.ops {

@@ -6,7 +6,10 @@ mod support;
 
 use sync_core::host_sync::settings::SessionSettings;
 
-use support::host::{Answer::Done, Host, Step};
+use support::host::{
+    Answer::{Busy, Done},
+    Host, Step,
+};
 use support::{AskExt, event, read, write};
 
 use Step::{Answer as Answered, Ask as Asked, Wait};
@@ -221,4 +224,30 @@ fn a_hundred_thousand_on_one_key_and_as_many_critical_ones_behind_them_are_no_bu
         host.check(Answered(ticket, 1, Done), &format!("{ticket} done, send {}.1", ticket + 1));
     }
     assert_eq!(host.session.waiting() as u64, 2 * count - 1_001);
+}
+
+// Batches
+
+/// What waits travels together once a worker is free, priority first, one operation of a key at a time; the slot is free
+/// again when all of them have ended, and what failed together is tried again together.
+#[test]
+fn what_waits_travels_in_one_request() {
+    let settings =
+        SessionSettings { workers: 1, critical_slots: 0, batch_max: 3, ..SessionSettings::default() };
+    let mut host = Host::new(settings);
+    host.check(Asked(event(1).on("a")), "accepted 1, send 1.1");
+    for (ticket, map) in [(2, "b"), (3, "b"), (4, "c"), (6, "e")] {
+        host.does(Asked(event(ticket).on(map)));
+    }
+    host.does(Asked(event(5).on("d").priority()));
+    host.check(Answered(1, 1, Done), "1 done, send 5.1, with it 2.1, with it 4.1");
+    host.check(Answered(2, 1, Done), "2 done");
+    host.check(Answered(4, 1, Busy(503, 0)), "");
+    host.check(Answered(5, 1, Busy(503, 0)), "");
+    host.check(Wait(50), "send 5.2, with it 4.2");
+    host.check(Answered(5, 2, Done), "5 done");
+    // A critical operation travels alone.
+    host.check(Asked(event(7).on("f").critical()), "accepted 7");
+    host.check(Answered(4, 2, Done), "4 done, send 7.1");
+    host.check(Answered(7, 1, Done), "7 done, send 3.1, with it 6.1");
 }

@@ -37,8 +37,9 @@ pub(super) enum Arrival {
 
 /// Carries what leaves a world.
 pub(super) trait Carrier {
-    /// Carries a request to the main server; its answer comes back as [`Arrival::Answer`], always.
-    fn carry(&mut self, outgoing: Outgoing<Body>);
+    /// Carries one request, with one operation or a batch, to a main server; an answer to each operation comes back
+    /// as [`Arrival::Answer`], always.
+    fn carry(&mut self, batch: Vec<Outgoing<Body>>);
     /// Carries an order out.
     fn order(&mut self, order: Order);
 }
@@ -59,7 +60,7 @@ where
     loop {
         world.advance(elapsed_us(start));
         world.take_orders().into_iter().for_each(|order| carrier.order(order));
-        world.take_outgoing().into_iter().for_each(|outgoing| carrier.carry(outgoing));
+        batches(world.take_outgoing()).into_iter().for_each(|batch| carrier.carry(batch));
         if world.is_over() {
             return Ok(());
         }
@@ -84,6 +85,20 @@ where
             next = if taken < TAKEN_AT_ONCE { arrivals.try_recv().ok() } else { None };
         }
     }
+}
+
+/// Puts together again what left a host in one request: as far as it still lies side by side.
+fn batches(outgoing: Vec<Outgoing<Body>>) -> Vec<Vec<Outgoing<Body>>> {
+    let mut batches: Vec<Vec<Outgoing<Body>>> = Vec::with_capacity(outgoing.len());
+    for one in outgoing {
+        match batches.last_mut() {
+            Some(batch) if one.joins && batch.last().is_some_and(|last| last.server == one.server) => {
+                batch.push(one);
+            }
+            _ => batches.push(vec![one]),
+        }
+    }
+    batches
 }
 
 fn elapsed_us(start: Instant) -> u64 {

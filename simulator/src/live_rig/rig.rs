@@ -12,6 +12,7 @@ use sync_core::config::{Endpoint, RedisSettings};
 use sync_core::host_sync::sealed::Body;
 use sync_core::host_sync::settings::ServerSettings;
 use sync_core::recording::{EffectForm, Tape};
+use sync_core::runtime::driver::host::exchange_all;
 use sync_core::runtime::http::HttpClient;
 use sync_core::runtime::postgres::{PostgresOptions, PostgresStore};
 use sync_core::secret::Secret;
@@ -401,13 +402,18 @@ struct Courier<'a> {
 }
 
 impl Carrier for Courier<'_> {
-    fn carry(&mut self, Outgoing { exchange, server, request }: Outgoing<Body>) {
+    fn carry(&mut self, batch: Vec<Outgoing<Body>>) {
+        let Some(server) = batch.first().map(|first| first.server) else { return };
         let (client, world) = (self.clients[server].clone(), self.world.clone());
+        let (exchanges, bodies): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|one| (one.exchange, one.request)).unzip();
         self.runtime.spawn(async move {
-            let answer = client.exchange(request, EXCHANGE).await;
-            let answer = answer.map_err(|failure| (failure.error, failure.retry_after));
-            // The world may be over already.
-            let _ = world.send(Arrival::Answer { exchange, answer });
+            let answers = exchange_all(&client, bodies, EXCHANGE).await;
+            for (exchange, answer) in exchanges.into_iter().zip(answers) {
+                let answer = answer.map_err(|failure| (failure.error, failure.retry_after));
+                // The world may be over already.
+                let _ = world.send(Arrival::Answer { exchange, answer });
+            }
         });
     }
 

@@ -90,6 +90,10 @@ pub struct HostSettings {
     /// Slots that only critical operations use.
     #[schemars(range(max = 256))]
     pub critical_slots: u32,
+    /// Waiting operations that are not critical and travel in one request, in the slot of one.
+    #[serde(skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1, max = 256))]
+    pub host_batch_max: u32,
 }
 
 /// Settings of the main server.
@@ -593,6 +597,7 @@ impl Default for HostSettings {
             max_queue_size: 10_000,
             worker_threads: 4,
             critical_slots: 4,
+            host_batch_max: 1,
         }
     }
 }

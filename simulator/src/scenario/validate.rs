@@ -91,6 +91,7 @@ impl Rules<'_> {
         self.range("hosts.max_queue_size", s.hosts.max_queue_size, 1..=1_000_000);
         self.range("hosts.worker_threads", s.hosts.worker_threads, 1..=256);
         self.range("hosts.critical_slots", s.hosts.critical_slots, 0..=256);
+        self.range("hosts.host_batch_max", s.hosts.host_batch_max, 1..=256);
         self.length("main_server.freshness_window", s.main_server.freshness_window, WINDOW_MIN..=WINDOW_MAX);
         self.length("main_server.cache_expiry", s.main_server.cache_expiry, Length::ZERO..=EXPIRY_MAX);
         self.range("main_server.batch_max", s.main_server.batch_max, 1..=256);

@@ -197,6 +197,7 @@ impl<V: Variant, O: Observer> World<V, O> {
 
     fn perform_for_host(&mut self, host: u32, effects: &mut Vec<Effect<V>>) -> Option<Judgement> {
         let mut judged = None;
+        let mut first = None;
         for effect in effects.drain(..) {
             match effect {
                 SessionEffect::Accepted { ticket, operation } => {
@@ -210,8 +211,11 @@ impl<V: Variant, O: Observer> World<V, O> {
                     self.open_operations -= 1;
                     self.observe(What::Refused { op: OpRef { host, ticket }, critical, why: error.into() });
                 }
-                SessionEffect::Send { token, ticket, operation, attempt, request, .. } => {
-                    self.send_request(host, token, ticket, operation, attempt, request);
+                SessionEffect::Send { token, ticket, operation, attempt, request, joins, .. } => {
+                    let of_batch = first.filter(|_| joins);
+                    let message =
+                        self.send_request(host, (token, ticket, attempt), operation, of_batch, request);
+                    first = of_batch.or(Some(message));
                 }
                 SessionEffect::Finished { ticket, operation, critical, outcome } => {
                     if matches!(outcome, Outcome::Done(_) | Outcome::Rejected(_)) {
@@ -239,18 +243,19 @@ impl<V: Variant, O: Observer> World<V, O> {
         judged
     }
 
+    /// Lets an attempt leave. What travels in one request with others has the fate of the first of them.
     fn send_request(
         &mut self,
         host: u32,
-        token: Token,
-        ticket: u64,
+        (token, ticket, attempt): (Token, u64, u32),
         operation: OperationId,
-        attempt: u32,
+        of_batch: Option<MessageId>,
         request: V::Request,
-    ) {
+    ) -> MessageId {
         let now_us = self.queue.now_us();
         let node = &mut self.hosts[host as usize];
-        let route = Route { host, life: node.life, token, ticket, attempt, copy: 0, server: node.server };
+        let (life, server, joins) = (node.life, node.server, of_batch.is_some());
+        let route = Route { host, life, token, ticket, attempt, copy: 0, server, joins };
         if let Some(pending) = node.pending.get_mut(ticket) {
             pending.sent_us.get_or_insert(now_us);
             pending.attempts = attempt;
@@ -260,7 +265,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         self.observe(What::Sent { op: OpRef { host, ticket }, id: operation.into(), attempt, bytes });
         self.observe_sealed(Way::ToServer, OpRef { host, ticket }, &request);
         self.search_message("request", OpRef { host, ticket }, &request);
-        let id = route.message(Way::ToServer);
+        let id = of_batch.unwrap_or_else(|| route.message(Way::ToServer));
         let replay = if self.network.replays() { self.network.replay(id, &request) } else { None };
         let (first, second) = self.network.send(id, request, None);
         for delivery in [first, second, replay].into_iter().flatten() {
@@ -268,6 +273,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             let route = Route { copy, ..route };
             self.queue.schedule(now_us + after_us, Happening::ToServer { route, tampering, request });
         }
+        id
     }
 
     fn finished(
@@ -360,6 +366,8 @@ pub(super) struct Route {
     pub(super) copy: u8,
     /// The main server that it goes to.
     pub(super) server: u8,
+    /// Whether it travels in one request with the one sent right before it.
+    pub(super) joins: bool,
 }
 
 impl Route {

@@ -51,6 +51,11 @@ impl Exchange {
     pub(super) fn server(&self) -> usize {
         usize::from(self.route.server)
     }
+
+    /// Whether its request travelled with the one before it.
+    pub(super) fn joins(&self) -> bool {
+        self.route.joins
+    }
 }
 
 impl<V: Variant> MainServer<V> {

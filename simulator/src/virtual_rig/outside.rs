@@ -47,6 +47,8 @@ pub struct Outgoing<R> {
     pub exchange: usize,
     /// The main server it goes to, counted from 0.
     pub server: usize,
+    /// Whether it travels in one HTTP request with the one before it.
+    pub joins: bool,
     /// The body.
     pub request: R,
 }
@@ -97,10 +99,10 @@ impl<V: Variant> Outside<V> {
 
     pub(super) fn request(&mut self, now_us: u64, exchange: Exchange, request: V::Request) {
         let blurred = self.corruptions > 0 || now_us < self.blurred_until_us;
-        let server = exchange.server();
+        let (server, joins) = (exchange.server(), exchange.joins());
         let open = Open { exchange, blurred, corruptions_begun: self.corruptions_begun };
         let exchange = self.exchanges.insert(open);
-        self.outgoing.push(Outgoing { exchange, server, request });
+        self.outgoing.push(Outgoing { exchange, server, joins, request });
     }
 }
 

@@ -402,6 +402,7 @@ fn session_settings(scenario: &Scenario) -> SessionSettings {
         queue_max: hosts.max_queue_size as usize,
         workers: hosts.worker_threads as usize,
         critical_slots: hosts.critical_slots as usize,
+        batch_max: hosts.host_batch_max as usize,
         // The harness keeps results itself; a session needs them for replies that come late.
         results_kept: (RESULTS_IN_ALL / scenario.topology.hosts as usize)
             .clamp(RESULTS_MIN, limits::RESULTS_KEPT),

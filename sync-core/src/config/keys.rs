@@ -166,6 +166,9 @@ table! {
     CRITICAL_SLOTS = key("critical_slots", Roles::Host, "4",
         number(limits::CRITICAL_SLOTS_MIN, limits::CRITICAL_SLOTS_MAX, "operations"),
         "Critical operations under way at once, beside those of `worker_threads`.");
+    HOST_BATCH_MAX = key("host_batch_max", Roles::Host, "1",
+        number(1, limits::BATCH_OPERATIONS_MAX as u64, "operations"),
+        "Waiting operations that are not critical and go to the main server in one request, in the slot of one.");
     PG_CONNECTION_STRING = secret("pg_connection_string", Roles::MainServerOnly,
         "`postgresql://...` or `host=... dbname=...`",
         "PostgreSQL with pgvector: state, operations and embeddings.");

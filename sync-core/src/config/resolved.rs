@@ -55,6 +55,8 @@ pub struct Config {
     pub critical_types: TypeSet,
     /// `critical_slots`, at least 1.
     pub critical_slots: usize,
+    /// `host_batch_max`, at least 1.
+    pub host_batch_max: usize,
     /// `pg_connection_string`; never at a host.
     pub pg_connection_string: Option<Secret<String>>,
     /// `openai_*`, `azure_openai_*`, `use_azure_openai`; the defaults at a host.
@@ -169,6 +171,7 @@ impl Config {
             queue_max: self.queue_max,
             workers: self.worker_threads,
             critical_slots: self.critical_slots,
+            batch_max: self.host_batch_max,
             ..SessionSettings::default()
         }
     }
@@ -211,6 +214,7 @@ impl Config {
             (&keys::CRITICAL_TIMEOUT_MS, self.critical_timeout.as_ms().to_string()),
             (&keys::CRITICAL_DATA_TYPES, comma_list(self.critical_types.iter())),
             (&keys::CRITICAL_SLOTS, self.critical_slots.to_string()),
+            (&keys::HOST_BATCH_MAX, self.host_batch_max.to_string()),
             (&keys::PG_CONNECTION_STRING, hidden(self.pg_connection_string.as_ref())),
             (&keys::OPENAI_API_KEY, hidden(embedding.openai_api_key.as_ref())),
             (&keys::OPENAI_ENDPOINT, embedding.openai_endpoint.to_string()),

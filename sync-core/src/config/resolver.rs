@@ -30,6 +30,7 @@ pub(super) fn resolve(file: RawFile, findings: &mut Findings) -> Option<Config> 
     let critical_timeout_ms = reader.number(&keys::CRITICAL_TIMEOUT_MS);
     let critical_types = reader.critical_types();
     let critical_slots = reader.count(&keys::CRITICAL_SLOTS);
+    let host_batch_max = reader.count(&keys::HOST_BATCH_MAX);
     let pg_connection_string = reader.pg_connection_string();
     let embedding = reader.embedding();
     let vector_eligible_maps = reader.vector_eligible_maps();
@@ -49,6 +50,7 @@ pub(super) fn resolve(file: RawFile, findings: &mut Findings) -> Option<Config> 
         critical_timeout: Span::from_ms(critical_timeout_ms?),
         critical_types: critical_types?,
         critical_slots: critical_slots?,
+        host_batch_max: host_batch_max?,
         pg_connection_string: pg_connection_string?,
         embedding: embedding?,
         vector_eligible_maps: vector_eligible_maps?,

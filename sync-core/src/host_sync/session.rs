@@ -9,7 +9,9 @@
 //! - a critical operation that waits for one of its own (map, type) which is under way and not critical lends
 //!   it its haste: attempts are given up and made again as those of a critical one, until its deadline;
 //! - an operation that has been sent keeps its slot until it ends, so that a struggling server
-//!   never faces more than `workers + critical_slots` operations of one host;
+//!   never faces more than `workers + critical_slots` operations of one host, or batches of them: where a worker is
+//!   free and more than one operation waits, up to `batch_max` of them that concern different (map, type) go in one
+//!   request and share the slot;
 //! - retries are bounded against fresh work, see [`super::retry_budget`].
 
 mod attempts;
@@ -33,7 +35,7 @@ use crate::entropy::{Entropy, Purpose};
 use crate::id::{AccountId, Incarnation, MapName, OperationId};
 use crate::limits;
 use crate::time::{Instant, Now, Span};
-use attempts::{Next, UnderWay};
+use attempts::{Next, Seat, UnderWay};
 
 /// A host's session with the main server.
 #[derive(Debug)]
@@ -49,8 +51,12 @@ pub struct Session<C, E, P = Standard> {
     keys: Vec<KeyState>,
     queue: Queue,
     under_way: Vec<UnderWay>,
-    /// Of those, how many are not critical.
+    /// Workers' slots that are held, each by one operation or batch.
     workers_busy: usize,
+    /// Reserved slots that are held.
+    reserved_busy: usize,
+    /// Who sent last within the present call.
+    joining: Option<Seat>,
     /// Slots that only critical operations use.
     critical_slots: usize,
     /// Critical operations that have not ended.
@@ -99,6 +105,8 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             keys: Vec::new(),
             under_way: Vec::new(),
             workers_busy: 0,
+            reserved_busy: 0,
+            joining: None,
             drain_until: None,
             stopped: false,
             counters: Counters::default(),
@@ -161,7 +169,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         // Nobody waits and nothing stands in the way: the queue is not needed.
         if self.queue.is_empty() && self.can_start(&operation) {
             self.accept(key, ticket, id, critical, effects);
-            self.start(now, operation, effects);
+            self.start(now, operation, None, effects);
             return;
         }
         let urgency = operation.urgency;
@@ -251,7 +259,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
     /// Gives free slots to whom they are due, most urgent first.
     fn dispatch(&mut self, now: Now, effects: &mut Vec<SessionEffect<C::Request>>) {
         let hold = self.policy.keeps_key_order();
-        while self.under_way.len() < self.settings.workers + self.critical_slots {
+        while self.workers_busy + self.reserved_busy < self.settings.workers + self.critical_slots {
             let worker_free = self.workers_busy < self.settings.workers;
             let lanes: &[Lane] =
                 if worker_free { &[Lane::Critical, Lane::Priority, Lane::Normal] } else { &[Lane::Critical] };
@@ -259,26 +267,64 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             let taken =
                 lanes.iter().find_map(|lane| queue.take(*lane, policy.takes_newest_first(*lane), hold));
             let Some(operation) = taken else { return };
-            self.start(now, operation, effects);
+            let batches = operation.lane != Lane::Critical && self.settings.batch_max > 1;
+            let bytes = operation.data.len();
+            let seat = self.start(now, operation, None, effects);
+            if batches {
+                self.fill(now, seat, bytes, effects);
+            }
+        }
+    }
+
+    /// Lets others that wait travel in one request with the operation that has just been sent.
+    fn fill(&mut self, now: Now, seat: Seat, mut bytes: usize, effects: &mut Vec<SessionEffect<C::Request>>) {
+        let hold = self.policy.keeps_key_order();
+        for _ in 1..self.settings.batch_max {
+            if bytes >= limits::SESSION_BATCH_BYTES {
+                return;
+            }
+            let Self { queue, policy, .. } = self;
+            let taken = [Lane::Priority, Lane::Normal]
+                .into_iter()
+                .find_map(|lane| queue.take(lane, policy.takes_newest_first(lane), hold));
+            let Some(operation) = taken else { return };
+            bytes += operation.data.len();
+            self.start(now, operation, Some(seat), effects);
         }
     }
 
     /// Whether a slot is free for this operation and nothing on its key is under way.
     fn can_start(&self, operation: &Operation) -> bool {
-        let slot_free = self.under_way.len() < self.settings.workers + self.critical_slots;
+        let slots = self.settings.workers + self.critical_slots;
+        let slot_free = self.workers_busy + self.reserved_busy < slots;
         let lane_free = operation.lane == Lane::Critical || self.workers_busy < self.settings.workers;
         slot_free && lane_free && !self.queue.is_held(operation.key)
     }
 
-    /// Gives an accepted operation a slot and makes the first attempt.
-    fn start(&mut self, now: Now, mut operation: Operation, effects: &mut Vec<SessionEffect<C::Request>>) {
+    /// Gives an accepted operation a slot, or lets it share one, and makes the first attempt.
+    fn start(
+        &mut self,
+        now: Now,
+        mut operation: Operation,
+        shared: Option<Seat>,
+        effects: &mut Vec<SessionEffect<C::Request>>,
+    ) -> Seat {
         if self.policy.keeps_key_order() {
             self.queue.hold(operation.key);
         }
         // Critical work takes a reserved slot first, and a worker's when those are taken.
-        let reserved_busy = self.under_way.len() - self.workers_busy;
-        let worker = operation.lane != Lane::Critical || reserved_busy >= self.critical_slots;
-        self.workers_busy += usize::from(worker);
+        let worker = operation.lane != Lane::Critical || self.reserved_busy >= self.critical_slots;
+        let seat = match (shared, worker) {
+            (Some(seat), _) => seat,
+            (None, true) => {
+                self.workers_busy += 1;
+                Seat::Worker { first: operation.serial, ticket: operation.ticket }
+            }
+            (None, false) => {
+                self.reserved_busy += 1;
+                Seat::Reserved
+            }
+        };
         if operation.critical {
             operation.deadline = self.policy.deadline_when_sent(
                 operation.deadline,
@@ -288,14 +334,20 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         }
         let retries = if operation.critical { &mut self.critical_retries } else { &mut self.other_retries };
         retries.pay();
-        self.under_way.push(UnderWay::new(operation, worker));
+        self.under_way.push(UnderWay::new(operation, seat));
         self.send(now, self.under_way.len() - 1, effects);
+        seat
     }
 
-    /// Ends the operation in this slot and frees the slot.
+    /// Ends the operation in this slot, and frees the slot unless others share it.
     fn end(&mut self, now: Now, slot: usize, outcome: Outcome, effects: &mut Vec<SessionEffect<C::Request>>) {
-        let UnderWay { operation, worker, .. } = self.under_way.remove(slot);
-        self.workers_busy -= usize::from(worker);
+        let UnderWay { operation, seat, .. } = self.under_way.remove(slot);
+        match seat {
+            Seat::Reserved => self.reserved_busy -= 1,
+            // With batches of one nobody shares.
+            _ if self.settings.batch_max > 1 && self.under_way.iter().any(|other| other.seat == seat) => {}
+            Seat::Worker { .. } => self.workers_busy -= 1,
+        }
         self.queue.release(operation.key);
         self.finish(now, operation, outcome, effects);
     }
@@ -355,6 +407,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Engine for Session<C, E, P> {
     type Effect = SessionEffect<C::Request>;
 
     fn handle(&mut self, now: Now, input: Self::Input, effects: &mut Vec<Self::Effect>) {
+        self.joining = None;
         self.results.forget(now.monotonic);
         if self.next_wakeup().is_some_and(|due| due <= now.monotonic) {
             self.pass(now, effects);
@@ -377,6 +430,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Engine for Session<C, E, P> {
     }
 
     fn wake(&mut self, now: Now, effects: &mut Vec<Self::Effect>) {
+        self.joining = None;
         self.results.forget(now.monotonic);
         self.pass(now, effects);
         self.stop_when_drained(effects);

@@ -23,6 +23,8 @@ pub struct SessionSettings {
     pub workers: usize,
     /// Slots that only critical operations use (`critical_slots`).
     pub critical_slots: usize,
+    /// Waiting operations that are not critical and go to the server in one request, at least 1 (`host_batch_max`).
+    pub batch_max: usize,
     /// One attempt at an operation that is not critical.
     pub request_timeout: Span,
     /// Attempts at one operation that is not critical.
@@ -41,6 +43,7 @@ impl Default for SessionSettings {
             queue_max: 10_000,
             workers: 4,
             critical_slots: 4,
+            batch_max: 1,
             request_timeout: limits::REQUEST_TIMEOUT,
             attempts_max: limits::ATTEMPTS_MAX,
             results_kept: limits::RESULTS_KEPT,

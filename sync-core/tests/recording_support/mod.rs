@@ -146,6 +146,7 @@ pub(crate) fn session_effect() -> impl Strategy<Value = SessionEffect<Vec<u8>>> 
         }),
         (token(), any::<u64>(), operation(), any::<u32>(), any::<bool>(), body()).prop_map(
             |(token, ticket, operation, attempt, critical, request)| SessionEffect::Send {
+                joins: attempt % 2 == 0,
                 token,
                 ticket,
                 operation,

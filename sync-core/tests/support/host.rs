@@ -155,14 +155,14 @@ impl Host {
                 AskError::TooLarge { .. } => format!("refused {ticket}: too large"),
                 AskError::ShuttingDown => format!("refused {ticket}: shutting down"),
             },
-            Effect::Send { token, ticket, operation, attempt, request, .. } => {
+            Effect::Send { token, ticket, operation, attempt, request, joins, .. } => {
                 assert_eq!(
                     *operation, self.operations[ticket],
                     "an attempt travels under its operation's id"
                 );
                 assert!(self.ivs.insert(request.iv), "an initialisation vector came twice");
                 self.sent.insert((*ticket, *attempt), (*token, request.clone()));
-                format!("send {ticket}.{attempt}")
+                format!("{} {ticket}.{attempt}", if *joins { "with it" } else { "send" })
             }
             Effect::Finished { ticket, operation, outcome, .. } => {
                 assert_eq!(*operation, self.operations[ticket]);

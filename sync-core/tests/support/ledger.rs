@@ -36,6 +36,13 @@ pub(crate) struct Op {
     pub(crate) stage: Stage,
 }
 
+/// A slot: one that only critical operations use, or a worker's, named by the ticket that took it first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Seat {
+    Reserved,
+    Worker(u64),
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Stage {
     Waiting,
@@ -44,7 +51,7 @@ pub(crate) enum Stage {
         attempt: u32,
         since: Instant,
         rest: Option<Instant>,
-        reserved: bool,
+        seat: Seat,
     },
     Ended {
         outcome: Outcome,
@@ -72,6 +79,10 @@ pub(crate) struct Ledger {
     drain_until: Option<Instant>,
     pub(crate) stopped: bool,
     cut: usize,
+    /// The batch that may still grow in this call, and how many are in it.
+    filling: Option<(u64, usize)>,
+    /// Whose attempt left last in this call.
+    sent_last: Option<Seat>,
 }
 
 impl Ledger {
@@ -86,6 +97,8 @@ impl Ledger {
             drain_until: None,
             stopped: false,
             cut: 0,
+            filling: None,
+            sent_last: None,
         }
     }
 
@@ -95,6 +108,7 @@ impl Ledger {
             let until = now.monotonic + *drain;
             self.drain_until = Some(self.drain_until.map_or(until, |earlier| earlier.min(until)));
         }
+        self.sent_last = None;
         let target = match cause {
             Cause::Answered { ticket, .. } => self.ops.get(ticket).map(|op| op.stage.clone()),
             _ => None,
@@ -105,19 +119,23 @@ impl Ledger {
                 let displaced = matches!(effect, Effect::Finished { ticket, outcome: Outcome::Displaced, .. } if *ticket == expected);
                 assert!(displaced, "{expected} had to give way, not {effect:?}");
             }
+            let joins = matches!(effect, Effect::Send { joins: true, .. });
+            if !joins {
+                self.batch_is_full();
+            }
             match effect {
                 Effect::Accepted { ticket, operation } => {
                     victim = self.accepted(now, cause, *ticket, *operation)
                 }
                 Effect::Refused { ticket, error, .. } => self.refused(cause, *ticket, *error),
-                Effect::Send { token, ticket, operation, attempt, critical, request } => {
+                Effect::Send { token, ticket, operation, attempt, critical, request, joins } => {
                     let op = &self.ops[ticket];
                     assert_eq!((op.id, op.critical), (*operation, *critical));
                     let sent = &request.request;
                     assert_eq!((sent.operation, sent.critical), (op.id, op.critical));
                     assert_eq!((sent.sequence, sent.timestamp), (op.sequence, now.wall));
                     assert!(self.ivs.insert(request.iv), "an initialisation vector came twice");
-                    self.sent(now, cause, *ticket, *attempt);
+                    self.sent(now, cause, *ticket, *attempt, *joins);
                     self.attempts.push((*ticket, *attempt, *token, request.clone()));
                 }
                 Effect::Finished { ticket, operation, outcome, .. } => {
@@ -139,6 +157,7 @@ impl Ledger {
                 }
             }
         }
+        self.batch_is_full();
         assert_eq!(victim, None, "somebody had to give way");
         self.account(now, cause, target, effects);
     }
@@ -165,9 +184,9 @@ impl Ledger {
     /// Who is sent next, if anybody may be: the most urgent lane, the first in it, of those whose key
     /// is free, and only critical ones while no worker is.
     fn due(&self) -> Option<(u64, bool)> {
-        let slots: Vec<_> = self.under_way().filter_map(|(_, op)| op.reserved()).collect();
-        let (reserved, workers) =
-            (slots.iter().filter(|r| **r).count(), slots.iter().filter(|r| !**r).count());
+        let seats = || self.under_way().filter_map(|(_, op)| op.seat());
+        let reserved = seats().filter(|seat| *seat == Seat::Reserved).count();
+        let workers = seats().filter(|seat| *seat != Seat::Reserved).collect::<BTreeSet<_>>().len();
         let SessionSettings { workers: workers_max, critical_slots, .. } = self.settings;
         let may = |op: &Op| match op.lane {
             Lane::Critical => reserved < critical_slots || workers < workers_max,
@@ -178,6 +197,23 @@ impl Ledger {
             .filter(|(_, op)| may(op) && free(op))
             .min_by_key(|(ticket, op)| (std::cmp::Reverse(op.lane), op.rank, *ticket))
             .map(|(ticket, op)| (ticket, op.lane == Lane::Critical && reserved < critical_slots))
+    }
+
+    /// Who joins a batch next: the first that is not critical and whose key is free.
+    fn joining(&self) -> Option<u64> {
+        let free = |op: &Op| self.under_way().all(|(_, other)| other.key != op.key);
+        self.waiting()
+            .filter(|(_, op)| op.lane < Lane::Critical && free(op))
+            .min_by_key(|(ticket, op)| (std::cmp::Reverse(op.lane), op.rank, *ticket))
+            .map(|(ticket, _)| ticket)
+    }
+
+    /// Nobody is left behind who could have joined the batch that has just left.
+    fn batch_is_full(&mut self) {
+        if let Some((first, count)) = self.filling.take() {
+            let left = self.joining().filter(|_| count < self.settings.batch_max);
+            assert_eq!(left, None, "the batch of {first} left without one that waits");
+        }
     }
 
     fn accepted(&mut self, now: Now, cause: &Cause, ticket: u64, id: OperationId) -> Option<u64> {
@@ -258,28 +294,39 @@ impl Ledger {
         }
     }
 
-    fn sent(&mut self, now: Now, cause: &Cause, ticket: u64, attempt: u32) {
+    fn sent(&mut self, now: Now, cause: &Cause, ticket: u64, attempt: u32, joins: bool) {
         let due = self.due();
+        let (joining, filling) = (self.joining(), self.filling);
         self.failed_now(now, cause, ticket);
         let settings = self.settings.clone();
         let op = self.ops.get_mut(&ticket).expect("an accepted operation");
-        let reserved = match &op.stage {
+        let seat = match &op.stage {
+            Stage::Waiting if joins => {
+                let (first, count) = filling.expect("a batch to join");
+                assert_eq!((attempt, joining), (1, Some(ticket)));
+                assert!(count < settings.batch_max, "{ticket} joins a full batch");
+                self.filling = Some((first, count + 1));
+                Seat::Worker(first)
+            }
             Stage::Waiting => {
                 assert_eq!(attempt, 1);
                 let (next, reserved) = due.expect("a free slot");
                 assert_eq!(next, ticket, "{next} was due before {ticket}");
-                reserved
+                self.filling = (op.lane < Lane::Critical).then_some((ticket, 1));
+                if reserved { Seat::Reserved } else { Seat::Worker(ticket) }
             }
-            Stage::UnderWay { attempt: before, rest, reserved, .. } => {
+            Stage::UnderWay { attempt: before, rest, seat, .. } => {
                 assert_eq!(attempt, before + 1);
                 assert!(op.critical || op.hurried || attempt <= settings.attempts_max);
                 assert!(rest.is_some_and(|rest| rest <= now.monotonic), "{ticket} tried again too soon");
-                *reserved
+                *seat
             }
             Stage::Ended { .. } => panic!("{ticket} was sent after its end"),
         };
         assert!(op.deadline.is_none_or(|d| now.monotonic < d), "{ticket} was sent after its deadline");
-        op.stage = Stage::UnderWay { attempt, since: now.monotonic, rest: None, reserved };
+        assert!(!joins || self.sent_last == Some(seat), "{ticket} joins a request of others");
+        self.sent_last = Some(seat);
+        op.stage = Stage::UnderWay { attempt, since: now.monotonic, rest: None, seat };
     }
 
     /// Notes that the latest attempt has failed, when it has by now: the least that follows is a rest.
@@ -416,9 +463,9 @@ impl Op {
         self.ask.kind == Kind::SyncTo && self.ask.data_type.nature() == Nature::State
     }
 
-    fn reserved(&self) -> Option<bool> {
+    fn seat(&self) -> Option<Seat> {
         match self.stage {
-            Stage::UnderWay { reserved, .. } => Some(reserved),
+            Stage::UnderWay { seat, .. } => Some(seat),
             _ => None,
         }
     }

@@ -18,8 +18,7 @@ use crate::wire::{ErrorCode, Reply, Request};
 pub(super) struct UnderWay {
     pub(super) operation: Operation,
     pub(super) attempt: u32,
-    /// Whether the slot is one of the workers'.
-    pub(super) worker: bool,
+    pub(super) seat: Seat,
     pub(super) next: Next,
     /// Until then a critical operation of its key waits for it.
     hurry_until: Instant,
@@ -28,12 +27,12 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    pub(super) fn new(operation: Operation, worker: bool) -> Self {
+    pub(super) fn new(operation: Operation, seat: Seat) -> Self {
         let next = Next::Deadline;
         // One that went up into the critical lane: the critical operation behind it lent it its urgency.
         let went_up = operation.lane == Lane::Critical && !operation.critical;
         let hurry_until = if went_up { operation.urgency } else { Instant::from_us(0) };
-        Self { operation, attempt: 0, worker, next, hurry_until, hurried: 0 }
+        Self { operation, attempt: 0, seat, next, hurry_until, hurried: 0 }
     }
 
     /// Whether attempts are made as those at a critical operation.
@@ -45,6 +44,20 @@ impl UnderWay {
     fn awaits(&self, attempt: u32) -> bool {
         attempt == self.attempt && matches!(self.next, Next::GiveUp(_))
     }
+}
+
+/// Whose slot an operation holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seat {
+    /// One that only critical operations use.
+    Reserved,
+    /// A worker's, together with all that went to the server in one request with its first operation.
+    Worker {
+        /// The serial of that one.
+        first: u64,
+        /// Its ticket.
+        ticket: u64,
+    },
 }
 
 /// What happens next to an operation under way, unless an answer comes.
@@ -91,12 +104,17 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             sequence: operation.sequence,
         };
         let iv = self.entropy.iv(operation.ticket, u64::from(attempt));
+        let joins = under_way.seat != Seat::Reserved
+            && self.joining == Some(under_way.seat)
+            && matches!(effects.last(), Some(SessionEffect::Send { .. }));
+        self.joining = Some(under_way.seat);
         let effect = SessionEffect::Send {
             token: token(operation.serial, attempt),
             ticket: operation.ticket,
             operation: operation.id,
             attempt,
             critical: operation.critical,
+            joins,
             request: self.codec.seal(&request, iv),
         };
         self.counters.attempts += 1;
@@ -181,7 +199,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         effects: &mut Vec<SessionEffect<C::Request>>,
     ) -> bool {
         let under_way = &self.under_way[slot];
-        let UnderWay { operation, attempt, hurried, .. } = under_way;
+        let UnderWay { operation, attempt, hurried, seat, .. } = under_way;
         let hopeless = matches!(error, TransportError::Status(413));
         // A token counts so many attempts and no more.
         let attempts_max = self.settings.attempts_max.min(ATTEMPT_MASK as u32);
@@ -191,7 +209,12 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             return true;
         }
         let urgent = under_way.is_urgent(now.monotonic);
-        let draw = self.entropy.draw(Purpose::Jitter, operation.ticket, u64::from(*attempt));
+        // What failed together is tried again together.
+        let ticket = match seat {
+            Seat::Worker { ticket, .. } => *ticket,
+            Seat::Reserved => operation.ticket,
+        };
+        let draw = self.entropy.draw(Purpose::Jitter, ticket, u64::from(*attempt));
         let mut pause = self.policy.backoff(*attempt, draw);
         if urgent && !operation.critical {
             pause = pause.min(self.policy.critical_attempt_timeout(self.settings.critical_timeout));

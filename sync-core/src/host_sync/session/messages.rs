@@ -66,6 +66,8 @@ pub enum SessionEffect<Q> {
         attempt: u32,
         /// Whether it is critical.
         critical: bool,
+        /// Whether it travels in one HTTP request with the `Send` right before it.
+        joins: bool,
         /// The body.
         #[serde(with = "frame")]
         request: Q,

@@ -15,16 +15,18 @@ use super::alarm::Alarm;
 use super::{Driven, NoTap, Tap};
 use crate::entropy::Entropy;
 use crate::host_sync::codec::HostCodec;
-use crate::host_sync::operation::{Ask, AskError, Outcome};
+use crate::host_sync::operation::{Ask, AskError, Outcome, TransportError};
 use crate::host_sync::policy::SessionPolicy;
 use crate::host_sync::sealed::Body;
+use crate::host_sync::server::{RETRY_AFTER, Status};
 use crate::host_sync::session::{Counters, Session, SessionEffect, SessionInput};
 use crate::host_sync::settings::SessionSettings;
-use crate::id::OperationId;
+use crate::id::{OperationId, Token};
 use crate::limits;
 use crate::runtime::clock::Clock;
 use crate::runtime::http::{Failure, HttpClient};
 use crate::time::Span;
+use crate::wire::batch;
 
 /// How an operation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +159,8 @@ impl Host {
     }
 }
 
-type Attempt = Pin<Box<dyn Future<Output = SessionInput<Body>> + Send>>;
+/// One request on its way, with one operation or a batch of them.
+type Attempt = Pin<Box<dyn Future<Output = Vec<SessionInput<Body>>> + Send>>;
 
 struct Driver<C: HostCodec, E: Entropy, P: SessionPolicy, T> {
     driven: Driven<Session<C, E, P>, T>,
@@ -171,7 +174,7 @@ struct Driver<C: HostCodec, E: Entropy, P: SessionPolicy, T> {
 
 enum Event {
     Due,
-    Answered(SessionInput<Body>),
+    Answered(Vec<SessionInput<Body>>),
     Letter(Letter),
     Abandoned,
 }
@@ -201,7 +204,7 @@ where
             };
             match event {
                 Event::Due => self.driven.wake(),
-                Event::Answered(input) => self.driven.handle(input),
+                Event::Answered(inputs) => inputs.into_iter().for_each(|input| self.driven.handle(input)),
                 Event::Letter(Letter::Ask(ask, answer)) => self.ask(ask, answer),
                 Event::Letter(Letter::ShutDown(drain)) => {
                     self.driven.handle(SessionInput::ShutDown { drain });
@@ -227,18 +230,16 @@ where
 
     fn perform(&mut self) {
         let mut effects = self.driven.take_effects();
+        let mut batch: Vec<(Token, Body)> = Vec::new();
+        let mut is_critical = false;
         for effect in effects.drain(..) {
             match effect {
-                SessionEffect::Send { token, critical, request, .. } => {
-                    let client = self.client.clone();
-                    let bound = if critical { self.options.critical_attempt } else { self.options.attempt };
-                    self.under_way.push(Box::pin(async move {
-                        let (answer, retry_after) = match client.exchange(request, bound).await {
-                            Ok(reply) => (Ok(reply), None),
-                            Err(Failure { error, retry_after }) => (Err(error), retry_after),
-                        };
-                        SessionInput::Answered { token, answer, retry_after }
-                    }));
+                SessionEffect::Send { token, critical, request, joins, .. } => {
+                    if !joins {
+                        self.carry(std::mem::take(&mut batch), is_critical);
+                    }
+                    is_critical = critical;
+                    batch.push((token, request));
                 }
                 SessionEffect::Refused { ticket, error, .. } => {
                     self.answer(ticket, Err(HostError::Refused(error)));
@@ -253,7 +254,27 @@ where
                 | SessionEffect::Untrusted { .. } => {}
             }
         }
+        self.carry(batch, is_critical);
         self.driven.give_back(effects);
+    }
+
+    /// Sends operations in one request; what comes back is taken apart again.
+    fn carry(&mut self, batch: Vec<(Token, Body)>, is_critical: bool) {
+        if batch.is_empty() {
+            return;
+        }
+        let client = self.client.clone();
+        let bound = if is_critical { self.options.critical_attempt } else { self.options.attempt };
+        self.under_way.push(Box::pin(async move {
+            let (tokens, bodies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+            let answers = exchange_all(&client, bodies, bound).await;
+            let input = |(token, answer): (Token, Result<Body, Failure>)| {
+                let retry_after = answer.as_ref().err().and_then(|failure| failure.retry_after);
+                let answer = answer.map_err(|failure| failure.error);
+                SessionInput::Answered { token, answer, retry_after }
+            };
+            tokens.into_iter().zip(answers).map(input).collect()
+        }));
     }
 
     fn answer(&mut self, ticket: u64, result: Result<Finished, HostError>) {
@@ -261,6 +282,34 @@ where
             // Whoever asked may be gone.
             let _ = answer.send(result);
         }
+    }
+}
+
+/// Posts operations, several as one batch, and brings the answer to each, in their order.
+pub async fn exchange_all(
+    client: &HttpClient,
+    mut bodies: Vec<Body>,
+    bound: Span,
+) -> Vec<Result<Body, Failure>> {
+    let count = bodies.len();
+    if let (1, Some(body)) = (count, bodies.pop_if(|_| count == 1)) {
+        return vec![client.exchange(body, bound).await];
+    }
+    let all = |failure: Failure| vec![Err(failure); count];
+    match client.exchange(batch::write_batch(&bodies), bound).await {
+        Err(failure) => all(failure),
+        Ok(answers) => match batch::read_answers(&answers) {
+            Ok(answers) if answers.len() == count => answers
+                .into_iter()
+                .map(|answer| {
+                    answer.map_err(|status| Failure {
+                        error: TransportError::Status(status),
+                        retry_after: (status == Status::Overloaded.code()).then_some(RETRY_AFTER),
+                    })
+                })
+                .collect(),
+            _ => all(Failure { error: TransportError::Untrusted, retry_after: None }),
+        },
     }
 }
 
