@@ -358,7 +358,9 @@ fn what_waits_at_a_host_travels_in_one_request() {
         [("worker_threads = 1", 8..=8), ("worker_threads = 1\nhost_batch_max = 8", 2..=4)]
     {
         run(async {
-            let server = embedded().await;
+            // Slow enough that what comes in one request is there before the first of it is done.
+            let database = Moody::<EmbeddedDatabase>::new(Mood::Slow);
+            let server = start("", database, EmbeddedCache::default()).await;
             let host = host(&server, 1, more);
             let asks: Vec<_> = (1..=8u64)
                 .map(|ticket| {
