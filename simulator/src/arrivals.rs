@@ -24,6 +24,10 @@ enum Process {
     Constant(u64),
     /// Mean distance in microseconds.
     Poisson(f64),
+    /// Arrivals a microsecond at the first moment, and by how much that changes in a microsecond.
+    Ramp { first: f64, slope: f64 },
+    /// Distance of groups, arrivals in each, over how long each spreads.
+    Burst { every_us: u64, size: u64, within_us: u64 },
 }
 
 /// One workload at one host.
@@ -51,16 +55,30 @@ pub struct Arrival {
 impl Generator {
     /// Makes a workload ready; without an end of its own it ends at `duration_us`.
     pub fn new(workload: &Workload, duration_us: u64) -> Self {
-        let process = match workload.arrivals {
+        let from_us = workload.from.span().as_us();
+        let until_us = workload.until.map_or(duration_us, |until| until.span().as_us().min(duration_us));
+        let process = match &workload.arrivals {
             Arrivals::Constant(rate) => Process::Constant(rate.micro_hz()),
             Arrivals::Poisson(rate) => Process::Poisson(1e12 / rate.micro_hz() as f64),
+            Arrivals::Ramp(ramp) => {
+                let [first, last] = [ramp.from, ramp.to].map(|rate| rate.micro_hz() as f64 / 1e12);
+                Process::Ramp {
+                    first,
+                    slope: (last - first) / until_us.saturating_sub(from_us).max(1) as f64,
+                }
+            }
+            Arrivals::Burst(burst) => Process::Burst {
+                every_us: burst.every.span().as_us(),
+                size: u64::from(burst.size),
+                within_us: burst.within.span().as_us(),
+            },
         };
         Self {
             process,
             mix: workload.mix.clone(),
             weight: workload.mix.iter().map(|entry| u64::from(entry.weight)).sum(),
-            from_us: workload.from.span().as_us(),
-            until_us: workload.until.map_or(duration_us, |until| until.span().as_us().min(duration_us)),
+            from_us,
+            until_us,
         }
     }
 
@@ -72,6 +90,8 @@ impl Generator {
                 self.from_us + draws.below(distance_us(micro_hz, 1), Label::Phase, stream.entity(), 0)
             }
             Process::Poisson(mean_us) => self.from_us + gap_us(draws, &stream, mean_us),
+            Process::Ramp { .. } => self.ramp_us(draws, &stream),
+            Process::Burst { .. } => self.from_us,
         };
         stream
     }
@@ -93,8 +113,28 @@ impl Generator {
                 self.from_us + phase + distance_us(micro_hz, stream.ordinal)
             }
             Process::Poisson(mean_us) => at_us.saturating_add(gap_us(draws, stream, mean_us)),
+            Process::Ramp { .. } => self.ramp_us(draws, stream),
+            Process::Burst { every_us, size, within_us } => {
+                let (group, place) = (stream.ordinal / size, stream.ordinal % size);
+                self.from_us.saturating_add(group.saturating_mul(every_us)) + within_us * place / size
+            }
         };
         Some(arrival)
+    }
+
+    /// The arrival after the stream's present moment when the rate changes evenly: where the number of arrivals
+    /// expected since then reaches an exponentially distributed one.
+    fn ramp_us(&self, draws: Draws, stream: &Stream) -> u64 {
+        let Process::Ramp { first, slope } = self.process else { return u64::MAX };
+        let rate = first + slope * stream.at_us.saturating_sub(self.from_us) as f64;
+        let expected = gap_us(draws, stream, 1e9) as f64 / 1e9;
+        let square = rate * rate + 2.0 * slope * expected;
+        // A falling rate may never bring so many.
+        if square < 0.0 {
+            return u64::MAX;
+        }
+        let gap = 2.0 * expected / (rate + square.sqrt());
+        if gap.is_finite() { stream.at_us.saturating_add(gap as u64) } else { u64::MAX }
     }
 
     /// Which entry of the mix an operation is.
@@ -143,6 +183,7 @@ fn distance_us(micro_hz: u64, count: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::model::{Burst, Ramp};
     use crate::scenario::units::{Length, Rate};
 
     fn arrivals(arrivals: Arrivals, seconds: u64) -> Vec<u64> {
@@ -166,6 +207,32 @@ mod tests {
         let all = arrivals(Arrivals::Constant(rate), 1_000);
         assert_eq!(all.len(), 3_000);
         assert!(all.windows(2).all(|w| (333_333..=333_334).contains(&(w[1] - w[0]))));
+    }
+
+    #[test]
+    fn a_ramp_has_the_rate_of_each_moment() {
+        let rate = |hertz: u64| Rate::from_micro_hz(hertz * 1_000_000).unwrap();
+        for (from, to) in [(1, 100), (100, 1)] {
+            let all = arrivals(Arrivals::Ramp(Ramp { from: rate(from), to: rate(to) }), 1_000);
+            assert!((49_500..51_500).contains(&all.len()), "{}", all.len());
+            let within = |from_s: u64, to_s: u64| {
+                all.iter().filter(|at| (from_s * 1_000_000..to_s * 1_000_000).contains(at)).count()
+            };
+            let (start, end) = if from < to {
+                (within(0, 100), within(900, 1_000))
+            } else {
+                (within(900, 1_000), within(0, 100))
+            };
+            assert!((530..660).contains(&start) && (9_200..9_900).contains(&end), "{start} {end}");
+            assert!(all.is_sorted());
+        }
+    }
+
+    #[test]
+    fn bursts_come_together_and_spread_as_asked() {
+        let burst = Burst { every: Length::from_ms(2_000), size: 4, within: Length::from_ms(100) };
+        let all = arrivals(Arrivals::Burst(burst), 3);
+        assert_eq!(all, [0, 25_000, 50_000, 75_000, 2_000_000, 2_025_000, 2_050_000, 2_075_000]);
     }
 
     #[test]

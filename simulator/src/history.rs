@@ -3,6 +3,10 @@
 //! An event carries the world's time in microseconds since the start of the run. Its JSON form, one
 //! object a line, is the format of `history.jsonl`; a history from anywhere in this form can be judged.
 
+mod kind;
+
+pub use kind::Kind;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sync_core::data_type::SyncDataType;
@@ -115,8 +119,14 @@ pub enum What {
         intended_us: u64,
         /// Whether it is critical.
         critical: bool,
+        /// Whether it was asked with priority.
+        priority: bool,
         /// Whether it writes.
         writes: bool,
+        /// What it synchronises.
+        data_type: SyncDataType,
+        /// The map's number.
+        map: u32,
     },
     /// The generator could not hand it over: the host was down.
     Unsent {
@@ -160,10 +170,21 @@ pub enum What {
         op: OpRef,
         /// The id under which it took effect.
         id: WireId,
+        /// What it synchronises.
+        data_type: SyncDataType,
+        /// The map.
+        map: MapName,
         /// The state, for one that replaces.
         key: Option<StateName>,
         /// The state's new version, or the event's sequence.
         version: u64,
+    },
+    /// The database has carried out a transaction of several operations. Only reported where a check asks for it.
+    Committed {
+        /// The operations that it was to decide together.
+        asked: Vec<WireId>,
+        /// Those of them that the database knows now, as it says when asked for each.
+        present: Vec<WireId>,
     },
     /// A message that was altered on its way, or that was refused, reached its receiver.
     Judged {
@@ -272,6 +293,11 @@ pub enum What {
         /// Which.
         node: String,
     },
+    /// A process ended in order.
+    Stopped {
+        /// Which.
+        node: String,
+    },
     /// A process came back.
     Restarted {
         /// Which.
@@ -370,82 +396,7 @@ pub enum Judgement {
     Ignored,
 }
 
-/// Kinds of event; a check names those it needs, a rig those it can observe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)]
-pub enum Kind {
-    Asked,
-    Unsent,
-    Accepted,
-    Refused,
-    Sent,
-    Applied,
-    Judged,
-    Sealed,
-    Opened,
-    Keys,
-    Canary,
-    Finished,
-    Late,
-    Node,
-    Fault,
-    Settled,
-    Planned,
-    FinalState,
-    FinalSession,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 19] = [
-        Self::Asked,
-        Self::Unsent,
-        Self::Accepted,
-        Self::Refused,
-        Self::Sent,
-        Self::Applied,
-        Self::Judged,
-        Self::Sealed,
-        Self::Opened,
-        Self::Keys,
-        Self::Canary,
-        Self::Finished,
-        Self::Late,
-        Self::Node,
-        Self::Fault,
-        Self::Settled,
-        Self::Planned,
-        Self::FinalState,
-        Self::FinalSession,
-    ];
-}
-
 impl What {
-    /// Its kind.
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::Asked { .. } => Kind::Asked,
-            Self::Unsent { .. } => Kind::Unsent,
-            Self::Accepted { .. } => Kind::Accepted,
-            Self::Refused { .. } => Kind::Refused,
-            Self::Sent { .. } => Kind::Sent,
-            Self::Applied { .. } => Kind::Applied,
-            Self::Judged { .. } => Kind::Judged,
-            Self::Sealed { .. } => Kind::Sealed,
-            Self::Opened { .. } => Kind::Opened,
-            Self::Keys { .. } => Kind::Keys,
-            Self::CanarySeen { .. } | Self::CanariesSought { .. } => Kind::Canary,
-            Self::Finished { .. } => Kind::Finished,
-            Self::Late { .. } => Kind::Late,
-            Self::Crashed { .. } | Self::Restarted { .. } => Kind::Node,
-            Self::FaultBegan { .. } | Self::FaultEnded { .. } | Self::Healed => Kind::Fault,
-            Self::Settled { .. } => Kind::Settled,
-            Self::Planned { .. } => Kind::Planned,
-            Self::FinalState { .. } => Kind::FinalState,
-            Self::FinalSession { .. } => Kind::FinalSession,
-        }
-    }
-
     /// The operation it is about, if it is about one.
     pub const fn op(&self) -> Option<OpRef> {
         match self {

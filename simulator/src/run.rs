@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sync_core::recording::Tape;
 
-use crate::check::Terms;
+use crate::check::{Recovery, Terms};
 use crate::draw::Draws;
 use crate::history::{Event, Kind, What};
 use crate::latency::{Latencies, Percentiles, TypePercentiles};
@@ -195,6 +195,15 @@ pub(crate) fn terms(plan: &Plan) -> Terms {
         lateness_us_max: 0,
         freshness_window_us: scenario.main_server.freshness_window.span().as_us(),
         clock_off_us_max: clock_off_us_max(plan),
+        critical_slots: scenario.hosts.critical_slots as usize,
+        queue_max: scenario.hosts.max_queue_size as usize,
+        blocking_us_max: scenario.expect.critical_blocking_max.map_or(0, |bound| bound.span().as_us()),
+        stall_us_max: scenario.expect.normal_stall_max.map(|bound| bound.span().as_us()),
+        recovery: scenario.expect.recovery.as_ref().map(|recovery| Recovery {
+            from_us: recovery.overload_ends.as_us() + recovery.within.as_us(),
+            goodput_ppm_min: recovery.goodput_min.ppm(),
+            latency_us_max: recovery.latency_max.as_us(),
+        }),
     }
 }
 

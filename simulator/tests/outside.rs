@@ -112,7 +112,14 @@ fn writes(request: &StoreRequest, reply: &StoreReply) -> Vec<SeenWrite> {
         };
         let (_, op) = operation.data.split_once("\"w\":\"").expect("a value of the harness");
         let op: OpRef = op.split_once('"').unwrap().0.parse().unwrap();
-        Some(SeenWrite { op, id: operation.operation, key: operation.state_key().map(StateName), version })
+        Some(SeenWrite {
+            op,
+            id: operation.operation,
+            data_type: operation.data_type,
+            map: operation.map.clone(),
+            key: operation.state_key().map(StateName),
+            version,
+        })
     });
     took_effect.collect()
 }

@@ -12,6 +12,11 @@ pub const BATCH_OPERATIONS_MAX: usize = 256;
 pub const APPLY_BATCH_MAX: usize = 256;
 /// `ApplyBatch` requests a server keeps under way at once.
 pub const APPLY_BATCHES_IN_FLIGHT_MAX: usize = 16;
+/// How long a critical write waits at a server for its batch; past it the answer is 429. Half of what is usually
+/// allowed in all: whoever sent it could hardly use the answer.
+pub const CRITICAL_GATHERING_MAX: Span = Span::from_ms(250);
+/// The same for other writes: half of what one attempt may take.
+pub const GATHERING_MAX: Span = Span::from_secs(5);
 /// Exchanges a server keeps open; further requests are answered 429.
 pub const SERVER_EXCHANGES_MAX: usize = 100_000;
 /// Exchanges that wait for one read of the same state; further ones are answered 429.
@@ -76,7 +81,7 @@ pub const RETRIES_SAVED_MAX: u64 = 10;
 /// one retry of a critical one.
 pub const OPERATIONS_PER_RETRY: u64 = 5;
 /// Time that pays for one retry of an operation that is not critical.
-pub const RETRY_SPACING: Span = Span::from_ms(500);
+pub const RETRY_SPACING: Span = Span::from_ms(200);
 /// Time that pays for one retry of a critical operation.
 pub const CRITICAL_RETRY_SPACING: Span = Span::from_ms(250);
 /// Longest `Retry-After` that a session honours.

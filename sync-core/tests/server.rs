@@ -31,6 +31,23 @@ fn past_exchanges_max_a_request_is_answered_429_and_nothing_follows() {
 }
 
 #[test]
+fn what_has_gathered_too_long_is_answered_429_and_costs_the_database_nothing() {
+    let mut main = narrow();
+    let critical = |counter| changed(write(counter), |r: &mut Request| r.critical = true);
+    main.asks(1, write(1), "store 0 apply [1]");
+    main.asks(2, critical(2), "");
+    main.asks(3, write(3), "");
+    main.now_ms += 250;
+    main.asks(4, critical(4), "");
+    main.now_ms += 1;
+    main.applies(0, &[1], "refresh [PLAYER_DATA/1/m=1], 1: done, 2: 429, store 1 apply [4 3]");
+    main.asks(5, write(5), "");
+    main.now_ms += 5_001;
+    main.stored(1, Err(StoreError::Unavailable), "4: 503, 3: 503, 5: 429");
+    assert_eq!((main.server.counters().overloaded, main.server.open_exchanges()), (2, 0));
+}
+
+#[test]
 fn what_does_not_open_is_answered_by_a_bare_status() {
     let mut main = plain();
     main.asks(1, PlainRequest { fault: Some(OpenError::Refused), ..write(1) }, "1: 400");

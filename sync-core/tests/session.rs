@@ -257,9 +257,9 @@ fn retries_that_fresh_work_does_not_pay_for_are_put_off() {
     // Saved: 10. Paid for by 20 first attempts: 4, but nothing is saved beyond the bound. The rest wait for time.
     let at_once: Vec<_> = (0..11).map(|ticket| format!("send {ticket}.2")).collect();
     host.check(Wait(50), &at_once.join(", "));
-    host.check(Wait(499), "");
+    host.check(Wait(199), "");
     host.check(Wait(1), "send 11.2");
-    host.check(Wait(500), "send 12.2");
+    host.check(Wait(200), "send 12.2");
 }
 
 #[test]

@@ -5,15 +5,23 @@
 //! kinds of event without which it can say nothing; in a rig that cannot observe one of them its
 //! verdict is unknown, never pass.
 
+mod line;
 mod p05_acknowledged;
+mod p06_no_phantom;
+mod p11_key_order;
 mod p14_exactly_once;
+mod p16_atomic_batches;
 mod p19_critical_deadline;
+mod p20_no_inversion;
+mod p21_queue_bound;
+mod p22_recovery;
 mod p25_secrets;
 mod p26_envelope;
 mod p27_iv_discipline;
 mod p28_key_rotation;
 mod p30_honesty;
 mod rows;
+pub use p22_recovery::Recovery;
 pub(crate) use p30_honesty::moment;
 #[cfg(test)]
 mod testing;
@@ -101,14 +109,35 @@ pub struct Terms {
     pub freshness_window_us: u64,
     /// How far a host's clock may lie from the server's at any moment of the run, in microseconds.
     pub clock_off_us_max: u64,
+    /// Slots of a host that only critical operations use.
+    pub critical_slots: usize,
+    /// Operations that may wait at a host.
+    pub queue_max: usize,
+    /// How long a critical operation may wait for work that is not critical, in microseconds.
+    pub blocking_us_max: u64,
+    /// How long the work of a host that is not critical may stand still, in microseconds, if that is bounded.
+    pub stall_us_max: Option<u64>,
+    /// When goodput has to be back after an overload, if it is stated.
+    pub recovery: Option<Recovery>,
+}
+
+/// Tickets of one stream are consecutive, those of two streams far apart: splitting them keeps runs few.
+fn split(ticket: u64) -> (u64, u64) {
+    (ticket >> 40, ticket & ((1 << 40) - 1))
 }
 
 /// Every check there is. Those of [`ALWAYS`] judge every run, the others only when they are demanded.
 pub fn all(terms: &Terms) -> Vec<Box<dyn Check>> {
     vec![
         Box::new(p05_acknowledged::Acknowledged::default()),
+        Box::new(p06_no_phantom::NoPhantom::default()),
+        Box::new(p11_key_order::KeyOrder::default()),
         Box::new(p14_exactly_once::ExactlyOnce::default()),
+        Box::new(p16_atomic_batches::AtomicBatches::default()),
         Box::new(p19_critical_deadline::CriticalDeadline::new(terms)),
+        Box::new(p20_no_inversion::NoInversion::new(terms)),
+        Box::new(p21_queue_bound::QueueBound::new(terms)),
+        Box::new(p22_recovery::Recovers::new(terms)),
         Box::new(p25_secrets::Secrets::default()),
         Box::new(p26_envelope::EnvelopeIntegrity::new(terms)),
         Box::new(p27_iv_discipline::IvDiscipline::default()),

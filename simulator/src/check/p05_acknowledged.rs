@@ -64,7 +64,7 @@ impl Check for Acknowledged {
                 self.writes += 1;
                 self.acknowledge(*id);
             }
-            What::Applied { key: Some(key), version, id, op } => match self.greatest.get_mut(key) {
+            What::Applied { key: Some(key), version, id, op, .. } => match self.greatest.get_mut(key) {
                 Some(greatest) if greatest.0 < *version => *greatest = (*version, *id, *op),
                 Some(_) => {}
                 None => {

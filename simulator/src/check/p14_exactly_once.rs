@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use sync_core::range_set::RangeSet;
 
 use super::rows::Rows;
-use super::{Basis, Check, Findings, Property};
+use super::{Basis, Check, Findings, Property, split};
 use crate::history::{Event, Kind, What};
 
 #[derive(Default)]
@@ -25,11 +25,6 @@ struct Seen {
     effects: RangeSet,
     /// Operations that have ended.
     ended: RangeSet,
-}
-
-/// Tickets of one stream are consecutive, those of two streams far apart: splitting them keeps runs few.
-fn split(ticket: u64) -> (u64, u64) {
-    (ticket >> 40, ticket & ((1 << 40) - 1))
 }
 
 impl ExactlyOnce {
@@ -95,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_same_operation_under_a_new_id_fails() {
-        let again = What::Applied { op: op(1), id: id(9), key: None, version: 2 };
+        let again = applied_as(1, 9, None, 2);
         fails(ExactlyOnce::default(), vec![applied(1, None, 1), again], "took effect again");
     }
 

@@ -119,7 +119,11 @@ mod tests {
     use crate::history::End;
 
     fn asked(ticket: u64, at_us: u64, intended_us: u64) -> Event {
-        Event { at_us, what: What::Asked { op: op(ticket), intended_us, critical: false, writes: true } }
+        let mut what = asked_on(ticket, sync_core::host_sync::operation::Lane::Normal, 0);
+        if let What::Asked { intended_us: intended, .. } = &mut what {
+            *intended = intended_us;
+        }
+        Event { at_us, what }
     }
 
     fn rest(arrivals: u64, moments: u64, open: u64) -> Vec<Event> {

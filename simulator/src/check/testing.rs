@@ -1,6 +1,9 @@
 //! Small histories for the tests of checks.
 
 use super::{Check, Findings};
+use sync_core::host_sync::operation::Lane;
+use sync_core::id::MapName;
+
 use crate::history::{End, Event, OpRef, What, WireId};
 
 pub(super) fn op(ticket: u64) -> OpRef {
@@ -12,7 +15,26 @@ pub(super) fn id(counter: u64) -> WireId {
 }
 
 pub(super) fn applied(ticket: u64, key: Option<&str>, version: u64) -> What {
-    What::Applied { op: op(ticket), id: id(ticket), key: key.map(|key| key.parse().unwrap()), version }
+    applied_as(ticket, ticket, key, version)
+}
+
+/// The same under the id with this counter.
+pub(super) fn applied_as(ticket: u64, counter: u64, key: Option<&str>, version: u64) -> What {
+    What::Applied {
+        op: op(ticket),
+        id: id(counter),
+        data_type: sync_core::data_type::SyncDataType::PlayerData,
+        map: MapName::new("m").unwrap(),
+        key: key.map(|key| key.parse().unwrap()),
+        version,
+    }
+}
+
+/// An asking for a write on the map and type of number `key`.
+pub(super) fn asked_on(ticket: u64, lane: Lane, key: u32) -> What {
+    let (critical, priority) = (lane == Lane::Critical, lane == Lane::Priority);
+    let data_type = sync_core::data_type::SyncDataType::ChatMessage;
+    What::Asked { op: op(ticket), intended_us: 0, critical, priority, writes: true, data_type, map: key }
 }
 
 pub(super) fn finished(ticket: u64, end: End) -> What {

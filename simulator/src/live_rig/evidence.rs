@@ -4,8 +4,8 @@
 use std::collections::hash_map::Entry;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use sync_core::data_type::Nature;
-use sync_core::id::{AccountId, Incarnation, OperationId};
+use sync_core::data_type::{Nature, SyncDataType};
+use sync_core::id::{AccountId, Incarnation, MapName, OperationId};
 use sync_core::store::{Content, StateKey};
 
 use crate::history::{OpRef, WireId};
@@ -17,6 +17,10 @@ use crate::virtual_rig::services::{value, written_op};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) id: OperationId,
+    /// What it synchronises.
+    pub(super) data_type: SyncDataType,
+    /// The map.
+    pub(super) map: MapName,
     /// The state, for one that replaces.
     pub(super) key: Option<StateKey>,
     /// The state's version, or the event's sequence.
@@ -101,7 +105,7 @@ impl Evidence {
 
     /// Takes a row; gives the operation back if it is a host's and its row was not seen before.
     pub(super) fn row(&mut self, row: Row) -> Option<OpRef> {
-        let Row { id, key, version, created_us, event } = row;
+        let Row { id, key, version, created_us, event, .. } = row;
         let id = WireId::from(id);
         if self.seen.insert(id, created_us).is_some() {
             return None;
@@ -253,8 +257,6 @@ fn none(figure: &str, count: impl TryInto<u64>) -> Threshold {
 
 #[cfg(test)]
 mod tests {
-    use sync_core::data_type::SyncDataType;
-    use sync_core::id::MapName;
     use sync_core::store::StateRow;
     use sync_core::time::Timestamp;
 
@@ -277,7 +279,15 @@ mod tests {
     }
 
     fn row(counter: u64, version: u64) -> Row {
-        Row { id: id(counter), key: Some(key()), version, created_us: 10, event: None }
+        Row {
+            id: id(counter),
+            data_type: key().data_type,
+            map: key().map,
+            key: Some(key()),
+            version,
+            created_us: 10,
+            event: None,
+        }
     }
 
     fn copy(counter: u64, version: u64) -> Sighting {

@@ -146,6 +146,7 @@ impl Stage {
             Injection::Partition(_)
             | Injection::Degrade(_)
             | Injection::ClockStep(_)
+            | Injection::ShutDown(_)
             | Injection::Move(_)
             | Injection::RotateKeys(_)
             | Injection::Crash(Crash::Hosts(_)) => Vec::new(),

@@ -42,10 +42,10 @@ where
     V: Variant<Request = Body, Reply = Body>,
 {
     for row in rows {
-        let Row { id, version, .. } = row;
-        let key = row.key.clone();
+        let Row { id, version, data_type, .. } = row;
+        let (key, map) = (row.key.clone(), row.map.clone());
         if let Some(op) = world.observer_mut().evidence.row(row) {
-            world.seen(SeenWrite { op, id, key: key.map(StateName), version });
+            world.seen(SeenWrite { op, id, data_type, map, key: key.map(StateName), version });
         }
     }
 }
@@ -78,11 +78,11 @@ fn row(row: &sqlx::postgres::PgRow) -> Result<Row, sqlx::Error> {
     let wire = u64::try_from(row.try_get::<i16, _>(3)?).map_err(strange)?;
     let data_type = SyncDataType::from_wire(wire).ok_or_else(|| strange(format!("no data type {wire}")))?;
     let map = MapName::new(row.try_get(4)?).map_err(strange)?;
-    let key = (data_type.nature() == Nature::State).then(|| StateKey::new(data_type, account, map));
+    let key = (data_type.nature() == Nature::State).then(|| StateKey::new(data_type, account, map.clone()));
     let version = u64::try_from(row.try_get::<i64, _>(5)?).map_err(strange)?;
     let created_us = u64::try_from(row.try_get::<i64, _>(6)?).map_err(strange)?;
     let event = row.try_get::<Option<&str>, _>(7)?.map(Quoted::read);
-    Ok(Row { id, key, version, created_us, event })
+    Ok(Row { id, data_type, map, key, version, created_us, event })
 }
 
 fn strange(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {

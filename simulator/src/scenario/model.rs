@@ -234,6 +234,10 @@ pub struct Service {
     /// Share of requests answered with an error and without effect.
     #[serde(default)]
     pub failures: Share,
+    /// Operations that it can carry out in a time, one after the other; those beyond wait in the order of their
+    /// coming, before `latency`. Without bound when absent. Virtual rig only: real services have their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Rate>,
 }
 
 /// The hosts' clocks; the main server's is the world's.
@@ -291,6 +295,34 @@ pub enum Arrivals {
     Constant(Rate),
     /// A Poisson process: independent arrivals with this mean rate.
     Poisson(Rate),
+    /// A Poisson process whose rate grows or falls evenly from the workload's first moment to its last.
+    Ramp(Ramp),
+    /// Many at once, again and again, at every host at the same moments.
+    Burst(Burst),
+}
+
+/// A rate that changes evenly.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ramp {
+    /// At the workload's first moment.
+    pub from: Rate,
+    /// At its last.
+    pub to: Rate,
+}
+
+/// Groups of arrivals.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Burst {
+    /// From the beginning of one group to that of the next; the first begins with the workload.
+    pub every: Length,
+    /// Operations in a group, 1 to 100,000.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub size: u32,
+    /// Over how long a group spreads, at equal distances; at most `every`. All at once when absent.
+    #[serde(default)]
+    pub within: Length,
 }
 
 /// One kind of operation in a mix.
@@ -317,6 +349,9 @@ pub struct MixEntry {
     #[serde(default = "default_bytes")]
     #[schemars(range(min = 32, max = 1_000_000))]
     pub bytes: u32,
+    /// The map it concerns, counted from 0; the host's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map: Option<u32>,
 }
 
 /// Direction of an operation.
@@ -359,6 +394,8 @@ pub enum Injection {
     Crash(Crash),
     /// The wall clock of these hosts jumps once.
     ClockStep(ClockStep),
+    /// Hosts shut down in order, and start again when the fault ends.
+    ShutDown(ShutDown),
     /// Requests of these hosts go to another main server; when the fault ends, to their own again.
     Move(Move),
     /// Keys are replaced: for as long as this lasts both open. Virtual rig only.
@@ -529,6 +566,18 @@ pub struct Move {
     pub to: u32,
 }
 
+/// Hosts shut down in order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShutDown {
+    /// The hosts concerned.
+    #[serde(default)]
+    pub hosts: HostSet,
+    /// How long operations may still take; what has not ended by then is cut short.
+    #[serde(default)]
+    pub drain: Length,
+}
+
 /// The wall clock of these hosts jumps once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -549,9 +598,35 @@ pub struct Expect {
     /// Share of critical operations that may miss their deadline (property P19).
     #[serde(default)]
     pub critical_miss_ratio_max: Share,
+    /// How long a critical operation may wait at its host for work that is not critical (property P20).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critical_blocking_max: Option<Length>,
+    /// How long the work of a host that is not critical may stand still (property P20); not bounded when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normal_stall_max: Option<Length>,
+    /// When goodput has to be back after an overload (property P22).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// Figures with an upper bound.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub at_most: BTreeMap<Figure, Length>,
+}
+
+/// Goodput after an overload: of the operations intended later than `overload_ends` and `within` together, at
+/// least `goodput_min` are done within `latency_max`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// When the load is normal again.
+    pub overload_ends: Length,
+    /// How long the system may take from then on.
+    pub within: Length,
+    /// Share of the operations after that which are done in time.
+    #[serde(default = "default_goodput")]
+    pub goodput_min: Share,
+    /// From the intended moment to the result of an operation done in time.
+    #[serde(default = "default_good_latency")]
+    pub latency_max: Length,
 }
 
 /// A figure of the summary that a scenario can bound.
@@ -659,6 +734,7 @@ fn default_database() -> Service {
         latency: Distribution::Lognormal(Lognormal { median: Length::from_ms(3), p99: Length::from_ms(15) }),
         answer: default_answer(),
         failures: Share::ZERO,
+        capacity: None,
     }
 }
 
@@ -667,11 +743,20 @@ fn default_cache() -> Service {
         latency: Distribution::Constant(Length::from_us(300)),
         answer: default_answer(),
         failures: Share::ZERO,
+        capacity: None,
     }
 }
 
 fn default_answer() -> Length {
     Length::from_us(200)
+}
+
+fn default_goodput() -> Share {
+    Share::from_ppm(990_000)
+}
+
+fn default_good_latency() -> Length {
+    Length::from_ms(1_000)
 }
 
 fn default_weight() -> u32 {

@@ -2,6 +2,8 @@
 //!
 //! Each finding is made with a path such as `workload[0].until`; the tree knows where that stands.
 
+mod expect;
+
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -24,6 +26,7 @@ pub(super) fn validate(scenario: &Scenario, root: &Node) -> Vec<Fault> {
         root,
         duration: scenario.duration,
         hosts: scenario.topology.hosts,
+        maps: scenario.topology.maps,
         servers: scenario.topology.main_servers,
         found: Vec::new(),
     };
@@ -36,6 +39,7 @@ struct Rules<'a> {
     root: &'a Node,
     duration: Length,
     hosts: u32,
+    maps: u32,
     servers: u32,
     found: Vec<Fault>,
 }
@@ -86,6 +90,9 @@ impl Rules<'_> {
             self.hosts = HOSTS_MAX;
         }
         self.range("topology.maps", s.topology.maps, 1..=MAPS_MAX);
+        if s.topology.maps == 0 {
+            self.maps = MAPS_MAX;
+        }
         self.range("topology.main_servers", s.topology.main_servers, 1..=MAIN_SERVERS_MAX);
         self.length("hosts.critical_timeout", s.hosts.critical_timeout, TIMEOUT_MIN..=TIMEOUT_MAX);
         self.range("hosts.max_queue_size", s.hosts.max_queue_size, 1..=1_000_000);
@@ -200,14 +207,17 @@ impl Rules<'_> {
     fn workload(&mut self, path: &str, workload: &Workload) {
         self.name(&format!("{path}.name"), &workload.name);
         self.hosts(&format!("{path}.hosts"), &workload.hosts);
-        let (Arrivals::Constant(rate) | Arrivals::Poisson(rate)) = workload.arrivals;
-        self.total_rate(&format!("{path}.arrivals"), rate, &workload.hosts);
+        self.arrivals(&format!("{path}.arrivals"), workload);
         if workload.mix.is_empty() {
             let help = "add an entry: `mix: [{type: PLAYER_POSITION}]`";
             self.refuse(&format!("{path}.mix"), "an empty `mix` asks for nothing", help);
         }
         for (index, entry) in workload.mix.iter().enumerate() {
             self.mix_entry(&format!("{path}.mix[{index}]"), entry);
+            if let Some(map) = entry.map.filter(|map| *map >= self.maps) {
+                let help = format!("maps count from 0: write 0 to {}", self.maps - 1);
+                self.refuse(&format!("{path}.mix[{index}].map"), format!("there is no map {map}"), help);
+            }
         }
         self.moment(&format!("{path}.from"), workload.from);
         if let Some(until) = workload.until {
@@ -217,6 +227,29 @@ impl Rules<'_> {
                 self.refuse(&at, message, "let it end later than it begins");
             } else {
                 self.moment(&at, until);
+            }
+        }
+    }
+
+    fn arrivals(&mut self, path: &str, workload: &Workload) {
+        match &workload.arrivals {
+            Arrivals::Constant(rate) | Arrivals::Poisson(rate) => {
+                self.total_rate(path, *rate, &workload.hosts);
+            }
+            Arrivals::Ramp(ramp) => self.total_rate(path, ramp.from.max(ramp.to), &workload.hosts),
+            Arrivals::Burst(burst) => {
+                self.range(&format!("{path}.burst.size"), burst.size, 1..=BURST_MAX);
+                self.length(&format!("{path}.burst.every"), burst.every, BURST_EVERY_MIN..=DAY);
+                self.order(&format!("{path}.burst"), ("within", burst.within), ("every", burst.every));
+                let hertz = u64::from(burst.size) * 1_000_000_000_000 / burst.every.as_us().max(1);
+                match Rate::from_micro_hz(hertz) {
+                    Some(rate) => self.total_rate(path, rate, &workload.hosts),
+                    None => self.refuse(
+                        path,
+                        "these groups come faster than operations can",
+                        "make `every` longer or `size` smaller",
+                    ),
+                }
             }
         }
     }
@@ -343,6 +376,10 @@ impl Rules<'_> {
                     self.refuse(&format!("{at}.prepare"), message, format!("write less than {lasts}"));
                 }
             }
+            Injection::ShutDown(down) => {
+                self.hosts(&format!("{inject}.shut_down.hosts"), &down.hosts);
+                self.length(&format!("{inject}.shut_down.drain"), down.drain, Length::ZERO..=HOUR);
+            }
             Injection::Connection(c) => {
                 let at = format!("{inject}.connection");
                 let shape = c.latency.is_some() || c.corrupt.is_some() || c.stall || c.refuse;
@@ -398,23 +435,6 @@ impl Rules<'_> {
             self.refuse(path, message, format!("write at most {}, the scenario's `duration`", self.duration));
         }
     }
-
-    fn expect(&mut self, s: &Scenario) {
-        let mut seen = BTreeSet::new();
-        for (index, id) in s.expect.properties.iter().enumerate() {
-            let path = format!("expect.properties[{index}]");
-            if !PROPERTIES.contains(&id.as_str()) {
-                let all = listed(PROPERTIES);
-                let help = match PROPERTIES.iter().find(|p| p.eq_ignore_ascii_case(id)) {
-                    Some(near) => format!("did you mean `{near}`? the properties are {all}"),
-                    None => format!("the properties are {all}"),
-                };
-                self.refuse(&path, format!("there is no property `{}`", id.escape_debug()), help);
-            } else if !seen.insert(id.as_str()) {
-                self.refuse(&path, format!("`{id}` is demanded twice"), "remove one of the two");
-            }
-        }
-    }
 }
 
 fn last_name(path: &str) -> &str {
@@ -452,9 +472,12 @@ const MAPS_MAX: u32 = 100_000;
 /// Main servers of one scenario.
 pub(crate) const MAIN_SERVERS_MAX: u32 = 4;
 const NAME_BYTES_MAX: usize = 64;
+const BURST_MAX: u32 = 100_000;
+const BURST_EVERY_MIN: Length = Length::from_ms(1);
 /// Bytes of an operation's value: room for its name, and within what a server takes.
 pub(crate) const MIX_BYTES: RangeInclusive<u32> = 32..=1_000_000;
 /// Of one workload: far more than a run of an hour can do.
 const OPERATIONS_MAX: u64 = 100_000_000;
 /// Must equal the registry of the checks.
-const PROPERTIES: &[&str] = &["P5", "P14", "P19", "P25", "P26", "P27", "P28", "P30"];
+const PROPERTIES: &[&str] =
+    &["P5", "P6", "P11", "P14", "P16", "P19", "P20", "P21", "P22", "P25", "P26", "P27", "P28", "P30"];

@@ -1,6 +1,7 @@
 //! Faults of the world: how each begins and ends.
 
 use sync_core::cache::CacheError;
+use sync_core::time::Span;
 
 use super::variant::Variant;
 use super::world::{Happening, Observer, World};
@@ -35,6 +36,12 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.route_hosts();
             }
             Injection::RotateKeys(rotation) => self.begin_rotation(&rotation),
+            Injection::ShutDown(down) => {
+                self.crashes.push(place);
+                for host in self.members(&down.hosts) {
+                    self.shut_down_host(host, down.drain.span());
+                }
+            }
             // There are no bytes and no processes here: `cannot` kept such a plan from running.
             Injection::Connection(_) | Injection::Freeze(_) => {}
         }
@@ -59,6 +66,10 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.route_hosts();
             }
             Injection::RotateKeys(_) => self.end_rotation(),
+            Injection::ShutDown(down) => {
+                self.crashes.retain(|other| *other != place);
+                self.restart_hosts(&down.hosts);
+            }
             // A clock that jumped stays where it is.
             Injection::ClockStep(_) | Injection::Connection(_) | Injection::Freeze(_) => {}
         }
@@ -118,13 +129,7 @@ impl<V: Variant, O: Observer> World<V, O> {
 
     fn restart(&mut self, crash: &Crash) {
         match crash {
-            Crash::Hosts(hosts) => {
-                for host in self.members(hosts) {
-                    if !self.held_down(|other| matches!(other, Crash::Hosts(set) if holds(set, host))) {
-                        self.restart_host(host);
-                    }
-                }
-            }
+            Crash::Hosts(hosts) => self.restart_hosts(hosts),
             Crash::MainServer | Crash::MainServers(_) => {
                 for at in self.servers_of(crash) {
                     if !self.server_held_down(at) {
@@ -168,6 +173,24 @@ impl<V: Variant, O: Observer> World<V, O> {
         for (host, node) in (0..).zip(&mut self.hosts) {
             let moved = self.moves.iter().rfind(|(_, there)| holds(&there.hosts, host));
             node.server = moved.map_or(host as usize % count, |(_, there)| there.to as usize) as u8;
+        }
+    }
+
+    /// Starts hosts again that no other fault keeps down.
+    fn restart_hosts(&mut self, hosts: &HostSet) {
+        for host in self.members(hosts) {
+            let keeps_down = |place: &usize| match &self.faults[*place].1.inject {
+                Injection::Crash(Crash::Hosts(set)) => holds(set, host),
+                Injection::ShutDown(down) => holds(&down.hosts, host),
+                _ => false,
+            };
+            if self.crashes.iter().any(keeps_down) {
+                continue;
+            }
+            if self.is_stopping(host) {
+                self.shut_down_host(host, Span::ZERO);
+            }
+            self.restart_host(host);
         }
     }
 

@@ -1,13 +1,15 @@
 //! A host of the world: a session, a clock, and what the harness remembers of its operations.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use sync_core::engine::Engine;
 use sync_core::host_sync::operation::{Ask, Outcome};
 use sync_core::host_sync::session::{SessionEffect, SessionInput};
 use sync_core::host_sync::settings::SessionSettings;
-use sync_core::id::{AccountId, MapName, OperationId, Token};
+use sync_core::id::{AccountId, OperationId, Token};
 use sync_core::recording::Tape;
+use sync_core::time::Span;
 use sync_core::wire::Kind;
 
 use super::clock::NodeClock;
@@ -29,6 +31,10 @@ pub(super) struct Host<V: Variant> {
     session: Option<Recorded<HostSession<V>>>,
     life: u32,
     pub(super) clock: NodeClock,
+    /// What it was asked for last, where a variant has it ask again after a crash.
+    journal: VecDeque<(OpRef, MixEntry)>,
+    /// It shuts down and has not stopped yet.
+    stopping: bool,
     /// World time of the wake-up that counts; others are stale.
     wake_us: u64,
     pending: Pendings,
@@ -36,6 +42,8 @@ pub(super) struct Host<V: Variant> {
     pub(super) server: u8,
 }
 
+/// Operations that a variant which replays asks for again.
+const REPLAYED_MAX: usize = 8;
 /// Operations that ended at their deadline and are remembered for a late reply, at each host.
 const LATE_REMEMBERED_MAX: usize = 4_096;
 
@@ -50,7 +58,16 @@ impl<V: Variant> Host<V> {
         tape: Option<&Tape>,
     ) -> Self {
         let pending = Pendings::default();
-        let mut node = Self { session: None, life: 0, clock, wake_us: u64::MAX, pending, server: 0 };
+        let mut node = Self {
+            session: None,
+            life: 0,
+            clock,
+            journal: VecDeque::new(),
+            stopping: false,
+            wake_us: u64::MAX,
+            pending,
+            server: 0,
+        };
         node.start(variant, keys, settings, draws, host, tape);
         node
     }
@@ -91,6 +108,10 @@ impl<V: Variant, O: Observer> World<V, O> {
             self.observe(What::Unsent { op, intended_us, critical });
             return;
         }
+        if self.variant.replays_after_restart() {
+            host.journal.truncate(REPLAYED_MAX - 1);
+            host.journal.push_front((op, entry.clone()));
+        }
         let writes = entry.kind == MixKind::SyncTo;
         host.pending.insert(Pending {
             ticket: op.ticket,
@@ -105,12 +126,14 @@ impl<V: Variant, O: Observer> World<V, O> {
             ended: false,
         });
         self.open_operations += 1;
-        self.observe(What::Asked { op, intended_us, critical, writes });
+        let (data_type, priority) = (entry.data_type.get(), entry.priority);
+        let map = entry.map.unwrap_or(op.host) % self.maps.len() as u32;
+        self.observe(What::Asked { op, intended_us, critical, priority, writes, data_type, map });
         let ask = Ask {
             ticket: op.ticket,
             kind: if writes { Kind::SyncTo } else { Kind::SyncFrom },
             data_type: entry.data_type.get(),
-            map: self.map_of(op.host),
+            map: self.maps[map as usize].clone(),
             data: value(op, entry.bytes, &mut self.value_text),
             critical: entry.critical,
             priority: entry.priority,
@@ -122,10 +145,6 @@ impl<V: Variant, O: Observer> World<V, O> {
     pub(super) fn attempts_at(&self, op: OpRef) -> u32 {
         let pending = self.hosts.get(op.host as usize).and_then(|host| host.pending.get(op.ticket));
         pending.map_or(0, |pending| pending.attempts)
-    }
-
-    fn map_of(&self, host: u32) -> MapName {
-        self.maps[host as usize % self.maps.len()].clone()
     }
 
     /// An answer reaches a host.
@@ -237,7 +256,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                     }
                 }
                 SessionEffect::Untrusted { .. } => judged = Some(Judgement::Refused("untrusted".to_owned())),
-                SessionEffect::Stopped { .. } => {}
+                SessionEffect::Stopped { .. } => self.stopped_host(host),
             }
         }
         judged
@@ -287,6 +306,14 @@ impl<V: Variant, O: Observer> World<V, O> {
         let node = &mut self.hosts[host as usize];
         let remembered = node.pending.len() < LATE_REMEMBERED_MAX;
         let pending = match node.pending.get_mut(ticket) {
+            // A result after the one at the deadline, of a session that reports both.
+            Some(pending) if pending.ended => {
+                self.open_operations += 1;
+                match node.pending.remove(ticket) {
+                    Some(pending) => pending,
+                    None => return,
+                }
+            }
             Some(pending) if *outcome == Outcome::DeadlineExceeded && remembered => {
                 pending.ended = true;
                 *pending
@@ -318,6 +345,7 @@ impl<V: Variant, O: Observer> World<V, O> {
     pub(super) fn crash_host(&mut self, host: u32) {
         let node = &mut self.hosts[host as usize];
         let Some(session) = node.session.take() else { return };
+        node.stopping = false;
         let id =
             |counter| OperationId { account: account(host), incarnation: session.incarnation(), counter };
         node.life += 1;
@@ -343,14 +371,42 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
     }
 
+    /// The host is asked to end in order.
+    pub(super) fn shut_down_host(&mut self, host: u32, drain: Span) {
+        if self.hosts[host as usize].session.is_some() {
+            self.hosts[host as usize].stopping = true;
+            self.tell_host(host, SessionInput::ShutDown { drain });
+        }
+    }
+
+    /// A host that was to shut down has not done so yet.
+    pub(super) fn is_stopping(&self, host: u32) -> bool {
+        self.hosts[host as usize].stopping
+    }
+
+    /// The host has ended in order. Operations of which its session said nothing stay open for ever.
+    fn stopped_host(&mut self, host: u32) {
+        let node = &mut self.hosts[host as usize];
+        node.session = None;
+        node.stopping = false;
+        node.life += 1;
+        node.wake_us = u64::MAX;
+        node.pending.drain();
+        self.observe(What::Stopped { node: format!("host {host}") });
+    }
+
     /// The host comes back with a new incarnation and an empty queue.
     pub(super) fn restart_host(&mut self, host: u32) {
         let node = &mut self.hosts[host as usize];
         if node.session.is_none() {
             let tape = self.tape.as_ref();
             node.start(&self.variant, &self.keys, &self.session_settings, self.draws, host, tape);
+            let again = std::mem::take(&mut node.journal);
             self.observe(What::Restarted { node: format!("host {host}") });
             self.tell_host_keys(host);
+            for (op, entry) in again {
+                self.arrive(op, &entry, self.queue.now_us());
+            }
         }
     }
 }

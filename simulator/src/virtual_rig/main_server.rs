@@ -18,7 +18,7 @@ use super::recorded::{Recorded, WorldServer};
 use super::services::{About, Fate, written_op};
 use super::variant::{Message, Variant};
 use super::world::{Answer, Happening, Observer, World};
-use crate::history::{Judgement, OpRef, StateName, Tampering, Way, What};
+use crate::history::{Judgement, OpRef, StateName, Tampering, Way, What, WireId};
 
 type Effect<V> = ServerEffect<<V as Variant>::Reply>;
 
@@ -298,7 +298,12 @@ impl<V: Variant, O: Observer> World<V, O> {
             }
             StoreRequest::Purge { .. } => About::moment(now_us),
         };
+        let operations = match &request {
+            StoreRequest::ApplyBatch(operations) => operations.len(),
+            _ => 1,
+        };
         let life = self.servers[at].life;
+        let now_us = now_us + self.database.conditions.queueing_us(now_us, operations);
         match self.database.conditions.fate(about) {
             Fate::Commits(after_us) => {
                 let place = self.database.wait(life, token, request);
@@ -317,7 +322,10 @@ impl<V: Variant, O: Observer> World<V, O> {
             return;
         }
         let now_us = self.queue.now_us();
-        let Some((token, request, reply)) = self.database.commit(place, now_us) else { return };
+        let Self { database, variant, .. } = self;
+        let committed =
+            database.commit(place, now_us, |request, transaction| variant.carried_out(request, transaction));
+        let Some((token, request, reply)) = committed else { return };
         if let StoreReply::Applied(applied) = &reply {
             for (operation, answer) in request.operations().iter().zip(applied) {
                 let (Verdict::Applied { version }, false) = (answer.verdict, answer.duplicate) else {
@@ -327,10 +335,19 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.observe(What::Applied {
                     op,
                     id: operation.operation.into(),
+                    data_type: operation.data_type,
+                    map: operation.map.clone(),
                     key: operation.state_key().map(StateName),
                     version,
                 });
             }
+        }
+        if let (StoreRequest::ApplyBatch(operations), true) = (&request, self.judges_batches) {
+            let decided = |id| self.database.knows(id);
+            let asked: Vec<_> = operations.iter().map(|operation| operation.operation).collect();
+            let present = asked.iter().copied().filter(|id| decided(*id)).map(WireId::from).collect();
+            let asked = asked.into_iter().map(WireId::from).collect();
+            self.observe(What::Committed { asked, present });
         }
         let after_us = self.database.conditions.answer_us();
         self.queue.schedule(now_us + after_us, Happening::Stored { life, store_life, token, answer: reply });
@@ -347,7 +364,12 @@ impl<V: Variant, O: Observer> World<V, O> {
         if let Some(token) = token {
             self.servers[at].reads.insert(token, self.serving);
         }
+        let operations = match &request {
+            CacheRequest::Refresh { states, .. } => states.len(),
+            _ => 1,
+        };
         let life = self.servers[at].life;
+        let now_us = now_us + self.cache.conditions.queueing_us(now_us, operations);
         match self.cache.conditions.fate(about) {
             Fate::Commits(after_us) => {
                 let place = self.cache.wait(life, token, request);

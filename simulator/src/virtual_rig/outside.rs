@@ -6,9 +6,10 @@
 //! world hands it the present moment and what came back; the world itself reads no clock and does no I/O.
 
 use slab::Slab;
+use sync_core::data_type::SyncDataType;
 use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::server::Status;
-use sync_core::id::OperationId;
+use sync_core::id::{MapName, OperationId};
 use sync_core::recording::Tape;
 use sync_core::store::Content;
 use sync_core::time::Span;
@@ -79,6 +80,10 @@ pub struct SeenWrite {
     pub op: OpRef,
     /// The id under which it took effect.
     pub id: OperationId,
+    /// What it synchronises.
+    pub data_type: SyncDataType,
+    /// The map.
+    pub map: MapName,
     /// The state, for one that replaces.
     pub key: Option<StateName>,
     /// The state's version, or the event's sequence.
@@ -184,8 +189,8 @@ impl<V: Variant, O: Observer> World<V, O> {
 
     /// A write was seen in the database.
     pub fn seen(&mut self, write: SeenWrite) {
-        let SeenWrite { op, id, key, version } = write;
-        self.observe(What::Applied { op, id: id.into(), key, version });
+        let SeenWrite { op, id, data_type, map, key, version } = write;
+        self.observe(What::Applied { op, id: id.into(), data_type, map, key, version });
     }
 
     /// The observer, while the run is on.
@@ -208,6 +213,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             | Injection::Degrade(_)
             | Injection::ClockStep(_)
             | Injection::Move(_)
+            | Injection::ShutDown(_)
             | Injection::Crash(Crash::Hosts(_)) => return false,
             Injection::Crash(crash @ (Crash::MainServer | Crash::MainServers(_))) => {
                 let count = self.servers.len();

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 use sync_core::cache::{CacheReply, CacheRequest, MemoryCache};
-use sync_core::id::Token;
+use sync_core::id::{OperationId, Token};
 use sync_core::store::{Content, MemoryStore, StoreReply, StoreRequest};
 use sync_core::time::Timestamp;
 
@@ -25,6 +25,10 @@ pub(super) struct Conditions {
     answer_us: u64,
     failures_ppm: u32,
     disturbed: Vec<Disturbed>,
+    /// Micro-operations a second.
+    capacity: Option<u64>,
+    /// When what has come so far will be done, in nanoseconds.
+    busy_until_ns: u64,
     up: bool,
     life: u32,
 }
@@ -69,6 +73,8 @@ impl Conditions {
             answer_us: service.answer.span().as_us(),
             failures_ppm: service.failures.ppm(),
             disturbed: Vec::new(),
+            capacity: service.capacity.map(|rate| rate.micro_hz()),
+            busy_until_ns: 0,
             up: true,
             life: 0,
         }
@@ -81,6 +87,17 @@ impl Conditions {
 
     pub(super) fn heal(&mut self, fault: u32) {
         self.disturbed.retain(|(number, ..)| *number != fault);
+    }
+
+    /// How long a request for so many operations that comes now waits for its turn and is worked on, where the
+    /// service has a capacity.
+    pub(super) fn queueing_us(&mut self, now_us: u64, operations: usize) -> u64 {
+        let Some(micro_hz) = self.capacity.filter(|_| self.up) else { return 0 };
+        let now_ns = now_us * 1_000;
+        let work_ns = operations as u128 * 1_000_000_000_000_000 / u128::from(micro_hz);
+        let start_ns = self.busy_until_ns.max(now_ns);
+        self.busy_until_ns = start_ns.saturating_add(u64::try_from(work_ns).unwrap_or(u64::MAX));
+        (self.busy_until_ns - now_ns) / 1_000
     }
 
     /// What will become of a request, named by what it is about: never by when it comes, which hangs on
@@ -116,6 +133,7 @@ impl Conditions {
 
     fn crash(&mut self) {
         self.up = false;
+        self.busy_until_ns = 0;
         self.life += 1;
     }
 }
@@ -127,6 +145,7 @@ pub(super) struct Database {
     store: MemoryStore,
     /// Each with the life of the main server that asks.
     waiting: Slab<(u32, Token, StoreRequest)>,
+    transactions: u64,
     unsafe_tail: Option<UnsafeTail>,
 }
 
@@ -144,6 +163,7 @@ impl Database {
             conditions: Conditions::new(draws, 1, service),
             store: MemoryStore::default(),
             waiting: Slab::new(),
+            transactions: 0,
             unsafe_tail: durability_lag_us.map(|lag_us| UnsafeTail {
                 lag_us,
                 durable: MemoryStore::default(),
@@ -157,14 +177,21 @@ impl Database {
         self.waiting.insert((life, token, request))
     }
 
-    /// Commits a request that waited, if no crash took it.
-    pub(super) fn commit(&mut self, place: usize, now_us: u64) -> Option<(Token, StoreRequest, StoreReply)> {
+    /// Commits a request that waited, if no crash took it, or what `instead` makes of it.
+    pub(super) fn commit(
+        &mut self,
+        place: usize,
+        now_us: u64,
+        instead: impl FnOnce(&StoreRequest, u64) -> Option<StoreRequest>,
+    ) -> Option<(Token, StoreRequest, StoreReply)> {
         let (_, token, request) = self.waiting.try_remove(place)?;
+        self.transactions += 1;
+        let altered = instead(&request, self.transactions);
         if let Some(tail) = &mut self.unsafe_tail {
             tail.journal.push_back((now_us + tail.lag_us, request.clone()));
             tail.settle(now_us);
         }
-        let reply = self.store.execute(&request);
+        let reply = self.store.execute(altered.as_ref().unwrap_or(&request));
         Some((token, request, reply))
     }
 
@@ -179,6 +206,10 @@ impl Database {
         }
         let waiting = std::mem::take(&mut self.waiting);
         waiting.into_iter().map(|(_, (life, token, _))| (life, token)).collect()
+    }
+
+    pub(super) fn knows(&self, operation: OperationId) -> bool {
+        self.store.knows(operation)
     }
 
     pub(super) fn content(&self) -> Content {
@@ -288,6 +319,23 @@ const SPACES: &str = "                                                          
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_exceeds_the_capacity_waits_in_the_order_of_its_coming() {
+        let capacity = Some("1000/s".parse().unwrap());
+        let latency = crate::scenario::model::Distribution::Constant(crate::scenario::units::Length::ZERO);
+        let service = Service { latency, answer: Default::default(), failures: Default::default(), capacity };
+        let mut conditions = Conditions::new(Draws::new(1), 1, &service);
+        assert_eq!(conditions.queueing_us(0, 1), 1_000);
+        assert_eq!(conditions.queueing_us(500, 10), 10_500);
+        assert_eq!(conditions.queueing_us(11_000, 1), 1_000);
+        assert_eq!(conditions.queueing_us(20_000, 1), 1_000);
+        conditions.crash();
+        conditions.restart();
+        assert_eq!(conditions.queueing_us(20_000, 1), 1_000);
+        let mut unbounded = Conditions::new(Draws::new(1), 1, &Service { capacity: None, ..service });
+        assert_eq!(unbounded.queueing_us(0, 1_000_000), 0);
+    }
 
     #[test]
     fn a_value_names_its_operation_and_has_its_size() {

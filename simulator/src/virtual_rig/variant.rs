@@ -11,6 +11,7 @@ use sync_core::id::AccountId;
 use sync_core::limits;
 use sync_core::recording::frame::Frame;
 use sync_core::secret::Secret;
+use sync_core::store::StoreRequest;
 
 use super::modelled::{ModelledHost, ModelledReply, ModelledRequest, ModelledServer};
 use super::rotation::SealMark;
@@ -56,6 +57,16 @@ pub trait Variant {
     /// For how long the database answers before what it answered is durable; `None` as it should be.
     fn durability_lag_us(&self) -> Option<u64> {
         None
+    }
+
+    /// What the database carries out in place of a request; `None` as it should be. Transactions count from 1.
+    fn carried_out(&self, _request: &StoreRequest, _transaction: u64) -> Option<StoreRequest> {
+        None
+    }
+
+    /// Whether a host that comes back asks again for what it was asked for last before it died.
+    fn replays_after_restart(&self) -> bool {
+        false
     }
 
     /// At how many operations under way at a host the generator holds back arrivals, unreported;

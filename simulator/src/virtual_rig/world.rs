@@ -100,6 +100,8 @@ pub struct World<V: Variant, O: Observer> {
     /// What is to be done outside, when the main server is not of this world.
     pub(super) outside: Option<Outside<V>>,
     pub(super) observer: O,
+    /// Whether transactions are reported as such.
+    pub(super) judges_batches: bool,
     pub(super) duration_us: u64,
     pub(super) settle_us: u64,
     /// Where the calls of the engines are written down, if they are.
@@ -226,6 +228,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             outside,
             tape,
             observer,
+            judges_batches: scenario.expect.properties.iter().any(|id| id == "P16"),
             duration_us: scenario.duration.span().as_us(),
             settle_us: scenario.settle.span().as_us(),
         };

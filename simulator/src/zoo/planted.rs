@@ -1,11 +1,12 @@
 //! The one variant of the world that holds every planted defect.
 
 mod codec;
+mod queue;
+mod store;
 
-use sync_core::host_sync::policy::SessionPolicy;
 use sync_core::host_sync::sealed::Body;
 use sync_core::id::AccountId;
-use sync_core::time::{Instant, Span};
+use sync_core::store::StoreRequest;
 
 use codec::{PlantedHost, PlantedServer};
 
@@ -50,21 +51,15 @@ impl Variant for Planted {
         self.is(32).then_some(200_000)
     }
 
+    fn carried_out(&self, request: &StoreRequest, transaction: u64) -> Option<StoreRequest> {
+        store::carried_out(*self, request, transaction)
+    }
+
+    fn replays_after_restart(&self) -> bool {
+        self.is(31)
+    }
+
     fn generator_holds_back_at(&self) -> Option<usize> {
         self.is(130).then_some(2)
-    }
-}
-
-impl SessionPolicy for Planted {
-    fn deadline_when_asked(&self, asked: Instant, timeout: Span) -> Option<Instant> {
-        (!self.is(43)).then(|| asked + timeout)
-    }
-
-    fn deadline_when_sent(&self, deadline: Option<Instant>, sent: Instant, timeout: Span) -> Option<Instant> {
-        if self.is(43) { Some(sent + timeout) } else { deadline }
-    }
-
-    fn retries_as_new_operation(&self) -> bool {
-        self.is(30)
     }
 }

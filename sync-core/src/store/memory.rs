@@ -88,6 +88,12 @@ impl MemoryStore {
         }
     }
 
+    /// Whether an operation has been decided and its name is remembered.
+    pub fn knows(&self, operation: OperationId) -> bool {
+        let session = self.sessions.get(&(operation.account, operation.incarnation));
+        session.is_some_and(|session| session.record(operation.counter).is_some())
+    }
+
     /// What an application could see.
     pub fn content(&self) -> Content {
         Content {

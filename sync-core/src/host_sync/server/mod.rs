@@ -4,7 +4,9 @@
 //! Promises:
 //! - a request is answered after its effect is durable, never before;
 //! - nothing is parsed, looked up or counted for an account before its frame is authentic;
-//! - while the database is busy, operations gather into batches, critical ones ahead of the others;
+//! - while the database is busy, operations gather into batches, critical ones ahead of the others; what has
+//!   gathered for so long that nobody waits for it any more is turned away without work, so that an overload
+//!   does not outlive its cause;
 //! - what an engine holds is only a cache of what the store decides, so any number of servers may
 //!   share one database, and one that crashes loses no acknowledged operation.
 
@@ -74,8 +76,8 @@ pub struct Server<C, E> {
     codec: C,
     entropy: E,
     exchanges: Slab<Exchange>,
-    forming_critical: VecDeque<(usize, Apply)>,
-    forming: VecDeque<(usize, Apply)>,
+    forming_critical: VecDeque<Forming>,
+    forming: VecDeque<Forming>,
     /// By token; never iterated. Tokens are never used again, so that a completion that comes twice
     /// cannot be taken for another's.
     work: FxHashMap<Token, Work>,
@@ -97,6 +99,14 @@ struct Exchange {
     operation: OperationId,
     critical: bool,
     nonce: u64,
+}
+
+/// An operation that waits for a batch: its exchange, and when it came.
+#[derive(Clone, Debug)]
+struct Forming {
+    exchange: usize,
+    came: Instant,
+    apply: Apply,
 }
 
 /// What a completion is for.

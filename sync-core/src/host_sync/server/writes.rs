@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Exchange, Server, ServerEffect, Work};
+use super::{Exchange, Forming, Server, ServerEffect, Status, Work};
 use crate::entropy::Entropy;
 use crate::host_sync::codec::ServerCodec;
+use crate::limits;
 use crate::store::{Applied, Apply, StoreError, StoreReply, StoreRequest, Verdict};
 use crate::time::{Instant, Now};
 use crate::wire::{ErrorCode, Rejection, Request};
@@ -23,7 +24,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             received: now.wall,
         };
         let lane = if critical { &mut self.forming_critical } else { &mut self.forming };
-        lane.push_back((slot, apply));
+        lane.push_back(Forming { exchange: slot, came: now.monotonic, apply });
     }
 
     pub(super) fn is_critical(&self, request: &Request) -> bool {
@@ -33,6 +34,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
     /// Sends batches as long as there is something to send and room for it.
     pub(super) fn send_batches(&mut self, now: Now, effects: &mut Vec<ServerEffect<C::Reply>>) {
         while self.batches_under_way < self.settings.batches_in_flight_max {
+            self.turn_away(now, effects);
             let waiting = self.forming_critical.len() + self.forming.len();
             let size = waiting.min(self.settings.batch_max);
             if size == 0 {
@@ -42,7 +44,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             let mut operations = Vec::with_capacity(size);
             let Self { forming_critical, forming, .. } = self;
             let next = std::iter::from_fn(|| forming_critical.pop_front().or_else(|| forming.pop_front()));
-            for (exchange, apply) in next.take(size) {
+            for Forming { exchange, apply, .. } in next.take(size) {
                 exchanges.push(exchange);
                 operations.push(apply);
             }
@@ -52,6 +54,19 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             self.batches_under_way += 1;
             self.counters.batches += 1;
             effects.push(ServerEffect::Store { token, request });
+        }
+    }
+
+    /// Answers what has waited too long for a batch with 429, the oldest first.
+    fn turn_away(&mut self, now: Now, effects: &mut Vec<ServerEffect<C::Reply>>) {
+        let Self { forming_critical, forming, exchanges, counters, .. } = self;
+        let lanes = [(forming_critical, limits::CRITICAL_GATHERING_MAX), (forming, limits::GATHERING_MAX)];
+        for (lane, bound) in lanes {
+            while let Some(stale) = lane.pop_front_if(|first| now.monotonic.since(first.came) > bound) {
+                counters.overloaded += 1;
+                let token = exchanges.remove(stale.exchange).token;
+                effects.push(ServerEffect::Reply { token, reply: Err(Status::Overloaded) });
+            }
         }
     }
 

@@ -1,0 +1,46 @@
+//! Rules of what a scenario expects.
+
+use std::collections::BTreeSet;
+
+use super::{DAY, PROPERTIES, Rules, SHORTEST, listed};
+use crate::scenario::model::Scenario;
+
+impl Rules<'_> {
+    pub(super) fn expect(&mut self, s: &Scenario) {
+        let mut seen = BTreeSet::new();
+        for (index, id) in s.expect.properties.iter().enumerate() {
+            let path = format!("expect.properties[{index}]");
+            if !PROPERTIES.contains(&id.as_str()) {
+                let all = listed(PROPERTIES);
+                let help = match PROPERTIES.iter().find(|p| p.eq_ignore_ascii_case(id)) {
+                    Some(near) => format!("did you mean `{near}`? the properties are {all}"),
+                    None => format!("the properties are {all}"),
+                };
+                self.refuse(&path, format!("there is no property `{}`", id.escape_debug()), help);
+            } else if !seen.insert(id.as_str()) {
+                self.refuse(&path, format!("`{id}` is demanded twice"), "remove one of the two");
+            }
+            let (bound, example) = match id.as_str() {
+                "P20" => (s.expect.critical_blocking_max.is_some(), "critical_blocking_max: 200ms"),
+                "P22" => (s.expect.recovery.is_some(), "recovery: { overload_ends: 6s, within: 3s }"),
+                _ => (true, ""),
+            };
+            if !bound {
+                let message = format!("`{id}` needs a bound that only the scenario can state");
+                self.refuse(&path, message, format!("add it to `expect`, as in `{example}`"));
+            }
+        }
+        if let Some(recovery) = &s.expect.recovery {
+            self.moment("expect.recovery.overload_ends", recovery.overload_ends);
+            let from = recovery.overload_ends.as_us().saturating_add(recovery.within.as_us());
+            if from >= self.duration.as_us() {
+                let help = format!(
+                    "make `duration`, which is {}, longer than `overload_ends` and `within` together",
+                    self.duration
+                );
+                self.refuse("expect.recovery.within", "nothing is left to judge the recovery by", help);
+            }
+            self.length("expect.recovery.latency_max", recovery.latency_max, SHORTEST..=DAY);
+        }
+    }
+}
