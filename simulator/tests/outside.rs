@@ -82,6 +82,7 @@ impl Instant {
                     answer = Some(reply.map_err(|status| (TransportError::Status(status.code()), None)));
                     continue;
                 }
+                ServerEffect::Follow => continue,
                 ServerEffect::Store { token, request } => {
                     let reply = self.store.execute(&request);
                     seen.extend(writes(&request, &reply));

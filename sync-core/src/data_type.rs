@@ -111,6 +111,19 @@ impl SyncDataType {
         }
     }
 
+    /// Whether everybody on a map may be told of it; all else is for its account alone.
+    pub const fn is_seen_on_map(self) -> bool {
+        matches!(
+            self,
+            Self::MapState
+                | Self::MonsterData
+                | Self::PlayerPosition
+                | Self::ItemDrop
+                | Self::NpcState
+                | Self::ChatMessage
+        )
+    }
+
     /// To whom a state of this type belongs.
     pub const fn scope(self) -> Scope {
         match self {

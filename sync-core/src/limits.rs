@@ -21,6 +21,24 @@ pub const GATHERING_MAX: Span = Span::from_secs(5);
 pub const SERVER_EXCHANGES_MAX: usize = 100_000;
 /// Exchanges that wait for one read of the same state; further ones are answered 429.
 pub const FLIGHT_EXCHANGES_MAX: usize = 10_000;
+/// Bytes of the key of an application's entry in the cache.
+pub const ENTRY_KEY_BYTES_MAX: usize = 256;
+/// Bytes of the value of an application's entry in the cache.
+pub const ENTRY_VALUE_BYTES_MAX: usize = 256 * 1024;
+/// Maps of one subscription.
+pub const SUBSCRIBED_MAPS_MAX: usize = 64;
+/// Longest time that a `subscribe` waits for an update: less than a session waits for an attempt.
+pub const SUBSCRIBE_WAIT_MAX: Span = Span::from_secs(5);
+/// Critical updates that an engine keeps for subscribers; older ones become a gap.
+pub const UPDATES_KEPT_MAX: usize = 4_096;
+/// Bytes of their data.
+pub const UPDATES_KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Critical updates in one reply.
+pub const UPDATES_ANSWERED_MAX: usize = 256;
+/// Bytes of their data, unless it is a single one.
+pub const UPDATES_ANSWERED_BYTES_MAX: usize = 256 * 1024;
+/// Notices of the cache that wait for an engine; past it they become a gap.
+pub const NOTICES_WAITING_MAX: usize = 4_096;
 /// Bytes of a map's name.
 pub const MAP_NAME_BYTES_MAX: usize = 64;
 /// Bytes of a key id.
@@ -94,6 +112,12 @@ pub const PURGE_MAX: usize = 10_000;
 
 const _: () = assert!(DATA_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX / 3 * 4 + 1024 <= BODY_BYTES_MAX);
+const _: () = assert!(SUBSCRIBE_WAIT_MAX.as_us() < REQUEST_TIMEOUT.as_us());
+const _: () = assert!(UPDATES_KEPT_BYTES_MAX > DATA_BYTES_MAX && UPDATES_KEPT_MAX >= 1);
+// A character takes six bytes of JSON at the most.
+const _: () = assert!(6 * UPDATES_ANSWERED_BYTES_MAX + 512 * UPDATES_ANSWERED_MAX < FRAME_BYTES_MAX);
+const _: () =
+    assert!(6 * ENTRY_VALUE_BYTES_MAX + 1024 < FRAME_BYTES_MAX && ENTRY_VALUE_BYTES_MAX < DATA_BYTES_MAX);
 const _: () = assert!(BACKOFF_MIN.as_us() <= BACKOFF_MAX.as_us());
 const _: () = assert!(APPLY_BATCH_MAX >= 1 && APPLY_BATCHES_IN_FLIGHT_MAX >= 1);
 

@@ -11,6 +11,8 @@ pub(crate) mod canonical;
 
 pub mod batch;
 pub mod embedding;
+pub mod entries;
+pub mod updates;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -36,6 +38,51 @@ pub enum Kind {
     Embed,
     /// Which embeddings are nearest?
     Search,
+    /// What does an application's entry hold?
+    CacheGet,
+    /// An application's entry is to hold this.
+    CacheSet,
+    /// An application's entry is to go.
+    CacheDelete,
+    /// Is an application's entry there?
+    CacheExists,
+    /// What critical updates were there since?
+    Subscribe,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::SyncTo,
+        Self::SyncFrom,
+        Self::Embed,
+        Self::Search,
+        Self::CacheGet,
+        Self::CacheSet,
+        Self::CacheDelete,
+        Self::CacheExists,
+        Self::Subscribe,
+    ];
+
+    /// Its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SyncTo => "sync_to",
+            Self::SyncFrom => "sync_from",
+            Self::Embed => "embed",
+            Self::Search => "search",
+            Self::CacheGet => "cache_get",
+            Self::CacheSet => "cache_set",
+            Self::CacheDelete => "cache_delete",
+            Self::CacheExists => "cache_exists",
+            Self::Subscribe => "subscribe",
+        }
+    }
+
+    /// Whether it concerns its type and map; the other kinds only wait in line by them.
+    pub const fn is_typed(self) -> bool {
+        matches!(self, Self::SyncTo | Self::SyncFrom | Self::Embed | Self::Search)
+    }
 }
 
 /// One operation as it travels inside a frame.
@@ -87,6 +134,9 @@ pub enum ErrorCode {
     /// The embedding provider refuses the texts, its answer is not usable, or there is none.
     #[error("embedding_failed")]
     EmbeddingFailed,
+    /// The cache is away: nothing is known of applications' entries.
+    #[error("cache_unavailable")]
+    CacheUnavailable,
 }
 
 /// A server's answer to one operation.
@@ -345,6 +395,20 @@ mod tests {
             String::from_utf8(json).unwrap(),
             r#"{"kind":"sync_to","type":0,"account_id":7,"map_name":"prontera","data":"{\"hp\":1}","timestamp":1700000000000,"operation_id":"7-00000000000000ab-3","is_critical":true,"sequence":2}"#
         );
+    }
+
+    #[test]
+    fn each_kind_travels_under_its_name() {
+        for kind in Kind::ALL {
+            let there = Request { kind, ..request("{}") };
+            let (mut json, mut by_serde) = (Vec::new(), Vec::new());
+            there.write(&mut json);
+            there.write_by_serde(&mut by_serde);
+            assert_eq!(json, by_serde);
+            assert!(json.starts_with(format!("{{\"kind\":\"{}\"", kind.name()).as_bytes()));
+            assert_eq!(canonical::read_request(&json), Some(there.clone()));
+            assert_eq!(Request::read_by_serde(&json), Ok(there));
+        }
     }
 
     #[test]

@@ -239,6 +239,7 @@ impl World {
                 }
                 ServerEffect::Reply { token, reply } => self.replied(token, reply),
                 ServerEffect::Embed { .. } => panic!("nobody asked for vectors"),
+                ServerEffect::Follow => panic!("nobody subscribes"),
             }
         }
     }
@@ -276,6 +277,7 @@ impl World {
             }
             (Kind::SyncFrom, Err(rejection)) => panic!("{rejection}"),
             (Kind::Embed | Kind::Search, _) => panic!("nobody asked for vectors"),
+            (kind, _) => panic!("nobody asks for {kind:?}"),
         }
     }
 

@@ -173,6 +173,8 @@ impl<V: Variant, O: Observer> World<V, O> {
                 ServerEffect::Store { token, request } => self.ask_store(at, token, request),
                 ServerEffect::Cache { token, request } => self.ask_cache(at, token, request),
                 ServerEffect::Embed { token, .. } => self.no_provider(at, token),
+                // No workload subscribes.
+                ServerEffect::Follow => {}
             }
         }
     }

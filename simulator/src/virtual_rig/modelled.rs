@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sync_core::host_sync::codec::{HostCodec, OpenError, Opened, ServerCodec, Untrusted};
 use sync_core::id::OperationId;
 use sync_core::recording::frame::Frame;
-use sync_core::wire::{Kind, Reply, Request};
+use sync_core::wire::{Reply, Request};
 
 use super::rotation::SealMark;
 use super::variant::Message;
@@ -144,12 +144,7 @@ impl Frame for ModelledReply {
 fn request_bytes(request: &Request) -> usize {
     let id = id_chars(request.operation);
     let account = decimal_chars(u64::from(request.operation.account.0));
-    let kind = match request.kind {
-        Kind::SyncTo => "sync_to".len(),
-        Kind::SyncFrom => "sync_from".len(),
-        Kind::Embed => "embed".len(),
-        Kind::Search => "search".len(),
-    };
+    let kind = request.kind.name().len();
     let body = r#"{"kind":"","type":,"account_id":,"map_name":"","data":"","timestamp":,"operation_id":"","is_critical":,"sequence":}"#.len()
         + kind
         + decimal_chars(u64::from(request.data_type.wire()))
@@ -222,7 +217,7 @@ mod tests {
     use sync_core::host_sync::codec::{HostCodec as _, ServerCodec as _};
     use sync_core::id::{AccountId, Incarnation, MapName};
     use sync_core::time::Timestamp;
-    use sync_core::wire::{ErrorCode, Rejection};
+    use sync_core::wire::{ErrorCode, Kind, Rejection};
 
     use super::super::variant::{Modelled, Sealed, Variant, WorldKeys};
     use super::*;

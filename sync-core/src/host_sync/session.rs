@@ -148,7 +148,8 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
     }
 
     fn ask(&mut self, now: Now, ask: Ask, effects: &mut Vec<SessionEffect<C::Request>>) {
-        let critical = ask.critical || self.settings.critical_types.contains(ask.data_type);
+        let by_type = ask.kind.is_typed() && self.settings.critical_types.contains(ask.data_type);
+        let critical = ask.critical || by_type;
         let error = if self.drain_until.is_some() {
             Some(AskError::ShuttingDown)
         } else if ask.data.len() > limits::DATA_BYTES_MAX {

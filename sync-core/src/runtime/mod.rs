@@ -3,9 +3,9 @@
 //! Nothing here decides. [`postgres`] executes [`StoreRequest`](crate::store::StoreRequest)s and
 //! [`redis`] [`CacheRequest`](crate::cache::CacheRequest)s as their in-memory forms do, which
 //! differential tests hold together. [`driver`] gives each engine a mailbox, a clock and an alarm and
-//! performs its effects; [`embedding`] asks a provider for vectors; [`http`] is the way between hosts and server; [`main_server`] puts the parts
-//! together. This is the one place in the core that reads a clock, draws from the system's randomness
-//! and leans on tokio.
+//! performs its effects; [`embedding`] asks a provider for vectors; [`http`] is the way between hosts and server;
+//! [`main_server`] puts the parts together; [`facade`] is what a host's program calls. This is the one place in
+//! the core that reads a clock, draws from the system's randomness and leans on tokio.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -14,6 +14,7 @@ pub mod clock;
 pub mod driver;
 pub mod embedding;
 pub mod entropy;
+pub mod facade;
 pub mod http;
 pub mod main_server;
 pub mod postgres;

@@ -17,12 +17,9 @@ use crate::time::Timestamp;
 pub(super) fn write_request(request: &Request, out: &mut Vec<u8>) {
     let mut id = [0; OperationId::TEXT_BYTES_MAX];
     out.reserve(request.data.len() + request.map.as_str().len() + REQUEST_BYTES_TYPICAL);
-    out.extend_from_slice(match request.kind {
-        Kind::SyncTo => br#"{"kind":"sync_to","type":"#,
-        Kind::SyncFrom => br#"{"kind":"sync_from","type":"#,
-        Kind::Embed => br#"{"kind":"embed","type":"#,
-        Kind::Search => br#"{"kind":"search","type":"#,
-    });
+    out.extend_from_slice(br#"{"kind":""#);
+    out.extend_from_slice(request.kind.name().as_bytes());
+    out.extend_from_slice(br#"","type":"#);
     push_number(out, u64::from(request.data_type.wire()));
     out.extend_from_slice(br#","account_id":"#);
     push_number(out, u64::from(request.operation.account.0));
@@ -47,16 +44,9 @@ pub(super) fn write_request(request: &Request, out: &mut Vec<u8>) {
 pub(super) fn read_request(json: &[u8]) -> Option<Request> {
     let mut rest = Rest(std::str::from_utf8(json).ok()?);
     rest.literal(r#"{"kind":""#)?;
-    let kind = if rest.literal(r#"sync_to","type":"#).is_some() {
-        Kind::SyncTo
-    } else if rest.literal(r#"sync_from","type":"#).is_some() {
-        Kind::SyncFrom
-    } else if rest.literal(r#"embed","type":"#).is_some() {
-        Kind::Embed
-    } else {
-        rest.literal(r#"search","type":"#)?;
-        Kind::Search
-    };
+    let name = rest.plain()?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name)?;
+    rest.literal(r#"","type":"#)?;
     let data_type = SyncDataType::from_wire(rest.number()?)?;
     rest.literal(r#","account_id":"#)?;
     let account = rest.number()?;

@@ -3,11 +3,14 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod facade;
+
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sync_core::cache::{CacheError, CacheReply, CacheRequest};
+use futures_util::stream::BoxStream;
+use sync_core::cache::{CacheError, CacheReply, CacheRequest, Notice};
 use sync_core::config::Config;
 use sync_core::data_type::SyncDataType;
 use sync_core::envelope::{HostRing, MasterKey};
@@ -216,5 +219,9 @@ impl CacheService for Moody<EmbeddedCache> {
     async fn execute(&self, request: &CacheRequest) -> Result<CacheReply, CacheError> {
         self.log.lock().unwrap().push(request.clone());
         if self.pass().await { self.inner.execute(request).await } else { Err(CacheError::Unavailable) }
+    }
+
+    fn follow(&self) -> BoxStream<'static, Notice> {
+        self.inner.follow()
     }
 }

@@ -287,5 +287,6 @@ pub(crate) fn server_effect() -> impl Strategy<Value = ServerEffect<Vec<u8>>> {
             .prop_map(|(token, request)| ServerEffect::Cache { token, request }),
         (token(), prop::collection::vec(text(), 0..3))
             .prop_map(|(token, texts)| ServerEffect::Embed { token, texts: Arc::new(texts) }),
+        Just(ServerEffect::Follow),
     ]
 }

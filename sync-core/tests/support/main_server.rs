@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use sync_core::cache::{CacheError, CacheReply, CacheRequest, Keep};
+use sync_core::cache::{CacheError, CacheKey, CacheReply, CacheRequest, Keep};
 use sync_core::data_type::SyncDataType;
 use sync_core::engine::Engine;
 use sync_core::host_sync::server::{Server, ServerEffect, ServerInput};
@@ -58,6 +58,15 @@ impl Main {
     }
 
     #[track_caller]
+    pub(crate) fn wakes(&mut self, ms: u64, expected: &str) {
+        self.now_ms = ms;
+        let mut effects = Vec::new();
+        self.server.wake(at_ms(ms), &mut effects);
+        let words: Vec<_> = effects.iter().map(|effect| self.word(effect)).collect();
+        assert_eq!(words.join(", "), expected, "woken at {ms} ms");
+    }
+
+    #[track_caller]
     pub(crate) fn check(&mut self, input: ServerInput<PlainRequest>, expected: &str) {
         let mut effects = Vec::new();
         self.server.handle(at_ms(self.now_ms), input.clone(), &mut effects);
@@ -105,10 +114,25 @@ impl Main {
                 };
                 format!("refresh [{}]", states.iter().map(state).collect::<Vec<_>>().join(" "))
             }
-            ServerEffect::Cache { token: Some(token), request: CacheRequest::Get(_) } => {
+            ServerEffect::Cache { token: Some(token), request } => {
                 self.cache.push(*token);
-                format!("cache {} get", self.cache.len() - 1)
+                let asked = match request {
+                    CacheRequest::Get(CacheKey::State(_)) => "get".to_owned(),
+                    CacheRequest::Get(CacheKey::Text(key)) => format!("get {key}"),
+                    CacheRequest::Set { key: CacheKey::Text(key), value, expires } => {
+                        let lifetime = expires.map(|at| at.distance(at_ms(self.now_ms).wall));
+                        format!(
+                            "set {key}={value} {}",
+                            lifetime.map_or("for ever".to_owned(), |l| l.to_string())
+                        )
+                    }
+                    CacheRequest::Delete(CacheKey::Text(key)) => format!("delete {key}"),
+                    CacheRequest::Exists(CacheKey::Text(key)) => format!("exists {key}"),
+                    other => panic!("{other:?}"),
+                };
+                format!("cache {} {asked}", self.cache.len() - 1)
             }
+            ServerEffect::Follow => "follow".to_owned(),
             other => panic!("{other:?}"),
         }
     }

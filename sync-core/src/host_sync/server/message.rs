@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{CacheError, CacheReply, CacheRequest};
+use crate::cache::{CacheError, CacheReply, CacheRequest, Notice};
 use crate::embedding::{EmbedError, Vector};
 use crate::envelope::KeyUse;
 use crate::id::Token;
@@ -47,6 +47,13 @@ pub enum ServerInput<R> {
         /// One vector for each text, in their order.
         answer: Result<Vec<Vector>, EmbedError>,
     },
+    /// The cache published something, or may have without our learning of it.
+    Noticed {
+        /// What.
+        notice: Notice,
+    },
+    /// The server is about to end: exchanges that wait for updates are answered now.
+    ShutDown,
 }
 
 /// What the server asks of the world.
@@ -82,6 +89,8 @@ pub enum ServerEffect<Q> {
         /// At most [`limits::EMBEDDING_BATCH_TEXTS_MAX`](crate::limits::EMBEDDING_BATCH_TEXTS_MAX).
         texts: Arc<Vec<Arc<str>>>,
     },
+    /// Follow what the cache publishes, and hand it over as [`ServerInput::Noticed`], a gap first. Asked once.
+    Follow,
 }
 
 /// An HTTP status without a frame. It says nothing about the request but this.

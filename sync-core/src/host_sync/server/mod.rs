@@ -11,9 +11,11 @@
 //!   share one database, and one that crashes loses no acknowledged operation.
 
 mod embeddings;
+mod entries;
 mod message;
 mod publish;
 mod reads;
+mod updates;
 mod writes;
 
 use std::collections::VecDeque;
@@ -37,6 +39,7 @@ use crate::wire::{Kind, Rejection, Reply};
 
 use embeddings::Desk;
 use reads::Flight;
+use updates::Updates;
 
 pub use message::{RETRY_AFTER, ServerEffect, ServerInput, Status};
 
@@ -67,6 +70,10 @@ pub struct Counters {
     pub embed_requests: u64,
     /// Those that brought no vectors.
     pub embed_failures: u64,
+    /// Requests for applications' own entries.
+    pub entries: u64,
+    /// Requests for critical updates.
+    pub subscribes: u64,
 }
 
 /// The main server.
@@ -83,6 +90,8 @@ pub struct Server<C, E> {
     work: FxHashMap<Token, Work>,
     /// The read of each state that others may join.
     flights: FxHashMap<StateKey, Token>,
+    /// What subscribers are told.
+    updates: Updates,
     next_token: u64,
     batches_under_way: usize,
     desk: Desk,
@@ -122,6 +131,8 @@ enum Work {
     Embed { jobs: Vec<usize> },
     /// The database is asked for an operation on embeddings.
     Embedding { job: usize, request: StoreRequest, asked: Instant },
+    /// An application's entry is read or written.
+    Entry { exchange: usize },
     /// Old names are forgotten.
     Purge,
 }
@@ -138,6 +149,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             forming: VecDeque::new(),
             work: FxHashMap::default(),
             flights: FxHashMap::default(),
+            updates: Updates::default(),
             next_token: 0,
             batches_under_way: 0,
             desk: Desk::default(),
@@ -184,9 +196,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         };
         let exchange = Exchange { token, operation: request.operation, critical: request.critical, nonce };
         if let Err(rejection) = validate::request(&self.settings, now.wall, &request) {
-            self.counters.rejected += 1;
-            self.reply(now, &exchange, Err(rejection), effects);
-            return;
+            return self.reject(now, &exchange, rejection, effects);
         }
         match request.kind {
             Kind::SyncTo if request.data_type == SyncDataType::VectorEmbedding => {
@@ -195,6 +205,10 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             Kind::Embed | Kind::Search => self.embedding(now, exchange, request, effects),
             Kind::SyncTo => self.gather(now, exchange, request),
             Kind::SyncFrom => self.read(exchange, request, effects),
+            Kind::CacheGet | Kind::CacheSet | Kind::CacheDelete | Kind::CacheExists => {
+                self.entry(now, exchange, &request, effects);
+            }
+            Kind::Subscribe => self.subscribe(now, exchange, &request, effects),
         }
     }
 
@@ -213,8 +227,8 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         answer: Result<StoreReply, StoreError>,
         effects: &mut Vec<ServerEffect<C::Reply>>,
     ) {
-        // A look is for the cache to complete, texts are for the provider.
-        if matches!(self.work.get(&token), Some(Work::Look(_) | Work::Embed { .. })) {
+        // Looks and entries are for the cache to complete, texts are for the provider.
+        if matches!(self.work.get(&token), Some(Work::Look(_) | Work::Entry { .. } | Work::Embed { .. })) {
             return;
         }
         let Some(work) = self.work.remove(&token) else { return };
@@ -226,11 +240,10 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
                 self.loaded(now, token, (flight, asked), Some(row), effects);
             }
             (Work::Load { flight, asked }, _) => self.loaded(now, token, (flight, asked), None, effects),
-            (Work::Look(_), _) => {}
             (Work::Embedding { job, request, asked }, answer) => {
                 self.embedding_stored(now, (job, asked), &request, answer, effects);
             }
-            (Work::Embed { .. }, _) => {}
+            (Work::Look(_) | Work::Entry { .. } | Work::Embed { .. }, _) => {}
             // There may be more to forget: not a window later, or names would pile up under load.
             (Work::Purge, Ok(StoreReply::Purged(purged))) if purged >= limits::PURGE_MAX as u64 => {
                 self.next_purge = Some(now.monotonic);
@@ -248,12 +261,24 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
     ) {
         match self.work.remove(&token) {
             Some(Work::Look(flight)) => self.looked(now, token, flight, answer, effects),
+            Some(Work::Entry { exchange }) => self.entry_answered(now, exchange, answer, effects),
             // All else is for the database to complete.
             Some(work) => {
                 self.work.insert(token, work);
             }
             None => {}
         }
+    }
+
+    fn reject(
+        &mut self,
+        now: Now,
+        exchange: &Exchange,
+        rejection: Rejection,
+        effects: &mut Vec<ServerEffect<C::Reply>>,
+    ) {
+        self.counters.rejected += 1;
+        self.reply(now, exchange, Err(rejection), effects);
     }
 
     fn unavailable(&mut self, slot: usize, effects: &mut Vec<ServerEffect<C::Reply>>) {
@@ -307,6 +332,8 @@ impl<C: ServerCodec, E: Entropy> Engine for Server<C, E> {
             ServerInput::Cached { token, answer } => self.cached(now, token, answer, effects),
             ServerInput::UseKeys(keys) => self.codec.use_keys(&keys),
             ServerInput::Embedded { token, answer } => self.embedded(now, token, answer, effects),
+            ServerInput::Noticed { notice } => self.noticed(now, notice, effects),
+            ServerInput::ShutDown => self.stop_waiting(now, effects),
         }
         self.send_batches(now, effects);
         self.send_texts(effects);
@@ -314,10 +341,11 @@ impl<C: ServerCodec, E: Entropy> Engine for Server<C, E> {
     }
 
     fn wake(&mut self, now: Now, effects: &mut Vec<Self::Effect>) {
+        self.pass_waiting(now, effects);
         self.purge(now, effects);
     }
 
     fn next_wakeup(&self) -> Option<Instant> {
-        self.next_purge
+        self.next_purge.into_iter().chain(self.updates.next_deadline()).min()
     }
 }

@@ -2,9 +2,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::cache::{CacheError, CacheReply, CacheRequest, MemoryCache};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::cache::{CacheError, CacheReply, CacheRequest, MemoryCache, Notice};
+use crate::limits;
 use crate::runtime::postgres::PostgresStore;
-use crate::runtime::redis::RedisCache;
+use crate::runtime::redis::{RedisCache, Subscription};
 use crate::runtime::wall_clock;
 use crate::store::{Content, MemoryStore, StoreError, StoreReply, StoreRequest};
 
@@ -19,6 +24,9 @@ pub trait Database: Send + Sync + 'static {
 pub trait CacheService: Send + Sync + 'static {
     /// Executes one request. Requests are taken up in the order in which their futures are first polled.
     fn execute(&self, request: &CacheRequest) -> impl Future<Output = Result<CacheReply, CacheError>> + Send;
+
+    /// Follows what is published from now on, by whatever server. Begins with a gap.
+    fn follow(&self) -> BoxStream<'static, Notice>;
 }
 
 impl Database for PostgresStore {
@@ -31,6 +39,13 @@ impl CacheService for RedisCache {
     async fn execute(&self, request: &CacheRequest) -> Result<CacheReply, CacheError> {
         Self::execute(self, request).await
     }
+
+    fn follow(&self) -> BoxStream<'static, Notice> {
+        let next = |mut subscription: Subscription| async move {
+            subscription.next().await.map(|notice| (notice, subscription))
+        };
+        stream::unfold(self.subscribe(), next).boxed()
+    }
 }
 
 impl<D: Database> Database for Arc<D> {
@@ -42,6 +57,10 @@ impl<D: Database> Database for Arc<D> {
 impl<C: CacheService> CacheService for Arc<C> {
     async fn execute(&self, request: &CacheRequest) -> Result<CacheReply, CacheError> {
         C::execute(self, request).await
+    }
+
+    fn follow(&self) -> BoxStream<'static, Notice> {
+        C::follow(self)
     }
 }
 
@@ -64,18 +83,38 @@ impl Database for EmbeddedDatabase {
     }
 }
 
-/// A cache in memory. Nobody subscribes to it: what is published is dropped.
-#[derive(Debug, Default)]
+/// A cache in memory; nothing of it outlives the process.
+#[derive(Debug)]
 pub struct EmbeddedCache {
     cache: Mutex<MemoryCache>,
+    notices: broadcast::Sender<Notice>,
+}
+
+impl Default for EmbeddedCache {
+    fn default() -> Self {
+        Self { cache: Mutex::default(), notices: broadcast::Sender::new(limits::NOTICES_WAITING_MAX) }
+    }
 }
 
 impl CacheService for EmbeddedCache {
     async fn execute(&self, request: &CacheRequest) -> Result<CacheReply, CacheError> {
         let mut cache = lock(&self.cache);
         let reply = cache.execute(wall_clock(), request);
-        cache.take_published().for_each(drop);
+        // Within the lock, so that all learn of publications in the same order. Without followers nobody does.
+        cache.take_published().for_each(|published| drop(self.notices.send(Notice::Publication(published))));
         Ok(reply)
+    }
+
+    fn follow(&self) -> BoxStream<'static, Notice> {
+        let next = |mut receiver: broadcast::Receiver<Notice>| async move {
+            match receiver.recv().await {
+                Ok(notice) => Some((notice, receiver)),
+                Err(RecvError::Lagged(_)) => Some((Notice::Gap, receiver)),
+                Err(RecvError::Closed) => None,
+            }
+        };
+        let notices = stream::unfold(self.notices.subscribe(), next);
+        stream::once(async { Notice::Gap }).chain(notices).boxed()
     }
 }
 

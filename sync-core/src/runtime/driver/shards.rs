@@ -112,6 +112,7 @@ impl Drop for Open {
 #[derive(Debug)]
 pub struct Shards {
     front: Front,
+    closing: watch::Sender<bool>,
     stop: watch::Sender<Option<Span>>,
     tasks: Vec<JoinHandle<ShardEnd>>,
 }
@@ -190,6 +191,7 @@ impl Shards {
             exchanges_max: settings.exchanges_max.div_ceil(shards),
             ..settings.clone()
         });
+        let (closing, is_closing) = watch::channel(false);
         let (stop, stopped) = watch::channel(None);
         let clock = Clock::start();
         let (mailboxes, tasks): (Vec<_>, Vec<_>) = (0..shards)
@@ -197,17 +199,22 @@ impl Shards {
                 let (entropy, tap) = instruments.shard(number, &settings);
                 let engine = Server::new(Arc::clone(&settings), codec.clone(), entropy);
                 let (mailbox, letters) = mpsc::channel(options.mailbox_max.max(1));
-                let shard =
-                    Shard::new(engine, clock, tap, services.clone(), options, letters, stopped.clone());
+                let ends = (is_closing.clone(), stopped.clone());
+                let shard = Shard::new(engine, clock, tap, services.clone(), options, letters, ends);
                 (mailbox, tokio::spawn(shard.run()))
             })
             .unzip();
-        Self { front: Front { mailboxes: mailboxes.into(), open: Arc::default() }, stop, tasks }
+        Self { front: Front { mailboxes: mailboxes.into(), open: Arc::default() }, closing, stop, tasks }
     }
 
     /// The mailboxes.
     pub fn front(&self) -> Front {
         self.front.clone()
+    }
+
+    /// Nobody is kept waiting from here on who only waits for news; all else goes on.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
     }
 
     /// Takes nothing more, lets what is open end within `drain`, and stops.
@@ -239,6 +246,8 @@ fn add(sum: &mut Counters, more: Counters) {
     sum.batches += more.batches;
     sum.embed_requests += more.embed_requests;
     sum.embed_failures += more.embed_failures;
+    sum.entries += more.entries;
+    sum.subscribes += more.subscribes;
 }
 
 /// The database, the cache and the embedding provider of all shards, and how the first two were last seen.

@@ -189,6 +189,7 @@ impl MainServer {
         let open = self.front.open() as u64;
         let bound = Instant::now() + duration(drain);
         self.phase.send_replace(Phase::Closing);
+        self.shards.close();
         let in_time = timeout_at(bound, &mut self.listener).await.is_ok();
         let left = bound.saturating_duration_since(Instant::now());
         let left = Span::from_us(u64::try_from(left.as_micros()).unwrap_or(u64::MAX));

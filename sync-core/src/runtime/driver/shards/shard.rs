@@ -4,14 +4,14 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::{Drained, Health, Service, Services, ShardEngine, ShardOptions};
-use crate::cache::{CacheError, CacheRequest};
+use crate::cache::{CacheError, CacheRequest, Notice};
 use crate::embedding::EmbedError;
 use crate::entropy::Entropy;
 use crate::host_sync::sealed::Body;
@@ -41,19 +41,24 @@ pub(super) struct Shard<D, C, E: Entropy, T> {
     services: Services<D, C>,
     options: ShardOptions,
     letters: mpsc::Receiver<Letter>,
+    closing: watch::Receiver<bool>,
     stop: watch::Receiver<Option<Span>>,
     /// By token, never used twice; never iterated.
     exchanges: FxHashMap<Token, oneshot::Sender<Result<Body, Status>>>,
     next_token: u64,
     under_way: FuturesUnordered<UnderWay>,
+    /// What the cache publishes, once the engine wants to know.
+    notices: Option<BoxStream<'static, Notice>>,
 }
 
 /// What the shard has to attend to next.
 enum Event {
+    Closing,
     Stop(Span),
     GiveUp,
     Due,
     Completed(Option<Input>),
+    Noticed(Option<Notice>),
     Letter(Option<Letter>),
 }
 
@@ -65,17 +70,19 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
         services: Services<D, C>,
         options: ShardOptions,
         letters: mpsc::Receiver<Letter>,
-        stop: watch::Receiver<Option<Span>>,
+        (closing, stop): (watch::Receiver<bool>, watch::Receiver<Option<Span>>),
     ) -> Self {
         Self {
             driven: Driven::new(engine, clock, tap),
             services,
             options,
             letters,
+            closing,
             stop,
             exchanges: FxHashMap::default(),
             next_token: 0,
             under_way: FuturesUnordered::new(),
+            notices: None,
         }
     }
 
@@ -84,6 +91,7 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
         let mut wake = Alarm::default();
         let mut give_up = Alarm::default();
         let mut mailbox_open = true;
+        let mut is_closing = false;
         let mut drained = None::<Drained>;
         while mailbox_open || !self.exchanges.is_empty() || !self.under_way.is_empty() {
             wake.set(self.driven.due());
@@ -92,19 +100,28 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
             let event = tokio::select! {
                 biased;
                 () = give_up.ring() => Event::GiveUp,
+                _ = self.closing.wait_for(|closing| *closing), if !is_closing && !is_stopping => Event::Closing,
                 drain = stopped(&mut self.stop), if !is_stopping => Event::Stop(drain),
                 () = wake.ring() => Event::Due,
                 Some(completed) = self.under_way.next() => Event::Completed(completed),
+                notice = next(&mut self.notices), if !is_stopping => Event::Noticed(notice),
                 letter = self.letters.recv(), if mailbox_open && has_room => Event::Letter(letter),
             };
             match event {
                 Event::GiveUp => break,
+                Event::Closing => {
+                    is_closing = true;
+                    self.driven.handle(ServerInput::ShutDown);
+                }
                 Event::Stop(drain) => {
                     // What is in the mailbox already counts as open.
                     self.letters.close();
                     let open = self.exchanges.len() + self.letters.len();
                     drained = Some(Drained { answered: open as u64, ..Drained::default() });
                     give_up.set(Instant::now().checked_add(duration(drain)));
+                    if !is_closing {
+                        self.driven.handle(ServerInput::ShutDown);
+                    }
                 }
                 Event::Due => self.driven.wake(),
                 Event::Completed(input) => {
@@ -112,6 +129,8 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
                         self.driven.handle(input);
                     }
                 }
+                Event::Noticed(Some(notice)) => self.driven.handle(ServerInput::Noticed { notice }),
+                Event::Noticed(None) => self.notices = None,
                 Event::Letter(Some(letter)) => self.open(letter),
                 Event::Letter(None) => mailbox_open = false,
             }
@@ -152,6 +171,7 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
                 ServerEffect::Embed { token, texts } => {
                     self.under_way.push(Box::pin(embed(&self.services, token, texts)));
                 }
+                ServerEffect::Follow => self.notices = Some(self.services.cache.follow()),
             }
         }
         self.driven.give_back(effects);
@@ -226,6 +246,14 @@ fn embed<D: Database, C: CacheService>(
         // A panic is a provider that is away.
         let answer = task.await.unwrap_or(Err(EmbedError::Unavailable));
         Some(ServerInput::Embedded { token, answer })
+    }
+}
+
+/// The next notice; waits for ever where none can come.
+async fn next(notices: &mut Option<BoxStream<'static, Notice>>) -> Option<Notice> {
+    match notices {
+        Some(notices) => notices.next().await,
+        None => std::future::pending().await,
     }
 }
 

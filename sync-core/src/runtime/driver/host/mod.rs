@@ -2,9 +2,11 @@
 //!
 //! One task a host, so thousands of them fit in a process; they may share one [`HttpClient`].
 
+pub mod configured;
+mod questions;
+
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -27,6 +29,9 @@ use crate::runtime::clock::Clock;
 use crate::runtime::http::{Failure, HttpClient};
 use crate::time::Span;
 use crate::wire::batch;
+
+pub use questions::{HostStatus, Progress};
+use questions::{Question, Questions};
 
 /// How an operation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +98,7 @@ pub struct Host {
 #[derive(Debug)]
 enum Letter {
     Ask(Ask, oneshot::Sender<Result<Finished, HostError>>),
+    Question(Question),
     ShutDown(Span),
 }
 
@@ -127,6 +133,7 @@ impl Host {
             options,
             letters,
             waiting: BTreeMap::new(),
+            questions: Questions::default(),
             under_way: FuturesUnordered::new(),
             stopped: None,
         };
@@ -168,6 +175,7 @@ struct Driver<C: HostCodec, E: Entropy, P: SessionPolicy, T> {
     options: HostOptions,
     letters: mpsc::Receiver<Letter>,
     waiting: BTreeMap<u64, oneshot::Sender<Result<Finished, HostError>>>,
+    questions: Questions,
     under_way: FuturesUnordered<Attempt>,
     stopped: Option<usize>,
 }
@@ -206,6 +214,7 @@ where
                 Event::Due => self.driven.wake(),
                 Event::Answered(inputs) => inputs.into_iter().for_each(|input| self.driven.handle(input)),
                 Event::Letter(Letter::Ask(ask, answer)) => self.ask(ask, answer),
+                Event::Letter(Letter::Question(question)) => self.question(question),
                 Event::Letter(Letter::ShutDown(drain)) => {
                     self.driven.handle(SessionInput::ShutDown { drain });
                 }
@@ -242,20 +251,22 @@ where
                     batch.push((token, request));
                 }
                 SessionEffect::Refused { ticket, error, .. } => {
+                    self.questions.began(ticket, Err(HostError::Refused(error)));
                     self.answer(ticket, Err(HostError::Refused(error)));
                 }
+                SessionEffect::Accepted { ticket, operation } => self.questions.began(ticket, Ok(operation)),
                 SessionEffect::Finished { ticket, operation, critical, outcome } => {
+                    self.questions.ended(operation, &outcome);
                     self.answer(ticket, Ok(Finished { operation, critical, outcome }));
                 }
                 SessionEffect::Stopped { cut_short } => self.stopped = Some(cut_short),
                 // For the record: a tap sees them.
-                SessionEffect::Accepted { .. }
-                | SessionEffect::Late { .. }
-                | SessionEffect::Untrusted { .. } => {}
+                SessionEffect::Late { .. } | SessionEffect::Untrusted { .. } => {}
             }
         }
         self.carry(batch, is_critical);
         self.driven.give_back(effects);
+        self.questions.settle(&self.driven.engine);
     }
 
     /// Sends operations in one request; what comes back is taken apart again.
@@ -310,56 +321,5 @@ pub async fn exchange_all(
                 .collect(),
             _ => all(Failure { error: TransportError::Untrusted, retry_after: None }),
         },
-    }
-}
-
-/// A host of a configuration: its session, its keys, its address.
-pub mod configured {
-    use super::*;
-    use crate::config::{Config, Role};
-    use crate::envelope::{HostKey, HostRing, InvalidKey, InvalidRing, LegacyKey};
-    use crate::host_sync::policy::Standard;
-    use crate::host_sync::sealed::SealedHost;
-    use crate::runtime::entropy::OsEntropy;
-    use crate::runtime::http::ClientError;
-
-    /// Why a host could not be started.
-    #[derive(Clone, Debug, PartialEq, Eq, Error)]
-    pub enum StartError {
-        /// The file is a main server's, or has no address.
-        #[error("the configuration is not a host's: write `role = host` and `main_server_endpoint`")]
-        Role,
-        /// A key.
-        #[error(transparent)]
-        Key(#[from] InvalidKey),
-        /// The keys together.
-        #[error(transparent)]
-        Ring(#[from] InvalidRing),
-        /// The address.
-        #[error(transparent)]
-        Client(#[from] ClientError),
-    }
-
-    /// Starts the host of a configuration with `role = host`, with the system's randomness. Must be called
-    /// within a tokio runtime.
-    ///
-    /// # Errors
-    /// When the configuration is not a host's, or its address cannot be spoken to.
-    pub fn start(config: &Config) -> Result<Host, StartError> {
-        let (Role::Host, Some(endpoint)) = (config.role, &config.main_server_endpoint) else {
-            return Err(StartError::Role);
-        };
-        let key: HostKey = config.encryption_key.expose().parse()?;
-        let accepted = config.encryption_keys_accepted.iter().map(|key| key.expose().parse());
-        let account = key.account();
-        let mut ring = HostRing::new(key, accepted.collect::<Result<_, _>>()?)?;
-        if let Some(legacy) = &config.legacy_encryption_key {
-            ring = ring.with_legacy(legacy.expose().parse::<LegacyKey>()?);
-        }
-        let settings = Arc::new(config.session_settings());
-        let options = HostOptions::of(&settings);
-        let codec = SealedHost::new(ring);
-        let session = Session::new(account, settings, codec, OsEntropy::new(), Standard);
-        Ok(Host::start(session, HttpClient::new(endpoint)?, options))
     }
 }

@@ -1,0 +1,227 @@
+//! The facade over real sockets, with the main server's database and cache in memory.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and real sockets live in real time"
+)]
+
+mod live_support;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use live_support::facade::{HostFile, system, the_whole_interface_works};
+use live_support::*;
+use sync_core::cache::Notice;
+use sync_core::data_type::SyncDataType;
+use sync_core::host_sync::operation::Outcome;
+use sync_core::id::{AccountId, Incarnation, OperationId};
+use sync_core::runtime::driver::{EmbeddedCache, EmbeddedDatabase};
+use sync_core::runtime::facade::{InitError, P2pDataSync, SyncError, SyncResult};
+use sync_core::runtime::main_server::MainServer;
+use sync_core::time::Span;
+use sync_core::wire::ErrorCode;
+
+async fn embedded() -> MainServer {
+    start("", EmbeddedDatabase::default(), EmbeddedCache::default()).await
+}
+
+#[test]
+fn the_whole_interface_works_in_memory() {
+    run(the_whole_interface_works("", EmbeddedDatabase::default(), EmbeddedCache::default()));
+}
+
+#[test]
+fn a_file_that_is_none_of_a_hosts_does_not_start() {
+    run(async {
+        let none = P2pDataSync::init("/nowhere/p2p_data_sync.conf").await;
+        assert!(matches!(&none, Err(InitError::File { .. })), "{none:?}");
+        let server = embedded().await;
+        let file = HostFile::new(&server, 1, "worker_threads = 0");
+        let zero = P2pDataSync::init(&file.0).await.map(|_| ()).unwrap_err().to_string();
+        assert!(zero.contains("worker_threads") && !zero.contains("p2p-host"), "{zero}");
+        let other = P2pDataSync::start(server_config("")).map(|_| ()).unwrap_err().to_string();
+        assert!(other.contains("role = host"), "{other}");
+    });
+}
+
+#[test]
+fn questions_that_cannot_be_asked_are_refused_with_a_type() {
+    run(async {
+        let server = embedded().await;
+        let system = system(&server, 1, "").await;
+        let ask = |account, map: &'static str| {
+            system.sync_to_main_server(SyncDataType::MapState, account, map, "1", false)
+        };
+        assert_eq!(ask(AccountId(2), "m").await, Err(SyncError::Account { asked: 2, own: 1 }));
+        assert!(matches!(ask(AccountId(1), "no map").await, Err(SyncError::Map(_))));
+        let malformed = system
+            .sync_to_main_server(SyncDataType::MapState, AccountId(1), "m", "{", false)
+            .await
+            .expect("accepted, and refused by the main server");
+        let result = system.wait_for_sync_result(malformed, PATIENCE).await;
+        let SyncResult::Done(Outcome::Rejected(rejection)) = result else { panic!("{result:?}") };
+        assert_eq!(rejection.code, ErrorCode::MalformedData);
+        assert!(matches!(system.subscribe(&["no map"], &[]), Err(SyncError::Map(_))));
+        let mut updates = system.subscribe(&[], &[]).unwrap();
+        assert!(matches!(updates.next().await, Err(SyncError::Rejected(_))));
+    });
+}
+
+/// Pending, done, expired and unknown are four answers.
+#[test]
+fn a_result_read_too_early_is_no_failure() {
+    run(async {
+        let database = Moody::<EmbeddedDatabase>::new(Mood::Hangs);
+        let server = start("", Arc::clone(&database), EmbeddedCache::default()).await;
+        let system = system(&server, 1, "").await;
+        let id = system
+            .sync_to_main_server(SyncDataType::PlayerData, AccountId(1), "m", "1", false)
+            .await
+            .unwrap();
+        assert_eq!(system.get_sync_result(id).await, SyncResult::Pending);
+        let asked = Instant::now();
+        assert_eq!(system.wait_for_sync_result(id, Span::from_ms(50)).await, SyncResult::Pending);
+        assert!(asked.elapsed() >= Duration::from_millis(50));
+        let unknown = OperationId { counter: id.counter + 1, ..id };
+        assert_eq!(system.get_sync_result(unknown).await, SyncResult::Unknown);
+        let foreign = OperationId { incarnation: Incarnation(id.incarnation.0 ^ 1), ..id };
+        assert_eq!(system.wait_for_sync_result(foreign, Span::ZERO).await, SyncResult::Unknown);
+        let stopped = system.shut_down(Span::ZERO).await;
+        assert_eq!(stopped.cut_short, 1);
+    });
+}
+
+#[test]
+fn a_result_that_was_forgotten_is_expired() {
+    run(async {
+        let server = embedded().await;
+        let system = system(&server, 1, "").await;
+        let first = system
+            .sync_to_main_server(SyncDataType::ChatMessage, AccountId(1), "m", "0", false)
+            .await
+            .unwrap();
+        assert!(system.wait_for_sync_result(first, PATIENCE).await.success());
+        for _ in 0..sync_core::limits::RESULTS_KEPT {
+            // Quick ones: each is cut out before it is sent anywhere.
+            let too_large = "x".repeat(sync_core::limits::ENTRY_KEY_BYTES_MAX + 1);
+            assert!(system.get_cached_data(&too_large).await.is_err());
+        }
+        assert_eq!(system.get_sync_result(first).await, SyncResult::Expired);
+    });
+}
+
+#[test]
+fn a_cache_that_is_away_is_told() {
+    run(async {
+        let cache = Moody::<EmbeddedCache>::new(Mood::Fails);
+        let server = start("", EmbeddedDatabase::default(), cache).await;
+        let system = system(&server, 1, "").await;
+        for refused in [system.cache_data("a", "b", 0).await.err(), system.get_cached_data("a").await.err()] {
+            let Some(SyncError::Rejected(rejection)) = refused else { panic!("{refused:?}") };
+            assert_eq!(rejection.code, ErrorCode::CacheUnavailable);
+        }
+    });
+}
+
+/// A subscription goes on with another main server at the same place, and says that it may have missed some.
+#[test]
+fn a_subscription_outlives_its_main_server() {
+    run(async {
+        let server = embedded().await;
+        let address = server.address();
+        let system = system(&server, 1, "").await;
+        let mut updates = system.subscribe(&["m"], &[]).unwrap();
+        assert_eq!(updates.next().await, Ok(Notice::Gap));
+        let asked = Instant::now();
+        let waiting = tokio::spawn(async move {
+            loop {
+                if let Notice::Publication(publication) = updates.next().await.unwrap() {
+                    return (publication.version, updates);
+                }
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Nobody who waits holds up the end.
+        server.shutdown().await;
+        assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+        let parts = sync_core::runtime::main_server::Parts::new(
+            EmbeddedDatabase::default(),
+            EmbeddedCache::default(),
+        );
+        let _server = MainServer::start(&server_config(""), address, parts).await.unwrap();
+        let mut version = 0;
+        let mut waiting = waiting;
+        let told = loop {
+            version += 1;
+            let data = version.to_string();
+            let id = system
+                .sync_critical_data(SyncDataType::MapState, AccountId(1), "m", &data, false)
+                .await
+                .unwrap();
+            system.wait_for_sync_result(id, PATIENCE).await;
+            if let Ok(told) = tokio::time::timeout(Duration::from_millis(200), &mut waiting).await {
+                break told.unwrap().0;
+            }
+        };
+        assert!(told >= 1);
+    });
+}
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl tracing::field::Visit for Log {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        use std::fmt::Write;
+        let _ = write!(self.0.lock().unwrap(), "{}={value:?} ", field.name());
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        if event.metadata().target() == "p2p_data_sync" {
+            event.record(&mut self.clone());
+            self.0.lock().unwrap().push('\n');
+        }
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn debug_mode_logs_what_happens_and_no_secret() {
+    let log = Log::default();
+    tracing::subscriber::set_global_default(log.clone()).unwrap();
+    run(async {
+        let server = embedded().await;
+        let system = system(&server, 1, "debug_mode = 1").await;
+        let id = system
+            .sync_critical_data(SyncDataType::PlayerData, AccountId(1), "m", r#""canary""#, false)
+            .await
+            .unwrap();
+        assert!(system.wait_for_sync_result(id, PATIENCE).await.success());
+        system.shut_down(PATIENCE).await;
+        let log = log.0.lock().unwrap().clone();
+        for word in ["settings in force", "asked", "accepted", "sent", "ended", &id.to_string()] {
+            assert!(log.contains(word), "no `{word}` in:\n{log}");
+        }
+        let port = server.address().port().to_string();
+        let key = MASTER.parse::<sync_core::envelope::MasterKey>().unwrap().host_key(AccountId(1)).to_text();
+        let secret = key.expose().rsplit(':').next().unwrap();
+        for word in ["canary", secret, &port] {
+            assert!(!log.contains(word), "`{word}` in:\n{log}");
+        }
+    });
+}
