@@ -12,15 +12,18 @@ mod live_support;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use live_support::facade::{HostFile, system, the_whole_interface_works};
 use live_support::*;
 use sync_core::cache::Notice;
 use sync_core::data_type::SyncDataType;
+use sync_core::embedding::{EmbedError, Vector};
 use sync_core::host_sync::operation::Outcome;
 use sync_core::id::{AccountId, Incarnation, OperationId};
 use sync_core::runtime::driver::{EmbeddedCache, EmbeddedDatabase};
+use sync_core::runtime::embedding::Embedder;
 use sync_core::runtime::facade::{InitError, P2pDataSync, SyncError, SyncResult};
-use sync_core::runtime::main_server::MainServer;
+use sync_core::runtime::main_server::{MainServer, Parts};
 use sync_core::time::Span;
 use sync_core::wire::ErrorCode;
 
@@ -147,10 +150,7 @@ fn a_subscription_outlives_its_main_server() {
         // Nobody who waits holds up the end.
         server.shutdown().await;
         assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
-        let parts = sync_core::runtime::main_server::Parts::new(
-            EmbeddedDatabase::default(),
-            EmbeddedCache::default(),
-        );
+        let parts = Parts::new(EmbeddedDatabase::default(), EmbeddedCache::default());
         let _server = MainServer::start(&server_config(""), address, parts).await.unwrap();
         let mut version = 0;
         let mut waiting = waiting;
@@ -167,6 +167,53 @@ fn a_subscription_outlives_its_main_server() {
             }
         };
         assert!(told >= 1);
+    });
+}
+
+/// One direction for each first letter.
+#[derive(Debug)]
+struct Letters;
+
+impl Embedder for Letters {
+    fn embed(&self, texts: Arc<Vec<Arc<str>>>) -> BoxFuture<'_, Result<Vec<Vector>, EmbedError>> {
+        let vector = |text: &Arc<str>| {
+            let mut numbers = vec![0.0; sync_core::limits::EMBEDDING_DIMENSIONS];
+            numbers[usize::from(text.as_bytes()[0])] = 1.0;
+            Vector::new(numbers).unwrap()
+        };
+        let vectors = texts.iter().map(vector).collect();
+        Box::pin(async move { Ok(vectors) })
+    }
+}
+
+#[test]
+fn texts_are_embedded_and_found_again() {
+    run(async {
+        let parts = Parts::new(EmbeddedDatabase::default(), EmbeddedCache::default());
+        let parts = Parts { embedder: Some(Arc::new(Letters)), ..parts };
+        let server = start_with("vector_eligible_maps = prontera", parts).await;
+        let system = system(&server, 1, "").await;
+        for text in ["apple", "banana"] {
+            let data = format!(r#"{{"text":"{text}","name":"{text}"}}"#);
+            let stored = system
+                .sync_to_main_server(SyncDataType::VectorEmbedding, AccountId(1), "prontera", &data, false)
+                .await
+                .unwrap();
+            let result = system.wait_for_sync_result(stored, PATIENCE).await;
+            assert!(result.success(), "{result:?}");
+        }
+        let near = system.create_embedding("prontera", "avocado").await.unwrap();
+        let found = system.search_similar_embeddings("prontera", &near, 1, None).await.unwrap();
+        let found: Vec<_> = found.iter().map(|found| (&*found.id, found.distance_billionths)).collect();
+        assert_eq!(found, [("1/prontera/apple", 0)]);
+        let filter = serde_json::json!({"text": "banana"});
+        let found = system.search_similar_embeddings("prontera", &near, 5, Some(filter)).await.unwrap();
+        assert_eq!(found.iter().map(|found| &*found.id).collect::<Vec<_>>(), ["1/prontera/banana"]);
+        let refused = system.create_embedding("geffen", "text").await;
+        assert!(
+            matches!(&refused, Err(SyncError::Rejected(r)) if r.code == ErrorCode::MapNotEligible),
+            "{refused:?}"
+        );
     });
 }
 

@@ -5,6 +5,7 @@
 //! [`Host`](crate::runtime::driver::host::Host) itself.
 
 mod debug;
+mod embeddings;
 mod entries;
 mod error;
 mod results;
