@@ -160,6 +160,10 @@ pub const CACHE_TIMEOUT: Span = Span::from_secs(5);
 /// How long a cache that was away keeps the versions that it has not been told of: longer than any read that
 /// began before takes to bring an older one.
 pub const CACHE_VERSIONS_KEPT: Span = Span::from_secs(60);
+/// How long a shard may take to say how it does.
+pub const PROBE_TIMEOUT: Span = Span::from_ms(500);
+/// How often old rows of the database are cleaned up.
+pub const CLEAN_UP_INTERVAL: Span = Span::from_secs(3_600);
 /// Longest time that a server which shuts down spends on answering what is open.
 pub const SHUTDOWN_DRAIN: Span = Span::from_secs(10);
 /// Connections a server holds open; further ones wait to be accepted.

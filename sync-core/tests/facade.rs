@@ -191,7 +191,7 @@ fn texts_are_embedded_and_found_again() {
     run(async {
         let parts = Parts::new(EmbeddedDatabase::default(), EmbeddedCache::default());
         let parts = Parts { embedder: Some(Arc::new(Letters)), ..parts };
-        let server = start_with("vector_eligible_maps = prontera", parts).await;
+        let server = start_with("vector_eligible_maps = prontera\nopenai_api_key = canary", parts).await;
         let system = system(&server, 1, "").await;
         for text in ["apple", "banana"] {
             let data = format!(r#"{{"text":"{text}","name":"{text}"}}"#);

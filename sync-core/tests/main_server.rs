@@ -70,6 +70,30 @@ fn what_a_host_wrote_it_reads_with_its_version() {
     });
 }
 
+/// In the text format of Prometheus; an account, a map or an address is nothing that it tells.
+#[test]
+fn the_figures_say_what_the_engines_counted() {
+    run(async {
+        let server = embedded().await;
+        let host = host(&server, 1, "");
+        assert_eq!(write(&host, 1, r#"{"hp":1}"#).await, Outcome::Done(None));
+        assert_eq!(read(&host, 2).await, payload(1, r#"{"hp":1}"#));
+        let metrics = client(&server).with_path("/metrics").unwrap();
+        let (status, text) = metrics.fetch(PATIENCE).await.unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let sum = |name: &str| -> f64 {
+            let samples = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+            samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        };
+        assert_eq!(status, 200);
+        assert_eq!((sum("p2p_sync_requests_total"), sum("p2p_sync_applied_total")), (2.0, 1.0), "{text}");
+        assert_eq!((sum("p2p_sync_cache_hits_total"), sum("p2p_sync_exchanges_open")), (1.0, 0.0));
+        assert_eq!(sum("p2p_sync_http_request_duration_seconds_count"), 2.0);
+        assert_eq!(sum("p2p_sync_service_up"), 2.0);
+        assert!(!text.contains("prontera") && !text.contains("127.0.0.1"));
+    });
+}
+
 #[test]
 fn what_is_not_authentic_is_refused() {
     run(async {

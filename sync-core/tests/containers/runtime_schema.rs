@@ -4,7 +4,7 @@
 
 use crate::runtime_support::{Postgres, runtime};
 use sqlx::Row;
-use sync_core::runtime::postgres::{MIGRATIONS, PostgresError, PostgresOptions};
+use sync_core::runtime::postgres::{CleanedUp, MIGRATIONS, PostgresError, PostgresOptions, keep_clean};
 
 #[test]
 fn psql_and_the_server_may_both_run_the_migrations() {
@@ -116,4 +116,21 @@ async fn embeddings(server: &Postgres) {
         .await
         .unwrap();
     assert_eq!(removed, 1);
+    schedule(server, &mut raw).await;
+}
+
+/// What is older than it may be goes without anybody asking, and what is not stays.
+async fn schedule(server: &Postgres, raw: &mut sqlx::PgConnection) {
+    let insert = "INSERT INTO p2p_sync.cache (cache_key, cache_value, expires_at) VALUES
+        ('old again', '', now() - interval '1 s')";
+    sqlx::raw_sql(insert).execute(&mut *raw).await.unwrap();
+    let store = std::sync::Arc::new(server.connect(PostgresOptions::default()).await);
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let cleaner =
+        tokio::spawn(keep_clean(std::sync::Arc::downgrade(&store), move |cleaned| drop(told.send(cleaned))));
+    let cleaned = heard.recv().await.unwrap().unwrap();
+    assert_eq!(cleaned, CleanedUp { cache_rows: 1, ..CleanedUp::default() });
+    cleaner.abort();
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM p2p_sync.cache").fetch_one(raw).await.unwrap();
+    assert_eq!(left, 2);
 }

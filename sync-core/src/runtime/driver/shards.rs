@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::{CacheService, Database, NoTap, Tap};
 use crate::entropy::Entropy;
@@ -28,6 +29,7 @@ use crate::host_sync::server::{Counters, Server, Status};
 use crate::host_sync::settings::ServerSettings;
 use crate::limits;
 use crate::runtime::clock::Clock;
+use crate::runtime::duration;
 use crate::runtime::embedding::Embedder;
 use crate::runtime::entropy::OsEntropy;
 use crate::time::Span;
@@ -89,6 +91,7 @@ impl Default for ShardOptions {
 #[derive(Clone, Debug)]
 pub struct Front {
     mailboxes: Arc<[mpsc::Sender<Letter>]>,
+    probes: Arc<[mpsc::Sender<Probe>]>,
     open: Arc<AtomicUsize>,
 }
 
@@ -107,6 +110,27 @@ impl Drop for Open {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+/// How a shard does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShardReport {
+    /// Which one, from 0.
+    pub(crate) shard: usize,
+    /// What its engine counted since the start.
+    pub(crate) counters: Counters,
+    /// Requests in its mailbox.
+    pub(crate) mailbox: usize,
+    /// Requests that its engine has not answered.
+    pub(crate) exchanges: usize,
+    /// Requests to database, cache and provider under way.
+    pub(crate) under_way: usize,
+}
+
+/// A question to a shard how it does.
+pub(super) type Probe = oneshot::Sender<ShardReport>;
+
+/// Questions that wait for a shard.
+const PROBES_MAX: usize = 4;
 
 /// The running shards.
 #[derive(Debug)]
@@ -157,6 +181,22 @@ impl Front {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// How each shard does; one that has ended, or has no time for that, is left out.
+    pub(crate) async fn reports(&self) -> Vec<ShardReport> {
+        let mut reports = Vec::with_capacity(self.probes.len());
+        for (shard, probe) in self.probes.iter().enumerate() {
+            let (answer, answered) = oneshot::channel();
+            if probe.try_send(answer).is_err() {
+                continue;
+            }
+            if let Ok(Ok(report)) = timeout(duration(limits::PROBE_TIMEOUT), answered).await {
+                let mailbox = self.mailboxes[shard].max_capacity() - self.mailboxes[shard].capacity();
+                reports.push(ShardReport { shard, mailbox, ..report });
+            }
+        }
+        reports
+    }
+
     /// Whether every shard still takes requests.
     pub fn is_open(&self) -> bool {
         self.mailboxes.iter().all(|mailbox| !mailbox.is_closed())
@@ -194,17 +234,21 @@ impl Shards {
         let (closing, is_closing) = watch::channel(false);
         let (stop, stopped) = watch::channel(None);
         let clock = Clock::start();
-        let (mailboxes, tasks): (Vec<_>, Vec<_>) = (0..shards)
+        let (senders, tasks): (Vec<_>, Vec<_>) = (0..shards)
             .map(|number| {
                 let (entropy, tap) = instruments.shard(number, &settings);
                 let engine = Server::new(Arc::clone(&settings), codec.clone(), entropy);
                 let (mailbox, letters) = mpsc::channel(options.mailbox_max.max(1));
+                let (probe, probes) = mpsc::channel(PROBES_MAX);
                 let ends = (is_closing.clone(), stopped.clone());
-                let shard = Shard::new(engine, clock, tap, services.clone(), options, letters, ends);
-                (mailbox, tokio::spawn(shard.run()))
+                let shard =
+                    Shard::new(engine, clock, tap, services.clone(), options, (letters, probes), ends);
+                ((mailbox, probe), tokio::spawn(shard.run()))
             })
             .unzip();
-        Self { front: Front { mailboxes: mailboxes.into(), open: Arc::default() }, closing, stop, tasks }
+        let (mailboxes, probes): (Vec<_>, Vec<_>) = senders.into_iter().unzip();
+        let front = Front { mailboxes: mailboxes.into(), probes: probes.into(), open: Arc::default() };
+        Self { front, closing, stop, tasks }
     }
 
     /// The mailboxes.
@@ -320,6 +364,18 @@ impl std::fmt::Debug for Health {
 }
 
 impl Health {
+    /// Whether the last request to a service went through; `None` before the first.
+    pub(crate) fn last(&self, service: Service) -> Option<bool> {
+        let state = match service {
+            Service::Database => &self.database,
+            Service::Cache => &self.cache,
+        };
+        match state.load(Ordering::Relaxed) {
+            UNSEEN => None,
+            seen => Some(seen == UP),
+        }
+    }
+
     /// Takes down whether a request went through; a change is reported once, a first success not at all.
     pub(crate) fn saw(&self, service: Service, is_up: bool) {
         let (state, seen) = match service {

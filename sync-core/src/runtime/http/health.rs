@@ -76,6 +76,12 @@ impl<D: Database, C: CacheService> HealthCheck<D, C> {
         report
     }
 
+    /// How the services were last seen, without asking them.
+    pub(crate) fn seen(&self) -> [(&'static str, Option<bool>); 2] {
+        let seen = |service| self.services.health.last(service);
+        [("database", seen(Service::Database)), ("cache", seen(Service::Cache))]
+    }
+
     async fn database(&self) -> bool {
         let Ok(map) = MapName::new("") else { return false };
         let request = StoreRequest::Load(StateKey::new(SyncDataType::MapState, AccountId(0), map));

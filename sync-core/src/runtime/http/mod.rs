@@ -7,9 +7,11 @@ mod batch;
 mod client;
 mod health;
 mod listener;
+mod metrics;
 mod server;
 
 pub use client::{ClientError, Failure, HttpClient};
 pub(crate) use health::HealthCheck;
 pub(crate) use listener::{Phase, serve};
-pub(crate) use server::{App, HEALTH_PATH, router};
+pub(crate) use metrics::Durations;
+pub(crate) use server::{App, HEALTH_PATH, METRICS_PATH, router};

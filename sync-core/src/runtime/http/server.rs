@@ -1,4 +1,4 @@
-//! The main server's end: the sync endpoint and `/healthz`.
+//! The main server's end: the sync endpoint, `/healthz` and `/metrics`.
 
 use std::sync::Arc;
 
@@ -10,8 +10,9 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::metrics::{self, Durations};
 use super::{HealthCheck, batch};
 use crate::host_sync::server::{RETRY_AFTER as RETRY_AFTER_SPAN, Status};
 use crate::limits;
@@ -24,14 +25,18 @@ use crate::wire::batch::Outer;
 /// Where the server says how it does.
 pub(crate) const HEALTH_PATH: &str = "/healthz";
 
+/// Where the server gives its figures.
+pub(crate) const METRICS_PATH: &str = "/metrics";
+
 /// What the handlers need.
 #[derive(Debug)]
 pub(crate) struct App<D, C> {
     pub(crate) front: Front,
     pub(crate) health: HealthCheck<D, C>,
+    pub(crate) durations: Durations,
 }
 
-/// The routes. `path` is that of the sync endpoint and is not [`HEALTH_PATH`]; anything else is answered
+/// The routes. `path` is that of the sync endpoint and is neither [`HEALTH_PATH`] nor [`METRICS_PATH`]; anything else is answered
 /// 404, another method 405, both with an empty body.
 pub(crate) fn router<D: Database, C: CacheService>(path: &str, app: App<D, C>) -> Router {
     Router::new()
@@ -39,6 +44,7 @@ pub(crate) fn router<D: Database, C: CacheService>(path: &str, app: App<D, C>) -
         .without_v07_checks()
         .route(path, post(sync::<D, C>))
         .route(HEALTH_PATH, get(health::<D, C>))
+        .route(METRICS_PATH, get(figures::<D, C>))
         .with_state(Arc::new(app))
 }
 
@@ -48,12 +54,14 @@ async fn sync<D: Database, C: CacheService>(State(app): State<Arc<App<D, C>>>, r
         Ok(Err(status)) => return bare(status),
         Err(_) => return bare(StatusCode::REQUEST_TIMEOUT),
     };
+    let started = Instant::now();
     let answer = match Outer::of(&body) {
         Outer::Single(account) => app.front.exchange(account, body).await,
         Outer::Batch(operations) => batch::exchange(&app.front, &operations).await,
         Outer::TooMany => Err(Status::TooLarge),
         Outer::Malformed => Err(Status::Refused),
     };
+    app.durations.took(started.elapsed());
     match answer {
         Ok(reply) => json(StatusCode::OK, reply),
         Err(status) => {
@@ -73,6 +81,15 @@ async fn health<D: Database, C: CacheService>(State(app): State<Arc<App<D, C>>>)
     wire::write(&report, &mut body);
     let status = if report.can_serve() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = json(status, body);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn figures<D: Database, C: CacheService>(State(app): State<Arc<App<D, C>>>) -> Response {
+    let text = metrics::text(&app.front.reports().await, app.health.seen(), &app.durations);
+    let mut response = Response::new(Body::from(text));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -20,7 +20,9 @@ use super::driver::shards::{Drained, Front, Instruments, Plain, Service, Service
 use super::driver::{CacheService, Database};
 use super::duration;
 use super::embedding::Embedder;
-use super::http::{App, ClientError, HEALTH_PATH, HealthCheck, Phase, router, serve};
+use super::http::{
+    App, ClientError, Durations, HEALTH_PATH, HealthCheck, METRICS_PATH, Phase, router, serve,
+};
 use super::postgres::PostgresError;
 use super::redis::RedisFault;
 use crate::config::{Config, Role};
@@ -56,7 +58,9 @@ pub enum MainServerError {
     #[error("`encryption_keys_accepted`: {0}")]
     Ring(#[from] InvalidRing),
     /// The path of the endpoint is taken.
-    #[error("`main_server_endpoint` has the path {HEALTH_PATH}, which is taken: give it another one")]
+    #[error(
+        "`main_server_endpoint` has the path {HEALTH_PATH} or {METRICS_PATH}, which are taken: give it another one"
+    )]
     Path,
     /// The database.
     #[error("{0}")]
@@ -147,7 +151,7 @@ impl MainServer {
     ) -> Result<Self, MainServerError> {
         let codec = codec(config)?;
         let path = config.main_server_endpoint.as_ref().map_or(SYNC_PATH, |endpoint| endpoint.path());
-        if path == HEALTH_PATH {
+        if path == HEALTH_PATH || path == METRICS_PATH {
             return Err(MainServerError::Path);
         }
         let embedder = match parts.embedder.take() {
@@ -169,7 +173,7 @@ impl MainServer {
         let front = shards.front();
         let health = HealthCheck::new(services, front.clone());
         let (phase, phases) = watch::channel(Phase::Serving);
-        let routes = router(path, App { front: front.clone(), health });
+        let routes = router(path, App { front: front.clone(), health, durations: Durations::default() });
         let listener = tokio::spawn(serve(socket, routes, phases));
         Ok(Self { address, front, shards, phase, listener })
     }

@@ -9,6 +9,7 @@
 //! connection string holds a password.
 
 mod batch;
+mod clean_up;
 mod content;
 mod dsn;
 mod embeddings;
@@ -30,6 +31,7 @@ use crate::secret::Secret;
 use crate::store::{StateKey, StateRow, StoreError, StoreReply, StoreRequest};
 use crate::time::{Span, Timestamp};
 
+pub use clean_up::{CleanedUp, keep_clean};
 pub use error::PostgresError;
 pub use migrations::{MIGRATIONS, Migration};
 

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-use super::{Drained, Health, Service, Services, ShardEngine, ShardOptions};
+use super::{Drained, Health, Probe, Service, Services, ShardEngine, ShardOptions, ShardReport};
 use crate::cache::{CacheError, CacheRequest, Notice};
 use crate::embedding::EmbedError;
 use crate::entropy::Entropy;
@@ -41,6 +41,7 @@ pub(super) struct Shard<D, C, E: Entropy, T> {
     services: Services<D, C>,
     options: ShardOptions,
     letters: mpsc::Receiver<Letter>,
+    probes: mpsc::Receiver<Probe>,
     closing: watch::Receiver<bool>,
     stop: watch::Receiver<Option<Span>>,
     /// By token, never used twice; never iterated.
@@ -59,6 +60,7 @@ enum Event {
     Due,
     Completed(Option<Input>),
     Noticed(Option<Notice>),
+    Probed(Probe),
     Letter(Option<Letter>),
 }
 
@@ -69,7 +71,7 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
         tap: T,
         services: Services<D, C>,
         options: ShardOptions,
-        letters: mpsc::Receiver<Letter>,
+        (letters, probes): (mpsc::Receiver<Letter>, mpsc::Receiver<Probe>),
         (closing, stop): (watch::Receiver<bool>, watch::Receiver<Option<Span>>),
     ) -> Self {
         Self {
@@ -77,6 +79,7 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
             services,
             options,
             letters,
+            probes,
             closing,
             stop,
             exchanges: FxHashMap::default(),
@@ -104,6 +107,7 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
                 drain = stopped(&mut self.stop), if !is_stopping => Event::Stop(drain),
                 () = wake.ring() => Event::Due,
                 Some(completed) = self.under_way.next() => Event::Completed(completed),
+                Some(probe) = self.probes.recv() => Event::Probed(probe),
                 notice = next(&mut self.notices), if !is_stopping => Event::Noticed(notice),
                 letter = self.letters.recv(), if mailbox_open && has_room => Event::Letter(letter),
             };
@@ -131,6 +135,16 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
                 }
                 Event::Noticed(Some(notice)) => self.driven.handle(ServerInput::Noticed { notice }),
                 Event::Noticed(None) => self.notices = None,
+                Event::Probed(probe) => {
+                    let report = ShardReport {
+                        counters: self.driven.engine.counters(),
+                        exchanges: self.exchanges.len(),
+                        under_way: self.under_way.len(),
+                        ..ShardReport::default()
+                    };
+                    // Whoever asked may be gone.
+                    let _ = probe.send(report);
+                }
                 Event::Letter(Some(letter)) => self.open(letter),
                 Event::Letter(None) => mailbox_open = false,
             }

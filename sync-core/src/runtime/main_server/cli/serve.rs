@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::runtime::driver::shards::{Drained, Service};
 use crate::runtime::driver::{CacheService, Database, EmbeddedCache, EmbeddedDatabase};
 use crate::runtime::main_server::{MainServer, MainServerError, Parts, connect_cache, connect_database};
-use crate::runtime::postgres::{MIGRATIONS, PostgresError};
+use crate::runtime::postgres::{CleanedUp, MIGRATIONS, PostgresError, keep_clean};
 
 /// `main-server serve`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -78,7 +78,7 @@ async fn run(arguments: &ServeArguments, config: &Config) -> Result<(), MainServ
         let parts = Parts::new(EmbeddedDatabase::default(), EmbeddedCache::default());
         return attend(arguments, config, parts).await;
     }
-    let database = connect_database(config).await?;
+    let database = Arc::new(connect_database(config).await?);
     log(&format_args!("database: connected, {} migrations in place", MIGRATIONS.len()));
     let cache = connect_cache(config).await?;
     let status = cache.status();
@@ -88,6 +88,14 @@ async fn run(arguments: &ServeArguments, config: &Config) -> Result<(), MainServ
     } else {
         log(&"cache: connected");
     }
+    // Ends with the store.
+    tokio::spawn(keep_clean(Arc::downgrade(&database), |cleaned| match cleaned {
+        Ok(CleanedUp { operations: 0, cache_rows: 0, sequences: 0 }) => {}
+        Ok(CleanedUp { operations, cache_rows, sequences }) => log(&format_args!(
+            "database: old rows removed: {operations} operations, {cache_rows} cache rows, {sequences} sequences"
+        )),
+        Err(error) => log(&format_args!("database: old rows could not be removed: {error}")),
+    }));
     let mut parts = Parts::new(database, cache);
     parts.report = Box::new(move |service, is_up| match (service, is_up) {
         (Service::Database, false) => log(&"database: down, requests are answered 503"),
