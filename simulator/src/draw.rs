@@ -49,6 +49,8 @@ pub enum Label {
     Replay = 41,
     /// Delay of a replayed message.
     ReplayLatency = 42,
+    /// Delay between sync proxy and main server.
+    ProxyLatency = 43,
 }
 
 /// The source of all draws of one run.

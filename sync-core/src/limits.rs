@@ -172,6 +172,10 @@ pub const CONNECTIONS_MAX: usize = 65_536;
 pub const CONNECTION_IDLE: Span = Span::from_secs(60);
 /// The body of a request must be there by then.
 pub const BODY_READ_TIMEOUT: Span = Span::from_secs(30);
+/// Bytes of an operation id of the older form.
+pub const LEGACY_OPERATION_ID_BYTES_MAX: usize = 128;
+/// How long a sync proxy waits for the main server: longer than any host does.
+pub const PROXY_TIMEOUT: Span = Span::from_secs(60);
 /// How long a client keeps a connection without a request: less than the server does.
 pub const CLIENT_IDLE: Span = Span::from_secs(30);
 /// How long a client tries to connect.

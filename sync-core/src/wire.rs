@@ -12,6 +12,7 @@ pub(crate) mod canonical;
 pub mod batch;
 pub mod embedding;
 pub mod entries;
+pub(crate) mod legacy;
 pub mod updates;
 
 use std::borrow::Cow;

@@ -149,7 +149,7 @@ impl Stage {
             | Injection::ShutDown(_)
             | Injection::Move(_)
             | Injection::RotateKeys(_)
-            | Injection::Crash(Crash::Hosts(_)) => Vec::new(),
+            | Injection::Crash(Crash::Hosts(_) | Crash::SyncProxy) => Vec::new(),
         };
         for orders in concerned {
             // Its task ends only after this handle.

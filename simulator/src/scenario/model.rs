@@ -67,10 +67,21 @@ pub struct Topology {
     #[serde(default = "default_maps")]
     #[schemars(range(min = 1, max = 100_000))]
     pub maps: u32,
+    /// A sync proxy through which hosts talk to the main servers, so that they see nothing of these. Virtual rig only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync_proxy: Option<SyncProxy>,
     /// Number of main servers over the one database and the one cache; host `n` talks to `n mod main_servers`. 1 to 4.
     #[serde(default = "default_main_servers", skip_serializing_if = "is_one")]
     #[schemars(range(min = 1, max = 4))]
     pub main_servers: u32,
+}
+
+/// A node that forwards what it cannot read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SyncProxy {
+    /// Delay of one message between proxy and main server; that of the link of its host comes on top.
+    pub latency: Distribution,
 }
 
 /// Settings of every host, named as in `p2p_data_sync.conf`.
@@ -551,6 +562,8 @@ pub enum Crash {
     Database,
     /// The cache: everything in it is lost.
     Cache,
+    /// The sync proxy: every connection of a host breaks.
+    SyncProxy,
     /// These hosts: their queues are lost, and they come back with a new incarnation.
     Hosts(HostSet),
 }

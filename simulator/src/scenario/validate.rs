@@ -28,6 +28,7 @@ pub(super) fn validate(scenario: &Scenario, root: &Node) -> Vec<Fault> {
         hosts: scenario.topology.hosts,
         maps: scenario.topology.maps,
         servers: scenario.topology.main_servers,
+        proxied: scenario.topology.sync_proxy.is_some(),
         found: Vec::new(),
     };
     rules.scenario(scenario);
@@ -41,6 +42,7 @@ struct Rules<'a> {
     hosts: u32,
     maps: u32,
     servers: u32,
+    proxied: bool,
     found: Vec<Fault>,
 }
 
@@ -92,6 +94,9 @@ impl Rules<'_> {
         self.range("topology.maps", s.topology.maps, 1..=MAPS_MAX);
         if s.topology.maps == 0 {
             self.maps = MAPS_MAX;
+        }
+        if let Some(proxy) = &s.topology.sync_proxy {
+            self.distribution("topology.sync_proxy.latency", &proxy.latency);
         }
         self.range("topology.main_servers", s.topology.main_servers, 1..=MAIN_SERVERS_MAX);
         self.length("hosts.critical_timeout", s.hosts.critical_timeout, TIMEOUT_MIN..=TIMEOUT_MAX);
@@ -344,6 +349,12 @@ impl Rules<'_> {
                 }
             }
             Injection::Crash(Crash::Hosts(hosts)) => self.hosts(&format!("{inject}.crash.hosts"), hosts),
+            Injection::Crash(Crash::SyncProxy) => {
+                if !self.proxied {
+                    let help = "add one: `topology: {sync_proxy: {latency: {constant: 1ms}}}`";
+                    self.refuse(&format!("{inject}.crash"), "there is no sync proxy to crash", help);
+                }
+            }
             Injection::Crash(Crash::MainServers(list)) => {
                 let at = format!("{inject}.crash.main_servers");
                 if list.is_empty() {

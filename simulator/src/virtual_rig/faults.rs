@@ -80,7 +80,7 @@ impl<V: Variant, O: Observer> World<V, O> {
     /// the fault was of that kind.
     fn ends_outside(&mut self, place: usize, number: u32, injection: &Injection) -> bool {
         match injection {
-            Injection::Crash(Crash::Hosts(_)) => false,
+            Injection::Crash(Crash::Hosts(_) | Crash::SyncProxy) => false,
             Injection::Crash(Crash::MainServer | Crash::MainServers(_)) => {
                 self.crashes.retain(|other| *other != place);
                 let Injection::Crash(crash) = injection else { return true };
@@ -116,6 +116,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                     self.queue.schedule(now_us, Happening::Cached { life, token, answer });
                 }
             }
+            Crash::SyncProxy => self.crash_proxy(),
             Crash::Hosts(hosts) => self.members(hosts).into_iter().for_each(|host| self.crash_host(host)),
         }
     }
@@ -138,6 +139,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                 }
             }
             same if self.held_down(|other| other == same) => {}
+            Crash::SyncProxy => self.restart_proxy(),
             Crash::Database => {
                 self.database.conditions.restart();
                 self.observe(What::Restarted { node: "database".to_owned() });

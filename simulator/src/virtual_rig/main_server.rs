@@ -14,6 +14,7 @@ use sync_core::time::Span;
 use super::clock::NodeClock;
 use super::host::Route;
 use super::network::Delivery;
+use super::proxy::Back;
 use super::recorded::{Recorded, WorldServer};
 use super::services::{About, Fate, written_op};
 use super::variant::{Message, Variant};
@@ -68,6 +69,20 @@ impl<V: Variant> MainServer<V> {
             exchanges: Slab::new(),
             reads: FxHashMap::default(),
         }
+    }
+}
+
+impl<V: Variant> MainServer<V> {
+    /// From now on the answers to what is open go to nobody. Says whom they were for.
+    pub(super) fn answer_nobody(&mut self) -> Vec<Route> {
+        let open = self.exchanges.iter_mut().map(|(_, exchange)| exchange);
+        let for_hosts = open.filter(|exchange| !exchange.for_stranger);
+        for_hosts
+            .map(|exchange| {
+                exchange.for_stranger = true;
+                exchange.route
+            })
+            .collect()
     }
 }
 
@@ -207,7 +222,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                 }
                 self.observe_sealed(Way::ToHost, route.op(), &reply);
                 self.search_message("reply", route.op(), &reply);
-                self.send_reply(route, blurred, reply);
+                self.send_back(route, Back::Reply { blurred, reply });
             }
             Err(status) => {
                 self.key_watch.turned_away(status);
@@ -219,7 +234,20 @@ impl<V: Variant, O: Observer> World<V, O> {
                 }
                 let retry_after = (status == Status::Overloaded).then_some(RETRY_AFTER);
                 let error = TransportError::Status(status.code());
-                self.fail_attempt(exchange, Answer::Failure { error, retry_after });
+                self.fail_attempt(exchange, Back::Failure { error, retry_after });
+            }
+        }
+    }
+
+    /// Sends an answer over its host's link.
+    pub(super) fn send_over_link(&mut self, route: Route, back: Back<V>) {
+        match back {
+            Back::Reply { blurred, reply } => self.send_reply(route, blurred, reply),
+            Back::Failure { error, retry_after } => {
+                if let Some(after_us) = self.network.bare_delay_us(route.message(Way::ToHost)) {
+                    let answer = Answer::Failure { error, retry_after };
+                    self.queue.schedule(self.queue.now_us() + after_us, Happening::ToHost { route, answer });
+                }
             }
         }
     }
@@ -244,10 +272,7 @@ impl<V: Variant, O: Observer> World<V, O> {
     }
 
     fn refuse_connection(&mut self, exchange: Exchange) {
-        self.fail_attempt(
-            exchange,
-            Answer::Failure { error: TransportError::Unreachable, retry_after: None },
-        );
+        self.fail_attempt(exchange, Back::Failure { error: TransportError::Unreachable, retry_after: None });
     }
 
     /// An exchange failed without an answer of the server's own.
@@ -257,13 +282,12 @@ impl<V: Variant, O: Observer> World<V, O> {
         error: TransportError,
         retry_after: Option<Span>,
     ) {
-        self.fail_attempt(exchange, Answer::Failure { error, retry_after });
+        self.fail_attempt(exchange, Back::Failure { error, retry_after });
     }
 
-    fn fail_attempt(&mut self, exchange: Exchange, answer: Answer<V>) {
-        let Exchange { route, for_stranger: false, .. } = exchange else { return };
-        if let Some(after_us) = self.network.bare_delay_us(route.message(Way::ToHost)) {
-            self.queue.schedule(self.queue.now_us() + after_us, Happening::ToHost { route, answer });
+    fn fail_attempt(&mut self, exchange: Exchange, failure: Back<V>) {
+        if let Exchange { route, for_stranger: false, .. } = exchange {
+            self.send_back(route, failure);
         }
     }
 

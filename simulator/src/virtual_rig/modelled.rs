@@ -4,6 +4,7 @@
 //! altered message is refused like an altered frame.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sync_core::envelope::Form;
 use sync_core::host_sync::codec::{HostCodec, OpenError, Opened, ServerCodec, Untrusted};
 use sync_core::id::OperationId;
 use sync_core::recording::frame::Frame;
@@ -72,7 +73,7 @@ impl ServerCodec for ModelledServer {
         if request.altered {
             return Err(OpenError::Refused);
         }
-        Ok(Opened { request: request.request.clone(), nonce: request.nonce })
+        Ok(Opened { request: request.request.clone(), nonce: request.nonce, form: Form::Version2 })
     }
 
     fn seal(&mut self, critical: bool, reply: &Reply, _: [u8; 16]) -> ModelledReply {

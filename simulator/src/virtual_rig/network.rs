@@ -258,7 +258,7 @@ impl From<Tamper> for Tampering {
 }
 
 impl MessageId {
-    fn key(self) -> (u64, u64) {
+    pub(super) fn key(self) -> (u64, u64) {
         let way = match self.way {
             Way::ToServer => 0,
             Way::ToHost => 1,

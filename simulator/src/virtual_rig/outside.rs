@@ -214,7 +214,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             | Injection::ClockStep(_)
             | Injection::Move(_)
             | Injection::ShutDown(_)
-            | Injection::Crash(Crash::Hosts(_)) => return false,
+            | Injection::Crash(Crash::Hosts(_) | Crash::SyncProxy) => return false,
             Injection::Crash(crash @ (Crash::MainServer | Crash::MainServers(_))) => {
                 let count = self.servers.len();
                 let concerned = match crash {

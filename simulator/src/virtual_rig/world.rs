@@ -24,6 +24,7 @@ use super::kernel::EventQueue;
 use super::main_server::MainServer;
 use super::network::Network;
 use super::outside::Outside;
+use super::proxy::{Back, Proxy};
 use super::recorded::{self, Recorded, WorldServer};
 use super::rotation::{KeyWatch, rotations};
 use super::search::Search;
@@ -89,6 +90,8 @@ pub struct World<V: Variant, O: Observer> {
     pub(super) moves: Vec<(u32, Move)>,
     /// The latest reply to each host, and whose it was; none unless replies may be swapped.
     pub(super) earlier_replies: Option<FxHashMap<u32, (u64, V::Reply)>>,
+    /// What stands between hosts and main servers, if anything does.
+    pub(super) proxy: Option<Proxy>,
     /// Which keys are in use.
     pub(super) key_watch: KeyWatch,
     /// What is looked for, if anything is.
@@ -124,6 +127,10 @@ pub(super) enum Happening<V: Variant> {
     Heal,
     /// A request arrives.
     ToServer { route: Route, tampering: Option<Tampering>, request: V::Request },
+    /// A request that the sync proxy has forwarded arrives.
+    Forwarded { route: Route, life: u32, tampering: Option<Tampering>, request: V::Request },
+    /// What a main server has for a host comes to the sync proxy.
+    Back { route: Route, life: u32, back: Back<V> },
     /// An answer arrives.
     ToHost { route: Route, answer: Answer<V> },
     /// A request takes effect in the database.
@@ -220,6 +227,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             crashes: Vec::new(),
             moves: Vec::new(),
             earlier_replies: swaps_replies(plan).then(FxHashMap::default),
+            proxy: scenario.topology.sync_proxy.as_ref().map(|settings| Proxy::new(draws, settings)),
             key_watch: KeyWatch::new(plan),
             search,
             value_text: String::new(),
@@ -305,7 +313,13 @@ impl<V: Variant, O: Observer> World<V, O> {
             Happening::FaultEnds { place } => self.end_fault(place),
             Happening::SwitchKeys => self.switch_keys(),
             Happening::Heal => self.observe(What::Healed),
-            Happening::ToServer { route, tampering, request } => self.request(route, tampering, request),
+            Happening::ToServer { route, tampering, request } => {
+                self.arrive_at_server_side(route, tampering, request);
+            }
+            Happening::Forwarded { route, life, tampering, request } => {
+                self.forwarded(route, life, tampering, request);
+            }
+            Happening::Back { route, life, back } => self.back_at_proxy(route, life, back),
             Happening::ToHost { route, answer } => self.answer(route, answer),
             Happening::Commit { life, store_life, place } => self.commit(life, store_life, place),
             Happening::Stored { life, store_life, token, answer } => {

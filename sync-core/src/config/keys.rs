@@ -203,7 +203,7 @@ table! {
         "comma list of at most 8 keys of the same form, each with its own key id",
         "Further keys that open but never seal, for the time of a rotation.");
     ALLOW_LEGACY_ENVELOPE = key("allow_legacy_envelope", Roles::Both, "0", Form::Switch,
-        "1: frames of the older form, which nothing protects against forgery, may be opened too; the sync endpoint does not offer it yet.");
+        "1: the sync endpoint also takes requests of the older form, which nothing protects against forgery (docs/host-sync.md). A host never believes a reply of that form.");
     LEGACY_ENCRYPTION_KEY = secret("legacy_encryption_key", Roles::Both, "base64 of 32 bytes",
         "Key of frames of the older form; needed with, and refused without, `allow_legacy_envelope = 1`.");
     FRESHNESS_WINDOW_MS = key("freshness_window_ms", Roles::MainServer, "30000",

@@ -273,6 +273,18 @@ impl MasterRing {
         Ok(Form::Version2)
     }
 
+    /// Opens a frame that stands where only legacy ones do; one of version 2 is refused there.
+    ///
+    /// # Errors
+    /// When legacy frames are not allowed, or it is none.
+    pub fn open_legacy(&self, frame: &[u8], plaintext: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+        plaintext.clear();
+        match Parts::split(frame) {
+            Some(_) => Err(EnvelopeError),
+            None => open_legacy(self.legacy.as_ref(), frame, plaintext).map(|_| ()),
+        }
+    }
+
     /// Seals a legacy frame, which no header protects, see [`LegacyKey::seal`].
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 
 use thiserror::Error;
 
-use crate::envelope::KeyUse;
+use crate::envelope::{Form, KeyUse};
 use crate::id::OperationId;
 use crate::wire::{Reply, Request};
 
@@ -45,6 +45,12 @@ pub trait ServerCodec {
     /// Seals a reply to an operation that was opened as critical or not.
     fn seal(&mut self, critical: bool, reply: &Reply, iv: [u8; 16]) -> Self::Reply;
 
+    /// Seals a reply to an operation that was opened in the older form. Where there is no such form, there is
+    /// nothing to answer in it.
+    fn seal_legacy(&mut self, critical: bool, reply: &Reply, iv: [u8; 16]) -> Self::Reply {
+        self.seal(critical, reply, iv)
+    }
+
     /// See [`HostCodec::use_keys`].
     fn use_keys(&mut self, _: &KeyUse) {}
 }
@@ -56,6 +62,8 @@ pub struct Opened {
     pub request: Request,
     /// Differs between any two sealed requests: keys the draw of the reply's initialisation vector.
     pub nonce: u64,
+    /// In which form it came, and is answered.
+    pub form: Form,
 }
 
 /// A reply that is not to be believed: the one answer to every cause.

@@ -10,7 +10,7 @@ use super::codec::{HostCodec, OpenError, Opened, ServerCodec, Untrusted};
 use crate::envelope::{self, Direction, Form, Header, HostRing, KeyUse, MasterRing};
 use crate::id::{AccountId, OperationId};
 use crate::limits;
-use crate::wire::{self, OuterReply, OuterRequest, Reply, Request, canonical};
+use crate::wire::{self, OuterReply, OuterRequest, Reply, Request, canonical, legacy};
 
 /// The body of an HTTP request or response.
 pub type Body = Vec<u8>;
@@ -45,6 +45,17 @@ impl SealedServer {
     /// Seals and opens with the keys derived from these.
     pub fn new(ring: MasterRing) -> Self {
         Self { ring }
+    }
+}
+
+impl SealedServer {
+    /// A request in the older form, where its key was given.
+    fn open_legacy(&self, json: &[u8], frame: &mut Vec<u8>, plaintext: &mut Vec<u8>) -> Option<Opened> {
+        let outer = legacy::Outer::read(json).ok()?;
+        envelope::decode_base64(outer.encrypted_data.as_bytes(), frame).ok()?;
+        self.ring.open_legacy(frame, plaintext).ok()?;
+        let request = outer.request(plaintext).ok()?;
+        Some(Opened { request, nonce: nonce(frame), form: Form::Legacy })
     }
 }
 
@@ -84,13 +95,15 @@ impl ServerCodec for SealedServer {
     fn open(&mut self, request: &Body) -> Result<Opened, OpenError> {
         let json = bounded(request).ok_or(OpenError::TooLarge)?;
         with_buffers(|Buffers { plaintext, frame }| {
-            let (operation, is_critical) = request_frame(json, frame).ok_or(OpenError::Refused)?;
+            let Some((operation, is_critical)) = request_frame(json, frame) else {
+                return self.open_legacy(json, frame, plaintext).ok_or(OpenError::Refused);
+            };
             let header = header(Direction::Request, operation, is_critical);
             let form = self.ring.open(&header, frame, plaintext).map_err(|_| OpenError::Refused)?;
             let request = Request::read(plaintext).map_err(|_| OpenError::Refused)?;
             let bound = request.operation == operation && request.critical == is_critical;
             if form == Form::Version2 && bound {
-                Ok(Opened { request, nonce: nonce(frame) })
+                Ok(Opened { request, nonce: nonce(frame), form })
             } else {
                 Err(OpenError::Refused)
             }
@@ -102,6 +115,16 @@ impl ServerCodec for SealedServer {
             reply.write(plaintext);
             let header = header(Direction::Reply, reply.operation, critical);
             self.ring.seal(&header, iv, plaintext, frame);
+            outer(frame, |body| body.extend_from_slice(canonical::OUTER_REPLY))
+        })
+    }
+
+    fn seal_legacy(&mut self, _: bool, reply: &Reply, iv: [u8; 16]) -> Body {
+        with_buffers(|Buffers { plaintext, frame }| {
+            legacy::write_reply(reply, plaintext);
+            // Without the key there is no request of this form to answer; an empty frame answers nothing.
+            let sealed = self.ring.seal_legacy(iv, plaintext, frame);
+            debug_assert!(sealed.is_ok());
             outer(frame, |body| body.extend_from_slice(canonical::OUTER_REPLY))
         })
     }
@@ -268,6 +291,77 @@ mod tests {
         assert_eq!(host.open(request().operation, true, &plain), Err(Untrusted));
         assert_eq!(server.open(&plain), Err(OpenError::Refused));
         assert_eq!(server.open(&vec![b' '; limits::BODY_BYTES_MAX + 1]), Err(OpenError::TooLarge));
+    }
+
+    const LEGACY: &str = "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+    /// A request as the older hosts send it.
+    fn legacy_request(id: &str, inner_id: &str, inner_critical: bool, iv: [u8; 16]) -> Body {
+        let inside = format!(
+            r#"{{"type":2,"account_id":7,"map_name":"prontera","data":"{{\"x\":1}}","timestamp":1700000000000,"operation_id":"{inner_id}","is_critical":{inner_critical}}}"#
+        );
+        let key: envelope::LegacyKey = LEGACY.parse().unwrap();
+        let (mut frame, mut text) = (Vec::new(), String::new());
+        key.seal(iv, inside.as_bytes(), &mut frame);
+        envelope::encode_base64(&frame, &mut text);
+        format!(r#"{{"encrypted_data":"{text}","operation_id":"{id}","is_critical":true}}"#).into_bytes()
+    }
+
+    #[test]
+    fn a_legacy_request_is_opened_only_with_its_key_and_answered_in_its_form() {
+        let (mut host, mut off) = ends();
+        let mut on = SealedServer::new(off.ring.clone().with_legacy(LEGACY.parse().unwrap()));
+        let body = legacy_request("op_1", "op_1", true, [1; 16]);
+        assert_eq!(off.open(&body), Err(OpenError::Refused));
+        let opened = on.open(&body).unwrap();
+        let Request { kind, data_type, map, data, timestamp, operation, critical, sequence } =
+            opened.request.clone();
+        assert_eq!((kind, data_type, map.as_str()), (Kind::SyncTo, SyncDataType::PlayerPosition, "prontera"));
+        assert_eq!((&*data, timestamp.as_ms()), (r#"{"x":1}"#, 1_700_000_000_000));
+        assert_eq!((operation.account.0, critical, sequence), (7, true, 1));
+        assert_eq!(opened.form, Form::Legacy);
+        // The same id is the same operation, however it was encrypted; another one is another.
+        let again = on.open(&legacy_request("op_1", "op_1", true, [2; 16])).unwrap();
+        assert_eq!(again.request.operation, operation);
+        let other = on.open(&legacy_request("op_2", "op_2", true, [2; 16])).unwrap();
+        assert_ne!(other.request.operation, operation);
+        // What stands outside must be what stands inside.
+        for differs in [("op_1", "op_2", true), ("op_1", "op_1", false), ("", "", true)] {
+            let body = legacy_request(differs.0, differs.1, differs.2, [1; 16]);
+            assert_eq!(on.open(&body), Err(OpenError::Refused));
+        }
+        let server_time = Timestamp::from_ms(5);
+        let done = Reply { operation, server_time, result: Ok(None) };
+        let rejection = wire::Rejection { code: wire::ErrorCode::StaleTimestamp, message: "too old".into() };
+        let rejected = Reply { result: Err(rejection), ..done.clone() };
+        for (reply, expected) in [
+            (done, r#"{"success":true,"error_message":""}"#),
+            (rejected, r#"{"success":false,"error_message":"too old"}"#),
+        ] {
+            let body = on.seal_legacy(true, &reply, [3; 16]);
+            let (mut frame, mut plaintext) = (Vec::new(), Vec::new());
+            reply_frame(&body, &mut frame).unwrap();
+            LEGACY.parse::<envelope::LegacyKey>().unwrap().open(&frame, &mut plaintext).unwrap();
+            assert_eq!(String::from_utf8(plaintext).unwrap(), expected);
+            // No host of version 2 believes it, not even one that was given the key.
+            assert_eq!(host.open(request().operation, true, &body), Err(Untrusted));
+            let ring = host.ring.clone().with_legacy(LEGACY.parse().unwrap());
+            assert_eq!(SealedHost::new(ring).open(request().operation, true, &body), Err(Untrusted));
+        }
+    }
+
+    /// Neither a frame of version 2 in the older form around it, nor the other way round.
+    #[test]
+    fn forms_do_not_mix() {
+        let (mut host, off) = ends();
+        let mut on = SealedServer::new(off.ring.with_legacy(LEGACY.parse().unwrap()));
+        let sealed = String::from_utf8(host.seal(&request(), [1; 16])).unwrap();
+        let bare = sealed.replace(r#""account_id":7,"#, "");
+        assert_ne!(bare, sealed);
+        assert_eq!(on.open(&bare.into_bytes()), Err(OpenError::Refused));
+        let legacy = legacy_request("7-0000000000000009-1", "7-0000000000000009-1", true, [1; 16]);
+        let dressed = String::from_utf8(legacy).unwrap().replacen('{', r#"{"account_id":7,"#, 1);
+        assert_eq!(on.open(&dressed.into_bytes()), Err(OpenError::Refused));
     }
 
     /// Not only in the frame: wherever in the whole HTTP body a bit flips, the body is refused.

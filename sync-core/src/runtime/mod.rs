@@ -4,7 +4,8 @@
 //! [`redis`] [`CacheRequest`](crate::cache::CacheRequest)s as their in-memory forms do, which
 //! differential tests hold together. [`driver`] gives each engine a mailbox, a clock and an alarm and
 //! performs its effects; [`embedding`] asks a provider for vectors; [`http`] is the way between hosts and server;
-//! [`main_server`] puts the parts together; [`facade`] is what a host's program calls. This is the one place in
+//! [`main_server`] puts the parts together, and
+//! [`sync_proxy`] stands before it; [`facade`] is what a host's program calls. This is the one place in
 //! the core that reads a clock, draws from the system's randomness and leans on tokio.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -19,6 +20,7 @@ pub mod http;
 pub mod main_server;
 pub mod postgres;
 pub mod redis;
+pub mod sync_proxy;
 
 use std::time::Duration;
 

@@ -6,6 +6,7 @@ mod live_support;
 #[path = "../runtime_support/mod.rs"]
 mod runtime_support;
 
+mod canaries;
 mod facade;
 mod main_server_services;
 mod runtime_cache;

@@ -9,6 +9,7 @@ pub(crate) mod main_server;
 
 use sync_core::data_type::SyncDataType;
 use sync_core::entropy::{Entropy, Purpose};
+use sync_core::envelope::Form;
 use sync_core::host_sync::codec::{HostCodec, OpenError, Opened, ServerCodec, Untrusted};
 use sync_core::host_sync::operation::Ask;
 use sync_core::id::{AccountId, Incarnation, MapName, OperationId};
@@ -63,7 +64,9 @@ impl ServerCodec for Plain {
 
     fn open(&mut self, sealed: &PlainRequest) -> Result<Opened, OpenError> {
         let nonce = u64::from_le_bytes(std::array::from_fn(|at| sealed.iv[at]));
-        sealed.fault.map_or_else(|| Ok(Opened { request: sealed.request.clone(), nonce }), Err)
+        sealed
+            .fault
+            .map_or_else(|| Ok(Opened { request: sealed.request.clone(), nonce, form: Form::Version2 }), Err)
     }
 
     fn seal(&mut self, critical: bool, reply: &Reply, iv: [u8; 16]) -> PlainReply {

@@ -1,6 +1,6 @@
 //! Defects of the envelope: the two ends of a link, each with at most one of them.
 
-use sync_core::envelope::{self, Direction, Header, HostKey, KeyId, KeyUse, MasterKey, TAG_BYTES};
+use sync_core::envelope::{self, Direction, Form, Header, HostKey, KeyId, KeyUse, MasterKey, TAG_BYTES};
 use sync_core::host_sync::codec::{HostCodec, OpenError, Opened, ServerCodec, Untrusted};
 use sync_core::host_sync::sealed::{Body, SealedHost, SealedServer};
 use sync_core::id::{AccountId, OperationId};
@@ -220,7 +220,11 @@ impl Forced {
         let authentic = self.key.tag(&header, signed) == tag;
         let (operation, critical) = self.outside;
         let nonce = u64::from_le_bytes(*tag.last_chunk()?);
-        authentic.then_some(Opened { request: Request { operation, critical, ..inside }, nonce })
+        authentic.then_some(Opened {
+            request: Request { operation, critical, ..inside },
+            nonce,
+            form: Form::Version2,
+        })
     }
 }
 

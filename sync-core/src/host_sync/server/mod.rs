@@ -31,6 +31,7 @@ use crate::cache::{CacheError, CacheReply};
 use crate::data_type::SyncDataType;
 use crate::engine::Engine;
 use crate::entropy::Entropy;
+use crate::envelope::Form;
 use crate::id::{OperationId, Token};
 use crate::limits;
 use crate::store::{Apply, StateKey, StoreError, StoreReply, StoreRequest};
@@ -108,6 +109,7 @@ struct Exchange {
     operation: OperationId,
     critical: bool,
     nonce: u64,
+    form: Form,
 }
 
 /// An operation that waits for a batch: its exchange, and when it came.
@@ -182,7 +184,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             effects.push(ServerEffect::Reply { token, reply: Err(Status::Overloaded) });
             return;
         }
-        let Opened { request, nonce } = match self.codec.open(request) {
+        let Opened { request, nonce, form } = match self.codec.open(request) {
             Ok(opened) => opened,
             Err(error) => {
                 self.counters.refused += 1;
@@ -194,7 +196,8 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
                 return;
             }
         };
-        let exchange = Exchange { token, operation: request.operation, critical: request.critical, nonce };
+        let exchange =
+            Exchange { token, operation: request.operation, critical: request.critical, nonce, form };
         if let Err(rejection) = validate::request(&self.settings, now.wall, &request) {
             return self.reject(now, &exchange, rejection, effects);
         }
@@ -301,7 +304,10 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         let ordinal = now.monotonic.as_us() << 12 | self.sealed.1 & 0xfff;
         let iv = self.entropy.iv(exchange.nonce, ordinal);
         let reply = Reply { operation: exchange.operation, server_time: now.wall, result };
-        let reply = self.codec.seal(exchange.critical, &reply, iv);
+        let reply = match exchange.form {
+            Form::Version2 => self.codec.seal(exchange.critical, &reply, iv),
+            Form::Legacy => self.codec.seal_legacy(exchange.critical, &reply, iv),
+        };
         effects.push(ServerEffect::Reply { token: exchange.token, reply: Ok(reply) });
     }
 

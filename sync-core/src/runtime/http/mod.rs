@@ -14,4 +14,4 @@ pub use client::{ClientError, Failure, HttpClient};
 pub(crate) use health::HealthCheck;
 pub(crate) use listener::{Phase, serve};
 pub(crate) use metrics::Durations;
-pub(crate) use server::{App, HEALTH_PATH, METRICS_PATH, router};
+pub(crate) use server::{App, HEALTH_PATH, METRICS_PATH, bare, json, read, router};

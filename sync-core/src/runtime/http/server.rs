@@ -96,7 +96,7 @@ async fn figures<D: Database, C: CacheService>(State(app): State<Arc<App<D, C>>>
 
 /// The whole body, up to the bound. One that is larger is read on for as much again, so that the sender gets
 /// to see the answer instead of a broken connection.
-async fn read(mut body: Body) -> Result<Vec<u8>, StatusCode> {
+pub(crate) async fn read(mut body: Body) -> Result<Vec<u8>, StatusCode> {
     const BYTES_MAX: usize = limits::BODY_BYTES_MAX;
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut bytes = Vec::with_capacity(declared.min(RESERVED_BYTES_MAX));
@@ -119,13 +119,13 @@ async fn read(mut body: Body) -> Result<Vec<u8>, StatusCode> {
 /// What is set aside for a body on its sender's word.
 const RESERVED_BYTES_MAX: usize = 64 * 1024;
 
-fn bare(status: StatusCode) -> Response {
+pub(crate) fn bare(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
 }
 
-fn json(status: StatusCode, body: Vec<u8>) -> Response {
+pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -4,6 +4,7 @@
 //! server listens. Everything for people goes to standard error, and no line there holds a secret.
 
 mod keys;
+mod proxy;
 mod serve;
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use crate::diagnostic::Diagnostic;
 use crate::limits;
 
 pub use keys::{IssueHostKeyArguments, NewMasterKeyArguments};
+pub use proxy::ProxyArguments;
 pub use serve::{ServeArguments, serve};
 
 /// Anything that the other codes do not stand for.
@@ -40,7 +42,8 @@ pub const UNREACHABLE: u8 = 3;
         main-server new-master-key --key-id k1\n  \
         main-server serve --config p2p_data_sync.conf --listen 127.0.0.1:8080\n  \
         main-server serve --config - --embedded < p2p_data_sync.conf\n  \
-        main-server issue-host-key --config p2p_data_sync.conf --account 2000001\n\n\
+        main-server issue-host-key --config p2p_data_sync.conf --account 2000001\n  \
+        main-server proxy --upstream http://127.0.0.1:8080/p2p-sync --listen 127.0.0.1:8081\n\n\
         It speaks plain HTTP: let a proxy in front of it speak TLS."
 )]
 struct Arguments {
@@ -52,6 +55,8 @@ struct Arguments {
 enum Command {
     /// Serve hosts until SIGTERM or Ctrl-C.
     Serve(ServeArguments),
+    /// Stand before a main server, so that hosts see nothing of it.
+    Proxy(ProxyArguments),
     /// Print the key of one host, for `encryption_key` in its file.
     IssueHostKey(IssueHostKeyArguments),
     /// Print a new master key, for `encryption_key` in the main server's file.
@@ -83,6 +88,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     };
     match arguments.command {
         Command::Serve(arguments) => serve(&arguments),
+        Command::Proxy(arguments) => proxy::proxy(&arguments),
         Command::IssueHostKey(arguments) => keys::issue_host_key(&arguments),
         Command::NewMasterKey(arguments) => keys::new_master_key(&arguments),
     }

@@ -1,0 +1,212 @@
+//! P25 at the real main server: a secret stands in every field of its configuration that holds one, and in nothing
+//! that it prints, answers, stores or caches.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and real servers live in real time"
+)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+
+use sqlx::Executor as _;
+use sync_core::config::Config;
+use sync_core::envelope::{self, HostKey, MasterKey};
+use sync_core::id::AccountId;
+use sync_core::runtime::postgres::PostgresOptions;
+use sync_core::wire::Kind;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::live_support::{Sealer, run};
+use crate::runtime_support::{Postgres, Redis};
+
+const MASTER: &str = "p2p-master:canary-1:Y2FuYXJ5IG1hc3RlciBrZXkgb2YgMzIgYnl0ZXMhIS4=";
+const ACCEPTED: &str = "p2p-master:canary-2:Y2FuYXJ5IGFjY2VwdGVkIGtleSBvZiAzMiBieXRlcy4=";
+const LEGACY: &str = "Y2FuYXJ5IGxlZ2FjeSBrZXkgb2YgMzIgYnl0ZXMhIS4=";
+const PASSWORD: &str = "canary-of-the-database";
+const OPENAI: &str = "sk-canary-of-the-provider";
+const AZURE: &str = "canary-of-the-other-provider";
+
+fn spawn(config: &str) -> Child {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_main-server"))
+        .args(["serve", "--config", "-", "--listen", "127.0.0.1:0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(config.as_bytes()).unwrap();
+    child
+}
+
+/// Every form in which a secret might slip out.
+fn forms(secret: &str) -> Vec<Vec<u8>> {
+    let base64 = secret.rsplit(':').next().unwrap();
+    let mut bytes = Vec::new();
+    if envelope::decode_base64(base64.as_bytes(), &mut bytes).is_err() || bytes.len() != 32 {
+        return vec![secret.as_bytes().to_vec()];
+    }
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    vec![base64.as_bytes().to_vec(), hex.into_bytes(), bytes]
+}
+
+struct Canaries(Vec<(&'static str, Vec<u8>)>);
+
+impl Canaries {
+    fn new(secrets: &[(&'static str, &str)]) -> Self {
+        let forms = |(name, secret): &(&'static str, &str)| {
+            forms(secret).into_iter().map(|form| (*name, form)).collect::<Vec<_>>()
+        };
+        Self(secrets.iter().flat_map(forms).collect())
+    }
+
+    fn seen_in(&self, text: &[u8]) -> Option<&'static str> {
+        let seen = |form: &[u8]| text.windows(form.len()).any(|window| window == form);
+        self.0.iter().find(|(_, form)| seen(form)).map(|(name, _)| *name)
+    }
+
+    fn absent_from(&self, place: &str, text: &[u8]) {
+        assert_eq!(self.seen_in(text), None, "seen in {place}");
+    }
+}
+
+/// One request as its bytes, and all bytes of the answer.
+async fn exchange(address: &str, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    answer
+}
+
+#[test]
+fn no_secret_of_the_configuration_is_seen_anywhere() {
+    run(async {
+        let (postgres, redis) = (Postgres::started(false).await, Redis::started().await);
+        postgres.connect(PostgresOptions::default()).await.close().await;
+        redis.connect().await;
+        let mut raw = postgres.raw().await;
+        raw.execute("CREATE ROLE canary SUPERUSER LOGIN PASSWORD 'canary-of-the-database'").await.unwrap();
+        let (_, server) = postgres.dsn.expose().rsplit_once('@').unwrap();
+        let dsn = format!("postgresql://canary:{PASSWORD}@{server}");
+        let redis_password = redis.settings.password.as_ref().unwrap().expose().clone();
+        let config = |dsn: &str| {
+            format!(
+                "role = main_server\nencryption_key = {MASTER}\nencryption_keys_accepted = {ACCEPTED}\n\
+                 allow_legacy_envelope = 1\nlegacy_encryption_key = {LEGACY}\npg_connection_string = {dsn}\n\
+                 redis_host = {}\nredis_port = {}\nredis_db = {}\nredis_password = {redis_password}\n\
+                 openai_api_key = {OPENAI}\nopenai_endpoint = http://127.0.0.1:9/v1\nazure_openai_key = {AZURE}\ndebug_mode = 1\nworker_threads = 2\n",
+                redis.settings.host, redis.settings.port, redis.settings.db,
+            )
+        };
+        let master: MasterKey = MASTER.parse().unwrap();
+        let key: HostKey = master.host_key(AccountId(7));
+        let canaries = Canaries::new(&[
+            ("encryption_key", MASTER),
+            ("encryption_keys_accepted", ACCEPTED),
+            ("legacy_encryption_key", LEGACY),
+            ("pg_connection_string", PASSWORD),
+            ("redis_password", &redis_password),
+            ("openai_api_key", OPENAI),
+            ("azure_openai_key", AZURE),
+            ("a host's key", key.to_text().expose()),
+        ]);
+        // The alarm works.
+        assert_eq!(canaries.seen_in(config(&dsn).as_bytes()), Some("encryption_key"));
+        assert_eq!(canaries.seen_in(dsn.as_bytes()), Some("pg_connection_string"));
+        let (parsed, warnings) = Config::parse("test", config(&dsn).as_bytes()).unwrap();
+        canaries.absent_from("the configuration's Debug form", format!("{parsed:?}").as_bytes());
+        canaries.absent_from("a warning", format!("{warnings:?}").as_bytes());
+
+        let mut child = spawn(&config(&dsn));
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let Some(address) = line.trim_end().strip_prefix("listening on ").map(str::to_owned) else {
+            let mut why = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+            panic!("it did not start: {why}");
+        };
+        let mut sealer = Sealer::new(MASTER, 7);
+        let (_, write) = sealer.seal(Kind::SyncTo, r#"{"hp":1}"#);
+        let (_, read) = sealer.seal(Kind::SyncFrom, "{}");
+        let (_, broken) = sealer.seal(Kind::SyncTo, "{");
+        let mut altered = write.clone();
+        altered[150] ^= 1;
+        for (method, path, body) in [
+            ("POST", "/p2p-sync", write.clone()),
+            ("POST", "/p2p-sync", read),
+            ("POST", "/p2p-sync", broken),
+            ("POST", "/p2p-sync", write),
+            ("POST", "/p2p-sync", altered),
+            ("POST", "/p2p-sync", b"{".to_vec()),
+            (
+                "POST",
+                "/p2p-sync",
+                br#"{"encrypted_data":"AAAA","operation_id":"x","is_critical":false}"#.to_vec(),
+            ),
+            ("GET", "/healthz", Vec::new()),
+            ("GET", "/p2p-sync", Vec::new()),
+            ("GET", "/metrics", Vec::new()),
+            ("POST", "/elsewhere", Vec::new()),
+        ] {
+            let answer = exchange(&address, method, path, &body).await;
+            let text = String::from_utf8_lossy(&answer);
+            assert!(text.starts_with("HTTP/1.1 "), "{method} {path}: {text}");
+            canaries.absent_from(&format!("the answer to {method} {path}"), &answer);
+            assert!(!text.contains(&address), "its own address: {text}");
+        }
+
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        let (mut out, mut log) = (Vec::new(), Vec::new());
+        stdout.read_to_end(&mut out).unwrap();
+        child.stderr.take().unwrap().read_to_end(&mut log).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert!(!log.is_empty());
+        canaries.absent_from("the standard output", &out);
+        canaries.absent_from("the log", &log);
+
+        let tables: Vec<String> = sqlx::query_scalar(
+            "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables \
+             WHERE table_schema = 'p2p_sync' AND table_type = 'BASE TABLE'",
+        )
+        .fetch_all(&mut raw)
+        .await
+        .unwrap();
+        let mut rows = 0;
+        for table in &tables {
+            let all = sqlx::AssertSqlSafe(format!("SELECT t::text FROM {table} AS t"));
+            for row in sqlx::query_scalar::<_, String>(all).fetch_all(&mut raw).await.unwrap() {
+                canaries.absent_from(table, row.as_bytes());
+                rows += 1;
+            }
+        }
+        assert!(rows > 0);
+        let mut cache = redis.raw().await;
+        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut cache).await.unwrap();
+        assert!(!keys.is_empty());
+        for key in &keys {
+            canaries.absent_from("a key of Redis", key);
+            let kind: String = redis::cmd("TYPE").arg(key).query_async(&mut cache).await.unwrap();
+            let read = if kind == "hash" { "HGETALL" } else { "GET" };
+            let value: redis::Value = redis::cmd(read).arg(key).query_async(&mut cache).await.unwrap();
+            canaries.absent_from("a value of Redis", format!("{value:?}").as_bytes());
+            if let redis::Value::BulkString(bytes) = &value {
+                canaries.absent_from("a value of Redis", bytes);
+            }
+        }
+
+        // What is said of a start that fails.
+        let wrong = dsn.replace(PASSWORD, "canary-of-the-database-2");
+        let failed = spawn(&config(&wrong)).wait_with_output().unwrap();
+        assert_ne!(failed.status.code(), Some(0));
+        assert!(!failed.stderr.is_empty());
+        canaries.absent_from("why it did not start", &[failed.stdout, failed.stderr].concat());
+    });
+}
