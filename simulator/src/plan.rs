@@ -7,9 +7,10 @@
 
 mod text;
 
-use crate::arrivals::{Arrival, Generator, holds};
+use crate::arrivals::{Arrival, Generator, TICKET_STREAM_BIT, holds};
 use crate::draw::Draws;
 use crate::history::OpRef;
+use crate::scenario::TracedAsk;
 use crate::scenario::model::{Fault, MixEntry, Scenario, Workload};
 
 pub use text::PlanError;
@@ -54,10 +55,22 @@ impl Plan {
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
         let mut world = scenario.clone();
         let workloads = std::mem::take(&mut world.workload);
+        let traces = std::mem::take(&mut world.traces);
+        // Their operations are written out, in streams of their own behind those of the workloads.
+        let traced = (workloads.len() as u64..).zip(traces).flat_map(|(stream, trace)| {
+            let mut ordinals = vec![0; scenario.topology.hosts as usize];
+            trace.operations.into_iter().filter_map(move |TracedAsk { host, at_us, entry }| {
+                let ordinal = ordinals.get_mut(host as usize)?;
+                let ticket = stream << TICKET_STREAM_BIT | *ordinal;
+                *ordinal += 1;
+                Some(Action::Ask(Ask { op: OpRef { host, ticket }, at_us, entry }))
+            })
+        });
         let faults = std::mem::take(&mut world.faults);
         let actions = (0..)
             .zip(workloads)
             .map(|(number, workload)| Action::Generate(number, workload))
+            .chain(traced)
             .chain((0..).zip(faults).map(|(number, fault)| Action::Inject(number, fault)))
             .collect();
         Self { seed, defect: None, world, actions }

@@ -11,6 +11,7 @@ use sync_core::data_type::SyncDataType;
 use sync_core::engine::Engine as _;
 use sync_core::host_sync::operation::{Ask, Outcome, TransportError};
 use sync_core::host_sync::results::Status;
+use sync_core::host_sync::session::Overview;
 use sync_core::host_sync::settings::SessionSettings;
 use sync_core::id::OperationId;
 use sync_core::limits;
@@ -515,4 +516,24 @@ fn a_write_a_read_and_a_write_of_one_state_are_three_sequences() {
     host.does(Asked(write(3)));
     let sequences: Vec<_> = (1..=3).map(|ticket| host.request(ticket, 1).request.sequence).collect();
     assert_eq!(sequences, [1, 2, 3]);
+}
+
+// Overview
+
+#[test]
+fn an_overview_says_what_waits_and_what_is_under_way_and_travels_as_json() {
+    let mut host = Host::new(narrow());
+    for ask in [event(1).on("a"), event(2).on("b"), event(3).on("c").priority(), event(4).on("d").critical()]
+    {
+        host.does(Asked(ask));
+    }
+    let overview = host.session.overview();
+    assert_eq!((overview.account, overview.under_way), (ACCOUNT, 2));
+    assert_eq!((overview.workers_busy, overview.critical_slots_busy), (1, 1));
+    assert_eq!((overview.waiting.normal, overview.waiting.priority, overview.waiting.critical), (1, 1, 0));
+    assert_eq!((overview.counters.accepted, overview.is_shutting_down), (4, false));
+    let json = serde_json::to_string(&overview).expect("plain data");
+    assert_eq!(serde_json::from_str::<Overview>(&json).expect("what was written"), overview);
+    host.does(ShutDown(1_000));
+    assert!(host.session.overview().is_shutting_down);
 }

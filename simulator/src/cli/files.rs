@@ -27,13 +27,20 @@ pub(super) fn read(paths: &[PathBuf], sets: &[String]) -> Result<Vec<Found>, Vec
         let name = path.display().to_string();
         let parsed = std::fs::read(&path)
             .map_err(|error| vec![unreadable(&name, &error)])
-            .and_then(|bytes| Scenario::parse_with(&name, &bytes, sets));
+            .and_then(|bytes| parse(&path, &bytes, sets));
         match parsed {
             Ok(scenario) => scenarios.push(Found { path, scenario }),
             Err(found) => wrong.extend(found),
         }
     }
     if wrong.is_empty() { Ok(scenarios) } else { Err(wrong) }
+}
+
+/// Reads a scenario with the files that it names.
+pub(super) fn parse(path: &Path, bytes: &[u8], sets: &[String]) -> Result<Scenario, Vec<Diagnostic>> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut read = |file: &str| std::fs::read(folder.join(file));
+    Scenario::parse_in(&path.display().to_string(), bytes, sets, &mut read)
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Diagnostic> {

@@ -8,7 +8,6 @@ use sync_core::diagnostic::Diagnostic;
 use super::stopwatch::Stopwatch;
 use super::{INVALID, complain, files, program, quote, say};
 use crate::plan::{Action, Plan};
-use crate::scenario::Scenario;
 use crate::shrink::{RUNS_MAX, Shrunk, shrink};
 use crate::virtual_rig;
 use crate::zoo;
@@ -93,7 +92,7 @@ fn read(arguments: &Arguments) -> Result<Plan, Vec<Diagnostic>> {
         }
         Plan::parse(&name, &bytes)?
     } else {
-        let scenario = Scenario::parse_with(&name, &bytes, &arguments.set)?;
+        let scenario = files::parse(&arguments.file, &bytes, &arguments.set)?;
         Plan { defect: arguments.defect, ..Plan::new(&scenario, arguments.seed.unwrap_or(1)) }
     };
     if let Some(defect) = plan.defect.filter(|defect| zoo::entry(*defect).is_none()) {

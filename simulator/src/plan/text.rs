@@ -298,6 +298,9 @@ fn misfit(Ask { op, at_us, entry }: &Ask, world: &Scenario) -> Option<(String, S
     } else if *at_us >= end_us {
         let message = format!("operation {op} comes after the end of the scenario");
         Some((message, format!("write a moment before {end_us}us, the world's `duration`")))
+    } else if let Some(map) = entry.map.filter(|map| *map >= world.topology.maps) {
+        let message = format!("operation {op} is on map {map}, which the world does not have");
+        Some((message, format!("maps count from 0, and there are {}", world.topology.maps)))
     } else if !MIX_BYTES.contains(&entry.bytes) {
         let message = format!("`bytes` is {} here", entry.bytes);
         Some((message, format!("write {} to {}", MIX_BYTES.start(), MIX_BYTES.end())))

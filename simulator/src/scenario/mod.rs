@@ -13,6 +13,7 @@ mod number;
 mod overrides;
 mod schema;
 mod syntax;
+mod trace;
 mod tree;
 pub mod units;
 pub(crate) mod validate;
@@ -20,6 +21,7 @@ pub(crate) mod validate;
 pub use init::{TEMPLATES, template};
 pub use model::*;
 pub use schema::schema_json;
+pub use trace::TracedAsk;
 pub(crate) use validate::MIX_BYTES;
 pub use validate::known_properties;
 
@@ -37,18 +39,45 @@ impl Scenario {
     /// `network.to_server.loss=5%`, `faults[0].at=3s`. Maps that a path needs are created; diagnostics
     /// about a setting point into it, with the file name `--set`.
     pub fn parse_with(file_name: &str, bytes: &[u8], sets: &[String]) -> Result<Self, Vec<Diagnostic>> {
+        let mut nothing = |_: &str| -> std::io::Result<Vec<u8>> {
+            Err(std::io::Error::other("a trace is read only where the scenario is a file"))
+        };
+        Self::parse_in(file_name, bytes, sets, &mut nothing)
+    }
+
+    /// The same where `read` gives the files that a scenario names, by their path from its folder.
+    pub fn parse_in(
+        file_name: &str,
+        bytes: &[u8],
+        sets: &[String],
+        read: &mut dyn FnMut(&str) -> std::io::Result<Vec<u8>>,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let text = text_of(file_name, bytes)?;
         let sources = Sources { file_name, text, sets };
         let one = |fault| vec![sources.diagnostic(fault)];
         let mut root = tree::parse(text).map_err(one)?;
         overrides::apply(&mut root, sets).map_err(one)?;
-        let scenario: Self = decode::decode(&root).map_err(one)?;
+        let mut scenario: Self = decode::decode(&root).map_err(one)?;
         let faults = validate::validate(&scenario, &root);
-        if faults.is_empty() {
-            Ok(scenario)
-        } else {
-            Err(faults.into_iter().map(|fault| sources.diagnostic(fault)).collect())
+        if !faults.is_empty() {
+            return Err(faults.into_iter().map(|fault| sources.diagnostic(fault)).collect());
         }
+        let mut traces = std::mem::take(&mut scenario.traces);
+        let mut wrong = Vec::new();
+        for (index, trace) in traces.iter_mut().enumerate() {
+            let found = read(&trace.file).map_err(|error| {
+                let place = root.locate(&format!("traces[{index}].file"));
+                let message = format!("cannot read `{}`: {error}", trace.file.escape_debug());
+                let help = "check the path; it counts from the folder of this file";
+                vec![sources.diagnostic(tree::Fault::at(place, message, help))]
+            });
+            match found.and_then(|bytes| trace::read(&trace.file, &bytes, &scenario)) {
+                Ok(operations) => trace.operations = operations,
+                Err(found) => wrong.extend(found),
+            }
+        }
+        scenario.traces = traces;
+        if wrong.is_empty() { Ok(scenario) } else { Err(wrong) }
     }
 
     /// The canonical text: every field with its value, and [`Scenario::parse`] gives the same scenario.

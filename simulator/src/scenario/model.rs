@@ -46,6 +46,9 @@ pub struct Scenario {
     /// What the hosts' applications ask for: open-loop, so arrivals never wait for earlier results.
     #[serde(default)]
     pub workload: Vec<Workload>,
+    /// Operations that are written down one by one, in files beside this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<Trace>,
     /// What goes wrong, and when.
     #[serde(default)]
     pub faults: Vec<Fault>,
@@ -283,6 +286,22 @@ pub struct Workload {
     /// Moment after which none arrives; the scenario's `duration` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Length>,
+}
+
+/// Operations from a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    /// Short name, unique in the file.
+    #[schemars(regex(pattern = "^[a-z0-9-]{1,64}$"))]
+    pub name: String,
+    /// Its path, from the folder of this file. `.csv`: the first line names the columns `time`, `host`, `type`, and
+    /// where wanted `map`, `kind`, `critical`, `priority`, `bytes`; `.jsonl`: one object with such fields a line.
+    pub file: String,
+    /// What it holds; the plan takes it over.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub operations: Vec<super::trace::TracedAsk>,
 }
 
 /// A set of hosts.

@@ -123,6 +123,14 @@ impl Rules<'_> {
                 self.refuse(&format!("{path}.name"), message, "give each workload a name of its own");
             }
         }
+        for (index, trace) in s.traces.iter().enumerate() {
+            let path = format!("traces[{index}].name");
+            self.name(&path, &trace.name);
+            if !names.insert(trace.name.as_str()) {
+                let message = format!("a workload or trace is named `{}` already", trace.name);
+                self.refuse(&path, message, "give each a name of its own");
+            }
+        }
         for (index, trouble) in s.faults.iter().enumerate() {
             self.trouble(&format!("faults[{index}]"), trouble);
         }

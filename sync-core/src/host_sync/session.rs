@@ -16,9 +16,11 @@
 
 mod attempts;
 mod messages;
+mod overview;
 mod shut_down;
 
 pub use messages::{Counters, SessionEffect, SessionInput};
+pub use overview::Overview;
 
 use std::sync::Arc;
 

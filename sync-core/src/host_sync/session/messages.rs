@@ -105,7 +105,7 @@ pub enum SessionEffect<Q> {
 }
 
 /// Counts since the session's start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Operations accepted.
     pub accepted: u64,
