@@ -43,6 +43,10 @@ pub enum Label {
     Phase = 16,
     /// What a planted defect needs.
     Defect = 17,
+    /// Whether the embedding provider misbehaves.
+    Misbehaviour = 60,
+    /// Jitter of a pause before the embedding provider is asked again.
+    ProviderPause = 61,
     /// What is done to a message that is tampered with.
     TamperKind = 40,
     /// Whether a message is replayed.

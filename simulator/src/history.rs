@@ -107,6 +107,16 @@ pub enum End {
     ShutDown,
 }
 
+/// Where a vector was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VectorAt {
+    /// Stored in the database.
+    Database,
+    /// Given to the host that asked.
+    Host,
+}
+
 /// What happened. The names are those of the JSON form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -273,6 +283,22 @@ pub enum What {
         /// When its first attempt left, if one did.
         sent_us: Option<u64>,
     },
+    /// A vector reached a place where it is kept or used. The numbers are digests.
+    Vector {
+        /// The operation that it belongs to.
+        op: OpRef,
+        /// Where.
+        at: VectorAt,
+        /// Its text.
+        #[serde(with = "hex")]
+        text: u64,
+        /// The vector.
+        #[serde(with = "hex")]
+        vector: u64,
+        /// The vector that the model gives for this text.
+        #[serde(with = "hex")]
+        own: u64,
+    },
     /// A reply to an operation that had ended without one.
     Late {
         /// Which operation.
@@ -411,6 +437,7 @@ impl What {
             | Self::Opened { op, .. }
             | Self::Finished { op, .. }
             | Self::Late { op, .. }
+            | Self::Vector { op, .. }
             | Self::FinalState { op, .. } => Some(*op),
             Self::CanarySeen { op, .. } => *op,
             _ => None,

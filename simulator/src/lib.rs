@@ -9,6 +9,7 @@ pub mod check;
 pub mod cli;
 pub mod distribution;
 pub mod draw;
+pub mod embedding;
 pub mod history;
 pub mod latency;
 pub mod live_rig;

@@ -8,6 +8,7 @@
 mod line;
 mod p05_acknowledged;
 mod p06_no_phantom;
+mod p06_own_vectors;
 mod p11_key_order;
 mod p14_exactly_once;
 mod p16_atomic_batches;
@@ -131,6 +132,7 @@ pub fn all(terms: &Terms) -> Vec<Box<dyn Check>> {
     vec![
         Box::new(p05_acknowledged::Acknowledged::default()),
         Box::new(p06_no_phantom::NoPhantom::default()),
+        Box::new(p06_own_vectors::OwnVectors::default()),
         Box::new(p11_key_order::KeyOrder::default()),
         Box::new(p14_exactly_once::ExactlyOnce::default()),
         Box::new(p16_atomic_batches::AtomicBatches::default()),

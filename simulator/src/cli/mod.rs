@@ -6,6 +6,7 @@ mod doctor;
 mod files;
 mod init;
 mod list;
+mod mock;
 mod node;
 mod recording;
 mod replay;
@@ -53,6 +54,8 @@ enum Command {
     Init(init::Arguments),
     /// Plant defects in the core and show that the checks catch them.
     Zoo(zoo::Arguments),
+    /// Stand in for a service of others, such as OpenAI's embeddings.
+    Mock(mock::Arguments),
     /// See whether this machine can carry out live runs, and what earlier ones left.
     Doctor(doctor::Arguments),
     #[command(hide = true)]
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         }
         Command::Init(arguments) => init::run(&arguments),
         Command::Zoo(arguments) => zoo::run(&arguments),
+        Command::Mock(arguments) => mock::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Node(arguments) => node::run(&arguments),
     };

@@ -20,6 +20,7 @@ pub enum Kind {
     Canary,
     Finished,
     Late,
+    Vector,
     Node,
     Fault,
     Settled,
@@ -30,7 +31,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Asked,
         Self::Unsent,
         Self::Accepted,
@@ -45,6 +46,7 @@ impl Kind {
         Self::Canary,
         Self::Finished,
         Self::Late,
+        Self::Vector,
         Self::Node,
         Self::Fault,
         Self::Settled,
@@ -72,6 +74,7 @@ impl What {
             Self::CanarySeen { .. } | Self::CanariesSought { .. } => Kind::Canary,
             Self::Finished { .. } => Kind::Finished,
             Self::Late { .. } => Kind::Late,
+            Self::Vector { .. } => Kind::Vector,
             Self::Crashed { .. } | Self::Stopped { .. } | Self::Restarted { .. } => Kind::Node,
             Self::FaultBegan { .. } | Self::FaultEnded { .. } | Self::Healed => Kind::Fault,
             Self::Settled { .. } => Kind::Settled,

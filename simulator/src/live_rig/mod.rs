@@ -17,6 +17,7 @@ mod container;
 mod containers;
 pub mod docker;
 mod drive;
+mod embedding_mock;
 mod error;
 mod evidence;
 mod interrupts;
@@ -36,6 +37,7 @@ mod watch;
 
 pub use child::Child;
 pub use containers::{Servers, ServersOptions, Service, Versions};
+pub use embedding_mock::{CALLS_KEPT, Call, Dialect, EmbeddingMock};
 pub use error::{EXIT_UNKNOWN, LiveError};
 pub use proxy::{Behaviour, FaultProxy, Flow, LinkSpec, LinkStatistics};
 pub use rig::{LiveOptions, LiveRig, LiveRunError};

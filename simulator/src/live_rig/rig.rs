@@ -208,6 +208,9 @@ impl LiveRig {
         if plan.world.topology.sync_proxy.is_some() {
             return no("`topology.sync_proxy` is for the virtual rig: there is no such process live");
         }
+        if plan.world.embedding.is_some() {
+            return no("`embedding` is for the virtual rig: the live one has no provider yet");
+        }
         for action in &plan.actions {
             let Action::Inject(_, fault) = action else { continue };
             let service = match &fault.inject {

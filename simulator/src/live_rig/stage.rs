@@ -149,6 +149,7 @@ impl Stage {
             | Injection::ShutDown(_)
             | Injection::Move(_)
             | Injection::RotateKeys(_)
+            | Injection::Embedding(_)
             | Injection::Crash(Crash::Hosts(_) | Crash::SyncProxy) => Vec::new(),
         };
         for orders in concerned {

@@ -40,6 +40,9 @@ pub struct Scenario {
     /// The main server's cache.
     #[serde(default = "default_cache")]
     pub cache: Service,
+    /// The main server's embedding provider; without it nothing is embedded. Every map is eligible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Service>,
     /// The hosts' clocks.
     #[serde(default)]
     pub clocks: Clocks,
@@ -362,7 +365,7 @@ pub struct MixEntry {
     /// What it synchronises.
     #[serde(rename = "type")]
     pub data_type: DataType,
-    /// `sync_to` writes, `sync_from` reads.
+    /// `sync_to` writes, `sync_from` reads, `embed` asks for vectors, `search` for what is near.
     #[serde(default)]
     pub kind: MixKind,
     /// Asked through `sync_critical_data`.
@@ -375,7 +378,7 @@ pub struct MixEntry {
     #[serde(default = "default_weight")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub weight: u32,
-    /// Bytes of the data text, 32 to 1,000,000.
+    /// Bytes of the data text, 32 to 1,000,000; VECTOR_EMBEDDING has texts of its own.
     #[serde(default = "default_bytes")]
     #[schemars(range(min = 32, max = 1_000_000))]
     pub bytes: u32,
@@ -393,6 +396,10 @@ pub enum MixKind {
     SyncTo,
     /// Main server to host.
     SyncFrom,
+    /// Texts to vectors: three of them; VECTOR_EMBEDDING only.
+    Embed,
+    /// The embeddings nearest to a text; VECTOR_EMBEDDING only.
+    Search,
 }
 
 /// Something goes wrong at a moment, for a while or for good.
@@ -432,6 +439,8 @@ pub enum Injection {
     RotateKeys(RotateKeys),
     /// Connections behave otherwise, at the level of their bytes. Live rig only.
     Connection(Connection),
+    /// The embedding provider misbehaves. Virtual rig only.
+    Embedding(EmbeddingTrouble),
     /// A process stands still, with all it holds, and goes on when the fault ends. Live rig only.
     Freeze(Process),
 }
@@ -446,6 +455,40 @@ pub struct RotateKeys {
     /// Hosts that are told nothing of it and go on with the old key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_behind: Option<HostSet>,
+}
+
+/// The embedding provider misbehaves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddingTrouble {
+    /// How it answers.
+    pub answer: EmbeddingAnswer,
+    /// Share of attempts that it answers so.
+    #[serde(default = "default_share")]
+    pub share: Share,
+    /// How long it asks to be left alone, in whole seconds (rounded up); without it, it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Length>,
+}
+
+/// How an embedding provider misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EmbeddingAnswer {
+    /// HTTP 429.
+    RateLimited,
+    /// HTTP 500.
+    Error,
+    /// It never answers.
+    Stall,
+    /// The first text gets no vector, and the others count from 0.
+    FewerVectors,
+    /// Vectors in another order than the texts, each with its right `index`.
+    PermutedIndex,
+    /// Vectors of half as many numbers.
+    WrongDimension,
+    /// The answer breaks off.
+    MalformedJson,
 }
 
 /// Connections behave otherwise. At least one of the fields says how.
@@ -789,6 +832,10 @@ fn default_goodput() -> Share {
 
 fn default_good_latency() -> Length {
     Length::from_ms(1_000)
+}
+
+fn default_share() -> Share {
+    Share::from_ppm(1_000_000)
 }
 
 fn default_weight() -> u32 {

@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use sync_core::data_type::SyncDataType;
 use sync_core::limits;
 
-use super::model::{Arrivals, Crash, Distribution, Fault as Trouble, HostSet, Injection, Link, MixEntry};
-use super::model::{Scenario, Service, Tamper, Workload};
+use super::model::{Arrivals, Crash, Distribution, EmbeddingAnswer, Fault as Trouble, HostSet, Injection};
+use super::model::{Link, MixEntry, MixKind, Scenario, Service, Tamper, Workload};
 use super::tree::{Fault, Node};
 use super::units::{Length, Rate};
 
@@ -29,6 +30,7 @@ pub(super) fn validate(scenario: &Scenario, root: &Node) -> Vec<Fault> {
         maps: scenario.topology.maps,
         servers: scenario.topology.main_servers,
         proxied: scenario.topology.sync_proxy.is_some(),
+        embeds: scenario.embedding.is_some(),
         found: Vec::new(),
     };
     rules.scenario(scenario);
@@ -43,6 +45,8 @@ struct Rules<'a> {
     maps: u32,
     servers: u32,
     proxied: bool,
+    /// Whether there is an embedding provider.
+    embeds: bool,
     found: Vec<Fault>,
 }
 
@@ -112,6 +116,9 @@ impl Rules<'_> {
         self.link("network.to_host", &s.network.to_host);
         self.service("database", &s.database);
         self.service("cache", &s.cache);
+        if let Some(provider) = &s.embedding {
+            self.service("embedding", provider);
+        }
         self.length("clocks.skew", s.clocks.skew, Length::ZERO..=HOUR);
         self.range("clocks.drift_ppm", s.clocks.drift_ppm, 0..=100_000);
         let mut names = BTreeSet::new();
@@ -288,6 +295,13 @@ impl Rules<'_> {
     fn mix_entry(&mut self, path: &str, entry: &MixEntry) {
         self.range(&format!("{path}.weight"), entry.weight, 1..=1_000_000);
         self.range(&format!("{path}.bytes"), entry.bytes, MIX_BYTES);
+        let embeds = matches!(entry.kind, MixKind::Embed | MixKind::Search);
+        if embeds && entry.data_type.get() != SyncDataType::VectorEmbedding {
+            let help = "write `type: VECTOR_EMBEDDING` beside `embed` and `search`";
+            self.refuse(&format!("{path}.type"), "texts and searches are VECTOR_EMBEDDING", help);
+        } else if !self.embeds && (embeds || entry.data_type.get() == SyncDataType::VectorEmbedding) {
+            self.provider(&format!("{path}.type"), "nobody gives vectors");
+        }
     }
 
     fn hosts(&mut self, path: &str, hosts: &HostSet) {
@@ -383,6 +397,20 @@ impl Rules<'_> {
                 self.main_server(&format!("{inject}.move.to"), there.to);
             }
             Injection::Freeze(_) => {}
+            Injection::Embedding(trouble) => {
+                let at = format!("{inject}.embedding");
+                if !self.embeds {
+                    self.provider(&at, "there is no embedding provider");
+                }
+                if trouble.retry_after.is_some() && trouble.answer != EmbeddingAnswer::RateLimited {
+                    let help = "leave it out, or write `answer: rate_limited`";
+                    self.refuse(
+                        &format!("{at}.retry_after"),
+                        "only a refusal of load says when to retry",
+                        help,
+                    );
+                }
+            }
             Injection::RotateKeys(rotation) => {
                 let at = format!("{inject}.rotate_keys");
                 if let Some(hosts) = &rotation.left_behind {
@@ -429,6 +457,11 @@ impl Rules<'_> {
                 }
             }
         }
+    }
+
+    fn provider(&mut self, path: &str, message: &str) {
+        let help = "add a provider: `embedding: {latency: {constant: 50ms}}`";
+        self.refuse(path, message, help);
     }
 
     fn main_server(&mut self, path: &str, server: u32) {
@@ -499,4 +532,4 @@ pub(crate) const MIX_BYTES: RangeInclusive<u32> = 32..=1_000_000;
 const OPERATIONS_MAX: u64 = 100_000_000;
 /// Must equal the registry of the checks.
 const PROPERTIES: &[&str] =
-    &["P5", "P6", "P11", "P14", "P16", "P19", "P20", "P21", "P22", "P25", "P26", "P27", "P28", "P30"];
+    &["P5", "P6", "P6e", "P11", "P14", "P16", "P19", "P20", "P21", "P22", "P25", "P26", "P27", "P28", "P30"];

@@ -42,6 +42,11 @@ impl<V: Variant, O: Observer> World<V, O> {
                     self.shut_down_host(host, down.drain.span());
                 }
             }
+            Injection::Embedding(trouble) => {
+                if let Some(provider) = &mut self.provider {
+                    provider.disturb(number, trouble);
+                }
+            }
             // There are no bytes and no processes here: `cannot` kept such a plan from running.
             Injection::Connection(_) | Injection::Freeze(_) => {}
         }
@@ -69,6 +74,11 @@ impl<V: Variant, O: Observer> World<V, O> {
             Injection::ShutDown(down) => {
                 self.crashes.retain(|other| *other != place);
                 self.restart_hosts(&down.hosts);
+            }
+            Injection::Embedding(_) => {
+                if let Some(provider) = &mut self.provider {
+                    provider.heal(number);
+                }
             }
             // A clock that jumped stays where it is.
             Injection::ClockStep(_) | Injection::Connection(_) | Injection::Freeze(_) => {}

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use sync_core::data_type::SyncDataType;
 use sync_core::engine::Engine;
 use sync_core::host_sync::operation::{Ask, Outcome};
 use sync_core::host_sync::session::{SessionEffect, SessionInput};
@@ -16,7 +17,7 @@ use super::clock::NodeClock;
 use super::network::{Delivery, MessageId};
 use super::pending::{Pending, Pendings};
 use super::recorded::{self, HostSession, Recorded};
-use super::services::value;
+use super::services::{embedding_data, value};
 use super::variant::{Message, Variant, WorldKeys};
 use super::world::{Answer, Happening, Observer, World};
 use crate::draw::Draws;
@@ -129,12 +130,21 @@ impl<V: Variant, O: Observer> World<V, O> {
         let (data_type, priority) = (entry.data_type.get(), entry.priority);
         let map = entry.map.unwrap_or(op.host) % self.maps.len() as u32;
         self.observe(What::Asked { op, intended_us, critical, priority, writes, data_type, map });
+        let data = match entry.data_type.get() {
+            SyncDataType::VectorEmbedding => embedding_data(op, entry.kind),
+            _ => value(op, entry.bytes, &mut self.value_text),
+        };
         let ask = Ask {
             ticket: op.ticket,
-            kind: if writes { Kind::SyncTo } else { Kind::SyncFrom },
+            kind: match entry.kind {
+                MixKind::SyncTo => Kind::SyncTo,
+                MixKind::SyncFrom => Kind::SyncFrom,
+                MixKind::Embed => Kind::Embed,
+                MixKind::Search => Kind::Search,
+            },
             data_type: entry.data_type.get(),
             map: self.maps[map as usize].clone(),
-            data: value(op, entry.bytes, &mut self.value_text),
+            data,
             critical: entry.critical,
             priority: entry.priority,
         };
@@ -327,6 +337,9 @@ impl<V: Variant, O: Observer> World<V, O> {
         self.open_operations -= 1;
         if let Outcome::Rejected(rejection) = outcome {
             self.search("error message", Some(OpRef { host, ticket }), rejection.message.as_bytes());
+        }
+        if let (true, Outcome::Done(Some(payload))) = (self.provider.is_some(), outcome) {
+            self.observe_given_vectors(OpRef { host, ticket }, payload);
         }
         self.observe(What::Finished {
             op: OpRef { host, ticket },

@@ -3,7 +3,6 @@
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use sync_core::cache::{CacheError, CacheReply, CacheRequest};
-use sync_core::embedding::{EmbedError, Vector};
 use sync_core::engine::Engine;
 use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::server::{RETRY_AFTER, ServerEffect, ServerInput, Status};
@@ -117,8 +116,13 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
     }
 
+    /// The present life of a main server.
+    pub(super) fn life_of(&self, at: usize) -> u32 {
+        self.servers[at].life
+    }
+
     /// The main server whose present life this is. Lives of `n` servers count in steps of `n`.
-    fn living(&self, life: u32) -> Option<usize> {
+    pub(super) fn living(&self, life: u32) -> Option<usize> {
         let at = life as usize % self.servers.len();
         (self.servers[at].life == life).then_some(at)
     }
@@ -187,7 +191,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                 ServerEffect::Reply { token, reply } => self.reply(at, token, reply),
                 ServerEffect::Store { token, request } => self.ask_store(at, token, request),
                 ServerEffect::Cache { token, request } => self.ask_cache(at, token, request),
-                ServerEffect::Embed { token, .. } => self.no_provider(at, token),
+                ServerEffect::Embed { token, texts } => self.ask_provider(at, token, texts),
                 // No workload subscribes.
                 ServerEffect::Follow => {}
             }
@@ -375,6 +379,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             let asked = asked.into_iter().map(WireId::from).collect();
             self.observe(What::Committed { asked, present });
         }
+        self.observe_stored_vector(&request, &reply);
         let after_us = self.database.conditions.answer_us();
         self.queue.schedule(now_us + after_us, Happening::Stored { life, store_life, token, answer: reply });
     }
@@ -408,19 +413,6 @@ impl<V: Variant, O: Observer> World<V, O> {
                     self.queue.schedule(now_us + after_us, Happening::Cached { life, token, answer });
                 }
             }
-        }
-    }
-
-    /// There is no embedding provider in this world.
-    fn no_provider(&mut self, at: usize, token: Token) {
-        let (life, now_us) = (self.servers[at].life, self.queue.now_us());
-        let answer = Err(EmbedError::NotConfigured);
-        self.queue.schedule(now_us, Happening::Embedded { life, token, answer });
-    }
-
-    pub(super) fn embedded(&mut self, life: u32, token: Token, answer: Result<Vec<Vector>, EmbedError>) {
-        if let Some(at) = self.living(life) {
-            self.tell_server(at, ServerInput::Embedded { token, answer });
         }
     }
 

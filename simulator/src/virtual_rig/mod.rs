@@ -12,6 +12,7 @@ pub mod modelled;
 mod network;
 pub mod outside;
 mod pending;
+mod provider;
 mod proxy;
 mod recorded;
 pub mod rotation;

@@ -14,7 +14,7 @@ use sync_core::time::Timestamp;
 use crate::distribution::Sampler;
 use crate::draw::{Draws, Label};
 use crate::history::OpRef;
-use crate::scenario::model::{Disturbance, Service};
+use crate::scenario::model::{Disturbance, MixKind, Service};
 
 /// Latency and failures of a service, with the faults that are on.
 #[derive(Debug)]
@@ -49,6 +49,11 @@ impl About {
         Self { host: u64::from(op.host) + 1, ordinal: op.ticket << 8 | u64::from(attempt & 0xff) }
     }
 
+    /// What draws about it are keyed by, at the service `entity`.
+    pub(super) fn key(self, entity: u64) -> (u64, u64) {
+        (self.host << 8 | entity, self.ordinal)
+    }
+
     /// Work that serves no operation, told apart by its moment.
     pub(super) fn moment(now_us: u64) -> Self {
         Self { host: 0, ordinal: now_us }
@@ -65,7 +70,7 @@ pub(super) enum Fate {
 }
 
 impl Conditions {
-    fn new(draws: Draws, entity: u64, service: &Service) -> Self {
+    pub(super) fn new(draws: Draws, entity: u64, service: &Service) -> Self {
         Self {
             draws,
             entity,
@@ -106,7 +111,7 @@ impl Conditions {
         if !self.up {
             return Fate::Fails(self.answer_us);
         }
-        let (entity, ordinal) = (about.host << 8 | self.entity, about.ordinal);
+        let (entity, ordinal) = about.key(self.entity);
         let latest = |pick: fn(&Disturbed) -> bool| self.disturbed.iter().rfind(|d| pick(d));
         let latency = latest(|d| d.1.is_some()).and_then(|d| d.1.as_ref()).unwrap_or(&self.latency);
         let failures = latest(|d| d.2.is_some()).and_then(|d| d.2).unwrap_or(self.failures_ppm);
@@ -275,8 +280,33 @@ impl Cache {
 
 /// The operation whose value this is: every value that a workload writes names its operation.
 pub(crate) fn written_op(data: &str) -> Option<OpRef> {
-    data.strip_prefix(VALUE_PREFIX)?.split('"').next()?.parse().ok()
+    match data.strip_prefix(VALUE_PREFIX) {
+        Some(value) => value.split('"').next()?.parse().ok(),
+        None => data.strip_prefix(TEXT_PREFIX)?.split(' ').next()?.parse().ok(),
+    }
 }
+
+/// The data of an operation on embeddings: each of its texts names it. Its size is not for the workload to choose.
+pub(crate) fn embedding_data(op: OpRef, kind: MixKind) -> std::sync::Arc<str> {
+    let texts = embedded_texts(op);
+    match kind {
+        MixKind::Embed => serde_json::json!({"texts": texts}).to_string(),
+        MixKind::Search => serde_json::json!({"text": texts[0], "limit": 3}).to_string(),
+        MixKind::SyncTo | MixKind::SyncFrom => format!("{TEXT_PREFIX}{}\"}}", texts[0]),
+    }
+    .into()
+}
+
+/// The texts of an operation on embeddings, without anything that JSON escapes.
+pub(crate) fn embedded_texts(op: OpRef) -> [String; 3] {
+    let word = |place: u64| WORDS[(op.ticket / 3u64.pow(place as u32) + place) as usize % WORDS.len()];
+    [0, 1, 2].map(|text| format!("{op} {} {} {}", word(text), word(text + 1), word(text + 4)))
+}
+
+const WORDS: [&str; 7] = ["sword", "shield", "potion", "market", "dragon", "bridge", "harbour"];
+
+/// How a text to be stored begins; see [`embedding_data`].
+const TEXT_PREFIX: &str = "{\"text\":\"";
 
 /// How values begin; see [`value`].
 const VALUE_PREFIX: &str = "{\"w\":\"";
@@ -347,5 +377,16 @@ mod tests {
             assert_eq!(value.len(), bytes as usize);
         }
         assert_eq!(written_op("{\"read\":\"1.2\"}"), None);
+    }
+
+    #[test]
+    fn texts_name_their_operation() {
+        let op = OpRef { host: 7, ticket: 3 << 40 | 77 };
+        assert_eq!(written_op(&embedding_data(op, MixKind::SyncTo)), Some(op));
+        for kind in [MixKind::SyncTo, MixKind::Embed, MixKind::Search] {
+            let data = embedding_data(op, kind);
+            assert!(serde_json::from_str::<serde_json::Value>(&data).is_ok(), "{data}");
+            assert!(data.contains(&embedded_texts(op)[0]), "{data}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! A world is compiled once for sealed frames, once for modelled ones, and once for all planted
 //! defects together, which are chosen at run time.
 
+use sync_core::embedding::{EmbedError, Vector, reply};
 use sync_core::envelope::{HostRing, InvalidRing, KeyId, KeyUse, MasterKey, MasterRing};
 use sync_core::host_sync::codec::{HostCodec, ServerCodec};
 use sync_core::host_sync::policy::{SessionPolicy, Standard};
@@ -67,6 +68,11 @@ pub trait Variant {
     /// Whether a host that comes back asks again for what it was asked for last before it died.
     fn replays_after_restart(&self) -> bool {
         false
+    }
+
+    /// Reads an embedding provider's answer for so many texts.
+    fn read_vectors(&self, body: &[u8], asked: usize) -> Result<Vec<Vector>, EmbedError> {
+        Ok(reply::read(body, asked)?)
     }
 
     /// At how many operations under way at a host the generator holds back arrivals, unreported;

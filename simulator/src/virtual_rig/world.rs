@@ -3,11 +3,11 @@
 //! The world holds the nodes and the event queue and performs the engines' effects. Time is the
 //! kernel's; nothing here reads a clock or draws from a stream.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use sync_core::cache::{CacheError, CacheReply};
-use sync_core::embedding::{EmbedError, Vector};
 use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::server::ServerEffect;
 use sync_core::host_sync::session::SessionEffect;
@@ -24,6 +24,7 @@ use super::kernel::EventQueue;
 use super::main_server::MainServer;
 use super::network::Network;
 use super::outside::Outside;
+use super::provider::Provider;
 use super::proxy::{Back, Proxy};
 use super::recorded::{self, Recorded, WorldServer};
 use super::rotation::{KeyWatch, rotations};
@@ -72,6 +73,7 @@ pub struct World<V: Variant, O: Observer> {
     pub(super) servers: Vec<MainServer<V>>,
     pub(super) database: Database,
     pub(super) cache: Cache,
+    pub(super) provider: Option<Provider>,
     pub(super) network: Network,
     generators: Vec<(u32, Generator)>,
     streams: Vec<(usize, Stream)>,
@@ -143,8 +145,8 @@ pub(super) enum Happening<V: Variant> {
     CacheRuns { life: u32, cache_life: u32, place: usize },
     /// The cache's answer arrives.
     Cached { life: u32, token: Token, answer: Result<CacheReply, CacheError> },
-    /// The embedding provider's answer arrives.
-    Embedded { life: u32, token: Token, answer: Result<Vec<Vector>, EmbedError> },
+    /// Something is due at a request to the embedding provider.
+    Provider { place: usize },
     /// Something may be due at a host.
     WakeHost { host: u32 },
     /// Something may be due at a main server.
@@ -214,6 +216,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             servers,
             database,
             cache: Cache::new(draws, &scenario.cache),
+            provider: scenario.embedding.as_ref().map(|service| Provider::new(draws, service)),
             network: Network::new(draws, &scenario.network),
             variant,
             generators: Vec::new(),
@@ -330,7 +333,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             }
             Happening::CacheRuns { life, cache_life, place } => self.cache_runs(life, cache_life, place),
             Happening::Cached { life, token, answer } => self.cache_answers(life, token, answer),
-            Happening::Embedded { life, token, answer } => self.embedded(life, token, answer),
+            Happening::Provider { place } => self.provider_due(place),
             Happening::WakeHost { host } => {
                 self.idle_events -= 1;
                 self.wake_host(host, due_us);
@@ -436,6 +439,11 @@ pub(crate) fn server_settings(scenario: &Scenario) -> ServerSettings {
         batch_max: server.batch_max as usize,
         batches_in_flight_max: server.batches_in_flight_max as usize,
         critical_types: scenario.hosts.critical_data_types.iter().map(|data_type| data_type.get()).collect(),
+        vector_maps: match scenario.embedding {
+            Some(_) => (0..scenario.topology.maps).map(map_name).collect(),
+            None => BTreeSet::new(),
+        },
+        embeds: scenario.embedding.is_some(),
         ..ServerSettings::default()
     }
 }

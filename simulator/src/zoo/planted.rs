@@ -1,9 +1,11 @@
 //! The one variant of the world that holds every planted defect.
 
 mod codec;
+mod embedding;
 mod queue;
 mod store;
 
+use sync_core::embedding::{EmbedError, Vector};
 use sync_core::host_sync::sealed::Body;
 use sync_core::id::AccountId;
 use sync_core::store::StoreRequest;
@@ -57,6 +59,10 @@ impl Variant for Planted {
 
     fn replays_after_restart(&self) -> bool {
         self.is(31)
+    }
+
+    fn read_vectors(&self, body: &[u8], asked: usize) -> Result<Vec<Vector>, EmbedError> {
+        embedding::read_vectors(*self, body, asked)
     }
 
     fn generator_holds_back_at(&self) -> Option<usize> {
