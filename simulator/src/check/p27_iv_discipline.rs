@@ -2,22 +2,24 @@
 //!
 //! CBC needs unpredictable vectors (NIST SP 800-38A, appendix C); Rogaway 2004 shows what a counter costs. Judged
 //! from the vectors themselves, which stand in clear: none may come again among the latest [`REMEMBERED_MAX`],
-//! none may be half of a key, and over the run each of the 128 bits must be set, and must change from one
+//! none may be half of a key or near its sender's last one (within 2^64, which chance never does), and over the run each of the 128 bits must be set, and must change from one
 //! vector to the next, in half of the cases: a constant, a counter and a clock fail that. What looks random and
 //! is not (a generator with a known state) cannot be told from outside.
 
 use std::collections::VecDeque;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Basis, Check, Findings, Property};
-use crate::history::{Event, Kind, What};
+use crate::history::{Event, Kind, Way, What};
 
 #[derive(Default)]
 pub(super) struct IvDiscipline {
     seen: FxHashSet<u128>,
     order: VecDeque<u128>,
     last: Option<u128>,
+    /// The last one of each sender.
+    last_of: FxHashMap<(Way, u32), u128>,
     count: u64,
     set: Tally,
     changed: Tally,
@@ -28,6 +30,8 @@ struct Tally([u64; 128]);
 
 /// Vectors that are remembered: 16 bytes each, twice.
 const REMEMBERED_MAX: usize = 1 << 20;
+/// Nearer than this no two of 128 random bits come.
+const NEAR: u128 = 1 << 64;
 /// Fewer say too little about odds.
 const JUDGED_MIN: u64 = 100;
 
@@ -73,6 +77,14 @@ impl Check for IvDiscipline {
                 format!("half of a key is the initialisation vector of a message ({way:?}, operation {op})")
             });
         }
+        if let Some(last) = self.last_of.insert((*way, op.host), *iv) {
+            let step = iv.wrapping_sub(last).min(last.wrapping_sub(*iv));
+            if step != 0 && step <= NEAR {
+                findings.add(event.at_us, Some(*op), || {
+                    format!("the initialisation vector of a message ({way:?}, operation {op}) is {step} from the last")
+                });
+            }
+        }
         if !self.seen.insert(*iv) {
             findings.add(event.at_us, Some(*op), || {
                 format!("the initialisation vector of a message ({way:?}, operation {op}) was used before")
@@ -112,7 +124,6 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::draw::{Draws, Label};
-    use crate::history::Way;
 
     fn sealed(iv: u128) -> What {
         What::Sealed { way: Way::ToServer, op: op(1), key: "k1".to_owned(), iv, iv_is_key: false }
@@ -141,12 +152,18 @@ mod tests {
     }
 
     #[test]
+    fn a_vector_near_the_last_one_of_its_sender_fails() {
+        fails(IvDiscipline::default(), vec![sealed(drawn(7)), sealed(drawn(7) + 3)], "is 3 from the last");
+    }
+
+    #[test]
     fn counters_fail_however_they_are_dressed_up() {
         let check = |iv: fn(u64) -> u128, expected: &str| {
             fails(IvDiscipline::default(), (0..200).map(|n| sealed(iv(n))).collect(), expected);
         };
-        check(u128::from, "set 0 times");
-        check(|n| drawn(7) ^ u128::from(n), "times out of 200");
+        check(u128::from, "is 1 from the last");
+        check(|n| drawn(n) & !(1 << 100), "bit 100 of the initialisation vectors was set 0 times out of 200");
+        check(|n| drawn(7) ^ u128::from(n), "from the last");
         check(
             |n| drawn(n) & !1 | u128::from(n % 2),
             "bit 0 of the initialisation vectors was changed 199 times",
