@@ -355,6 +355,27 @@ pub enum What {
         /// Hash of their intended moments.
         moments: u64,
     },
+    /// A read of a state at a main server got this far. Told only where a check asks for it.
+    Read {
+        /// The main server, from 0.
+        server: u32,
+        /// The state.
+        key: StateName,
+        /// The operation that it was begun for.
+        op: OpRef,
+        /// The attempt at that operation.
+        attempt: u32,
+        /// How far.
+        stage: ReadStage,
+    },
+    /// The database answered a main server's write of a state, repeats included. Told only where a check asks
+    /// for it.
+    WriteAnswered {
+        /// The main server, from 0.
+        server: u32,
+        /// The state.
+        key: StateName,
+    },
     /// A state as the database holds it at the end.
     FinalState {
         /// The state.
@@ -375,6 +396,26 @@ pub enum What {
         incarnation: u64,
         /// Counters, as inclusive runs.
         applied: Vec<(u64, u64)>,
+    },
+}
+
+/// How far a read of a state has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadStage {
+    /// The main server asks the cache.
+    Began,
+    /// The cache gives a value of this version.
+    Cached {
+        /// Version of the state.
+        version: u64,
+    },
+    /// That has reached the main server, and the read is over.
+    Served,
+    /// The database answered, and the read is over.
+    Loaded {
+        /// Version of the state; none when there is none, or the database failed.
+        version: Option<u64>,
     },
 }
 

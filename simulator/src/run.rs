@@ -187,6 +187,7 @@ impl Ran {
 
 pub(crate) fn terms(plan: &Plan) -> Terms {
     let scenario = &plan.world;
+    let cache_expiry_us = Some(scenario.main_server.cache_expiry.span().as_us()).filter(|us| *us > 0);
     Terms {
         demanded: scenario.expect.properties.clone(),
         critical_timeout_us: scenario.hosts.critical_timeout.span().as_us(),
@@ -195,6 +196,11 @@ pub(crate) fn terms(plan: &Plan) -> Terms {
         lateness_us_max: 0,
         freshness_window_us: scenario.main_server.freshness_window.span().as_us(),
         clock_off_us_max: clock_off_us_max(plan),
+        cache_expiry_us,
+        stale_reads_us_max: scenario
+            .expect
+            .stale_reads_max
+            .map_or(cache_expiry_us.unwrap_or(u64::MAX), |bound| bound.span().as_us()),
         critical_slots: scenario.hosts.critical_slots as usize,
         queue_max: scenario.hosts.max_queue_size as usize,
         blocking_us_max: scenario.expect.critical_blocking_max.map_or(0, |bound| bound.span().as_us()),

@@ -16,6 +16,8 @@ mod p19_critical_deadline;
 mod p20_no_inversion;
 mod p21_queue_bound;
 mod p22_recovery;
+mod p23_cache_coherence;
+mod p24_single_flight;
 mod p25_secrets;
 mod p26_envelope;
 mod p27_iv_discipline;
@@ -110,6 +112,10 @@ pub struct Terms {
     pub freshness_window_us: u64,
     /// How far a host's clock may lie from the server's at any moment of the run, in microseconds.
     pub clock_off_us_max: u64,
+    /// Lifetime of what the cache holds, in microseconds, if it ends.
+    pub cache_expiry_us: Option<u64>,
+    /// How long the cache may serve a value after a newer one took effect, in microseconds.
+    pub stale_reads_us_max: u64,
     /// Slots of a host that only critical operations use.
     pub critical_slots: usize,
     /// Operations that may wait at a host.
@@ -140,6 +146,8 @@ pub fn all(terms: &Terms) -> Vec<Box<dyn Check>> {
         Box::new(p20_no_inversion::NoInversion::new(terms)),
         Box::new(p21_queue_bound::QueueBound::new(terms)),
         Box::new(p22_recovery::Recovers::new(terms)),
+        Box::new(p23_cache_coherence::CacheCoherence::new(terms)),
+        Box::new(p24_single_flight::SingleFlight::default()),
         Box::new(p25_secrets::Secrets::default()),
         Box::new(p26_envelope::EnvelopeIntegrity::new(terms)),
         Box::new(p27_iv_discipline::IvDiscipline::default()),

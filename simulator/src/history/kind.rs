@@ -17,6 +17,8 @@ pub enum Kind {
     Sealed,
     Opened,
     Keys,
+    Read,
+    WriteAnswered,
     Canary,
     Finished,
     Late,
@@ -31,7 +33,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Asked,
         Self::Unsent,
         Self::Accepted,
@@ -43,6 +45,8 @@ impl Kind {
         Self::Sealed,
         Self::Opened,
         Self::Keys,
+        Self::Read,
+        Self::WriteAnswered,
         Self::Canary,
         Self::Finished,
         Self::Late,
@@ -80,6 +84,8 @@ impl What {
             Self::Settled { .. } => Kind::Settled,
             Self::Planned { .. } => Kind::Planned,
             Self::FinalState { .. } => Kind::FinalState,
+            Self::Read { .. } => Kind::Read,
+            Self::WriteAnswered { .. } => Kind::WriteAnswered,
             Self::FinalSession { .. } => Kind::FinalSession,
         }
     }

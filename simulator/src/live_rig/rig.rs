@@ -40,12 +40,13 @@ use crate::virtual_rig::variant::{Sealed, Variant};
 use crate::virtual_rig::world::{RunFigures, World};
 use crate::zoo;
 
-/// What this rig can observe: every kind of event but what a transaction of the database held. Effects are read
+/// What this rig can observe: every kind of event but what a transaction of the database held and what a main server did for
+/// a read. Effects are read
 /// from the database's rows, the rest is seen at the hosts.
 pub const OBSERVABLE: &[Kind] = &{
-    let (mut seen, mut from, mut to) = ([Kind::Asked; Kind::ALL.len() - 1], 0, 0);
+    let (mut seen, mut from, mut to) = ([Kind::Asked; Kind::ALL.len() - 3], 0, 0);
     while from < Kind::ALL.len() {
-        if !matches!(Kind::ALL[from], Kind::Committed) {
+        if !matches!(Kind::ALL[from], Kind::Committed | Kind::Read | Kind::WriteAnswered) {
             seen[to] = Kind::ALL[from];
             to += 1;
         }

@@ -679,6 +679,9 @@ pub struct Expect {
     /// How long the work of a host that is not critical may stand still (property P20); not bounded when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normal_stall_max: Option<Length>,
+    /// How long the cache may serve a value after a newer one took effect (property P23); its lifetime when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_reads_max: Option<Length>,
     /// When goodput has to be back after an overload (property P22).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,

@@ -531,5 +531,7 @@ pub(crate) const MIX_BYTES: RangeInclusive<u32> = 32..=1_000_000;
 /// Of one workload: far more than a run of an hour can do.
 const OPERATIONS_MAX: u64 = 100_000_000;
 /// Must equal the registry of the checks.
-const PROPERTIES: &[&str] =
-    &["P5", "P6", "P6e", "P11", "P14", "P16", "P19", "P20", "P21", "P22", "P25", "P26", "P27", "P28", "P30"];
+const PROPERTIES: &[&str] = &[
+    "P5", "P6", "P6e", "P11", "P14", "P16", "P19", "P20", "P21", "P22", "P23", "P24", "P25", "P26", "P27",
+    "P28", "P30",
+];

@@ -59,6 +59,11 @@ impl Exchange {
 }
 
 impl<V: Variant> MainServer<V> {
+    /// What a request is for that a read waits for.
+    pub(super) fn about_read(&self, token: Token) -> About {
+        self.reads.get(&token).copied().unwrap_or_default()
+    }
+
     pub(super) fn new(engine: Option<Recorded<WorldServer<V>>>, first_life: u32) -> Self {
         Self {
             engine: engine.map(Box::new),
@@ -135,6 +140,7 @@ impl<V: Variant, O: Observer> World<V, O> {
     pub(super) fn store_answers(&mut self, life: u32, token: Token, answer: Result<StoreReply, StoreError>) {
         if let Some(at) = self.living(life) {
             self.serving = self.servers[at].reads.remove(&token).unwrap_or_default();
+            self.watch_stored(at, life, token, answer.as_ref().ok());
             self.tell_server(at, ServerInput::Stored { token, answer });
             self.serving = About::default();
         }
@@ -143,6 +149,7 @@ impl<V: Variant, O: Observer> World<V, O> {
     pub(super) fn cache_answers(&mut self, life: u32, token: Token, answer: Result<CacheReply, CacheError>) {
         if let Some(at) = self.living(life) {
             self.serving = self.servers[at].reads.remove(&token).unwrap_or_default();
+            self.watch_cached(at, life, token, answer.as_ref().ok());
             self.tell_server(at, ServerInput::Cached { token, answer });
             self.serving = About::default();
         }
@@ -333,6 +340,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             _ => 1,
         };
         let life = self.servers[at].life;
+        self.watch_store(life, token, &request);
         let now_us = now_us + self.database.conditions.queueing_us(now_us, operations);
         match self.database.conditions.fate(about) {
             Fate::Commits(after_us) => {
@@ -400,6 +408,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             _ => 1,
         };
         let life = self.servers[at].life;
+        self.watch_cache(at, life, token, &request);
         let now_us = now_us + self.cache.conditions.queueing_us(now_us, operations);
         match self.cache.conditions.fate(about) {
             Fate::Commits(after_us) => {
@@ -408,6 +417,9 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.queue.schedule(now_us + after_us, Happening::CacheRuns { life, cache_life, place });
             }
             Fate::Fails(after_us) => {
+                if !self.variant.forgets_missed() {
+                    self.cache.miss(&request);
+                }
                 if let Some(token) = token {
                     let answer = Err(CacheError::Unavailable);
                     self.queue.schedule(now_us + after_us, Happening::Cached { life, token, answer });
@@ -422,7 +434,11 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
         let now_us = self.queue.now_us();
         let wall = NodeClock::default().now(now_us).wall;
-        if let Some((Some(token), reply)) = self.cache.execute(place, wall) {
+        let Self { cache, variant, .. } = self;
+        let expiry = self.cache_expiry;
+        let done = cache.execute(place, wall, |request| variant.cache_carries_out(wall, expiry, request));
+        if let Some((asked_in, Some(token), reply)) = done {
+            self.watch_cache_run(asked_in, Some(token), &reply);
             let after_us = self.cache.conditions.answer_us();
             self.queue.schedule(now_us + after_us, Happening::Cached { life, token, answer: Ok(reply) });
         }
@@ -438,7 +454,9 @@ impl<V: Variant, O: Observer> World<V, O> {
         server.life += lives;
         server.wake_us = u64::MAX;
         server.reads.clear();
+        let ended = server.life - lives;
         let broken = std::mem::take(&mut server.exchanges);
+        self.read_watch.forget(ended);
         self.observe(What::Crashed { node: self.server_name(at) });
         broken.into_iter().for_each(|(_, exchange)| self.refuse_connection(exchange));
     }

@@ -14,6 +14,7 @@ pub mod outside;
 mod pending;
 mod provider;
 mod proxy;
+mod reads;
 mod recorded;
 pub mod rotation;
 pub(crate) mod search;

@@ -6,8 +6,9 @@
 use std::collections::VecDeque;
 
 use slab::Slab;
-use sync_core::cache::{CacheReply, CacheRequest, MemoryCache};
+use sync_core::cache::{CacheReply, CacheRequest, MemoryCache, Missed};
 use sync_core::id::{OperationId, Token};
+use sync_core::limits;
 use sync_core::store::{Content, MemoryStore, StoreReply, StoreRequest};
 use sync_core::time::Timestamp;
 
@@ -52,6 +53,12 @@ impl About {
     /// What draws about it are keyed by, at the service `entity`.
     pub(super) fn key(self, entity: u64) -> (u64, u64) {
         (self.host << 8 | entity, self.ordinal)
+    }
+
+    /// The attempt that this is about.
+    pub(super) fn op(self) -> (OpRef, u32) {
+        let host = u32::try_from(self.host.saturating_sub(1)).unwrap_or(u32::MAX);
+        (OpRef { host, ticket: self.ordinal >> 8 }, (self.ordinal & 0xff) as u32)
     }
 
     /// Work that serves no operation, told apart by its moment.
@@ -239,6 +246,8 @@ pub(super) struct Cache {
     cache: MemoryCache,
     /// Each with the life of the main server that asks.
     waiting: Slab<(u32, Option<Token>, CacheRequest)>,
+    /// What it was not told while it failed; made up for before it does anything else.
+    missed: Missed,
     published: u64,
 }
 
@@ -248,6 +257,7 @@ impl Cache {
             conditions: Conditions::new(draws, 2, service),
             cache: MemoryCache::default(),
             waiting: Slab::new(),
+            missed: Missed::default(),
             published: 0,
         }
     }
@@ -256,12 +266,52 @@ impl Cache {
         self.waiting.insert((life, token, request))
     }
 
-    /// Executes a request that waited, if no crash took it.
-    pub(super) fn execute(&mut self, place: usize, now: Timestamp) -> Option<(Option<Token>, CacheReply)> {
-        let (_, token, request) = self.waiting.try_remove(place)?;
-        let reply = self.cache.execute(now, &request);
+    /// A request failed.
+    pub(super) fn miss(&mut self, request: &CacheRequest) {
+        self.missed.note(request, limits::PURGE_MAX);
+    }
+
+    /// Executes a request that waited, if no crash took it: that request, or what `instead` says. Gives the life
+    /// of the main server that asked, and how it named the request.
+    pub(super) fn execute(
+        &mut self,
+        place: usize,
+        now: Timestamp,
+        instead: impl FnOnce(&CacheRequest) -> Option<Vec<CacheRequest>>,
+    ) -> Option<(u32, Option<Token>, CacheReply)> {
+        let (life, token, request) = self.waiting.try_remove(place)?;
+        self.make_up(now);
+        let reply = match instead(&request) {
+            None => self.cache.execute(now, &request),
+            Some(requests) => {
+                let replies = requests.iter().map(|request| self.cache.execute(now, request));
+                replies.last().unwrap_or(CacheReply::Done)
+            }
+        };
         self.published += self.cache.take_published().count() as u64;
-        Some((token, reply))
+        Some((life, token, reply))
+    }
+
+    /// Executes a request that nobody made.
+    pub(super) fn put(&mut self, now: Timestamp, request: &CacheRequest) {
+        self.cache.execute(now, request);
+    }
+
+    /// What was missed goes, as when a connection is back.
+    fn make_up(&mut self, now: Timestamp) {
+        if self.missed.is_empty() {
+            return;
+        }
+        let missed = std::mem::take(&mut self.missed);
+        if missed.everything() {
+            self.cache.execute(now, &CacheRequest::Flush);
+        }
+        for entry in missed.entries() {
+            self.cache.execute(now, &CacheRequest::Delete(entry.clone()));
+        }
+        let states: Vec<_> = missed.states().cloned().collect();
+        let expires = Some(now + limits::CACHE_VERSIONS_KEPT);
+        self.cache.execute(now, &CacheRequest::Refresh { states: states.into(), expires });
     }
 
     /// Dies and forgets everything. Gives the lives of the main servers that wait, and what for.

@@ -3,6 +3,7 @@
 //! A world is compiled once for sealed frames, once for modelled ones, and once for all planted
 //! defects together, which are chosen at run time.
 
+use sync_core::cache::CacheRequest;
 use sync_core::embedding::{EmbedError, Vector, reply};
 use sync_core::envelope::{HostRing, InvalidRing, KeyId, KeyUse, MasterKey, MasterRing};
 use sync_core::host_sync::codec::{HostCodec, ServerCodec};
@@ -12,7 +13,8 @@ use sync_core::id::AccountId;
 use sync_core::limits;
 use sync_core::recording::frame::Frame;
 use sync_core::secret::Secret;
-use sync_core::store::StoreRequest;
+use sync_core::store::{StateKey, StoreRequest};
+use sync_core::time::{Span, Timestamp};
 
 use super::modelled::{ModelledHost, ModelledReply, ModelledRequest, ModelledServer};
 use super::rotation::SealMark;
@@ -63,6 +65,32 @@ pub trait Variant {
     /// What the database carries out in place of a request; `None` as it should be. Transactions count from 1.
     fn carried_out(&self, _request: &StoreRequest, _transaction: u64) -> Option<StoreRequest> {
         None
+    }
+
+    /// What the cache carries out in place of a request at this moment of its own; the lifetime of what it holds
+    /// is `expiry` in full. `None` as it should be.
+    fn cache_carries_out(
+        &self,
+        _now: Timestamp,
+        _expiry: Option<Span>,
+        _request: &CacheRequest,
+    ) -> Option<Vec<CacheRequest>> {
+        None
+    }
+
+    /// Whether what a cache was not told while it was away is forgotten.
+    fn forgets_missed(&self) -> bool {
+        false
+    }
+
+    /// What the cache is told of a load that failed; `None` as it should be.
+    fn failure_kept(&self, _now: Timestamp, _key: &StateKey) -> Option<CacheRequest> {
+        None
+    }
+
+    /// The state that a main server means by this one: itself as it should be.
+    fn meant(&self, key: StateKey) -> StateKey {
+        key
     }
 
     /// Whether a host that comes back asks again for what it was asked for last before it died.

@@ -26,6 +26,7 @@ use super::network::Network;
 use super::outside::Outside;
 use super::provider::Provider;
 use super::proxy::{Back, Proxy};
+use super::reads::ReadWatch;
 use super::recorded::{self, Recorded, WorldServer};
 use super::rotation::{KeyWatch, rotations};
 use super::search::Search;
@@ -96,6 +97,10 @@ pub struct World<V: Variant, O: Observer> {
     pub(super) proxy: Option<Proxy>,
     /// Which keys are in use.
     pub(super) key_watch: KeyWatch,
+    /// What becomes of reads, where that is told.
+    pub(super) read_watch: ReadWatch,
+    /// Lifetime of what the cache holds.
+    pub(super) cache_expiry: Option<Span>,
     /// What is looked for, if anything is.
     pub(super) search: Option<Box<Search>>,
     /// Where values are put together.
@@ -232,6 +237,8 @@ impl<V: Variant, O: Observer> World<V, O> {
             earlier_replies: swaps_replies(plan).then(FxHashMap::default),
             proxy: scenario.topology.sync_proxy.as_ref().map(|settings| Proxy::new(draws, settings)),
             key_watch: KeyWatch::new(plan),
+            read_watch: ReadWatch::new(&scenario.expect.properties),
+            cache_expiry: Some(scenario.main_server.cache_expiry.span()).filter(|span| *span > Span::ZERO),
             search,
             value_text: String::new(),
             session_effects: Vec::new(),

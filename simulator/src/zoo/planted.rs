@@ -1,14 +1,17 @@
 //! The one variant of the world that holds every planted defect.
 
+mod cache;
 mod codec;
 mod embedding;
 mod queue;
 mod store;
 
+use sync_core::cache::CacheRequest;
 use sync_core::embedding::{EmbedError, Vector};
 use sync_core::host_sync::sealed::Body;
 use sync_core::id::AccountId;
-use sync_core::store::StoreRequest;
+use sync_core::store::{StateKey, StoreRequest};
+use sync_core::time::{Span, Timestamp};
 
 use codec::{PlantedHost, PlantedServer};
 
@@ -54,7 +57,31 @@ impl Variant for Planted {
     }
 
     fn carried_out(&self, request: &StoreRequest, transaction: u64) -> Option<StoreRequest> {
-        store::carried_out(*self, request, transaction)
+        match request {
+            StoreRequest::Load(key) if self.is(49) => Some(StoreRequest::Load(self.means(key.clone()))),
+            request => store::carried_out(*self, request, transaction),
+        }
+    }
+
+    fn cache_carries_out(
+        &self,
+        now: Timestamp,
+        expiry: Option<Span>,
+        request: &CacheRequest,
+    ) -> Option<Vec<CacheRequest>> {
+        self.cache_instead(now, expiry, request)
+    }
+
+    fn forgets_missed(&self) -> bool {
+        self.is(46)
+    }
+
+    fn failure_kept(&self, now: Timestamp, key: &StateKey) -> Option<CacheRequest> {
+        self.keeps_failure(now, key)
+    }
+
+    fn meant(&self, key: StateKey) -> StateKey {
+        self.means(key)
     }
 
     fn replays_after_restart(&self) -> bool {

@@ -53,6 +53,8 @@ enum ServerDefect {
     NeverRetires(Vec<KeyId>),
     /// 59: why a request is rejected comes with the key.
     KeyInErrors,
+    /// 49: each read looks for its state under a name of its own.
+    NamesByOperation(Planted),
     /// 58: any host's key opens, and the account outside is believed.
     AnyAccount,
 }
@@ -76,6 +78,7 @@ impl PlantedServer {
     pub(super) fn new(planted: Planted, keys: &WorldKeys) -> Self {
         let ring = keys.server();
         let defect = match planted.number {
+            49 => Some(ServerDefect::NamesByOperation(planted)),
             50 => Some(ServerDefect::NoMac),
             53 => Some(ServerDefect::PaddingOracle),
             54 => Some(ServerDefect::OuterNotBound),
@@ -137,6 +140,9 @@ impl ServerCodec for PlantedServer {
         let opened = self.sealed.open(request);
         let Some(defect) = &mut self.defect else { return opened };
         match (defect, opened) {
+            (ServerDefect::NamesByOperation(planted), Ok(opened)) => {
+                Ok(Opened { request: planted.named_by_operation(opened.request), ..opened })
+            }
             (ServerDefect::AlwaysFresh(latest), Ok(mut opened)) => {
                 *latest = opened.request.timestamp.max(*latest);
                 opened.request.timestamp = *latest;
