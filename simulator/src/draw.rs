@@ -55,6 +55,8 @@ pub enum Label {
     ReplayLatency = 42,
     /// Delay between sync proxy and main server.
     ProxyLatency = 43,
+    /// What a host measures of itself.
+    HostMetrics = 80,
 }
 
 /// The source of all draws of one run.

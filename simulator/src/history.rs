@@ -13,6 +13,10 @@ use sync_core::data_type::SyncDataType;
 use sync_core::host_sync::operation::{AskError, Outcome, TransportError};
 use sync_core::id::{AccountId, MapName};
 use sync_core::store::StateKey;
+use sync_core::store::hosting::Part;
+use sync_core::wire::ErrorCode;
+
+use crate::scenario::model::Hostile;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -262,6 +266,44 @@ pub enum What {
         /// Texts looked through.
         texts: u64,
     },
+    /// An operation that somebody hostile made invalid is about to be asked for.
+    Invalid {
+        /// Which operation.
+        op: OpRef,
+        /// How it is invalid.
+        hostile: Hostile,
+    },
+    /// The server rejected an operation: comes just before its result.
+    Rejected {
+        /// Which operation.
+        op: OpRef,
+        /// Why, for programs.
+        code: ErrorCode,
+        /// The rule and the numbers.
+        why: String,
+    },
+    /// A host was given a part on a map.
+    Assigned {
+        /// The map.
+        map: MapName,
+        /// The host's account.
+        account: u32,
+        /// The part.
+        part: Part,
+        /// The map's epoch.
+        epoch: u64,
+    },
+    /// A host's part on a map ended.
+    Released {
+        /// The map.
+        map: MapName,
+        /// The host's account.
+        account: u32,
+        /// The part.
+        part: Part,
+        /// The epoch in which it was given.
+        epoch: u64,
+    },
     /// The one result.
     Finished {
         /// Which operation.
@@ -473,6 +515,8 @@ impl What {
             | Self::Refused { op, .. }
             | Self::Sent { op, .. }
             | Self::Applied { op, .. }
+            | Self::Invalid { op, .. }
+            | Self::Rejected { op, .. }
             | Self::Judged { op, .. }
             | Self::Sealed { op, .. }
             | Self::Opened { op, .. }

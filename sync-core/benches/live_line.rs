@@ -281,6 +281,7 @@ fn batch(account: u32, counter: u64) -> StoreRequest {
         critical: false,
         data: DATA.into(),
         received: Timestamp::from_us(1_795_000_000_000_000 + counter),
+        condition: None,
     }]))
 }
 

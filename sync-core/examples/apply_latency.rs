@@ -72,6 +72,7 @@ fn batch(incarnation: u64, round: u64, operations: u32) -> StoreRequest {
         critical: false,
         data: DATA.into(),
         received: Timestamp::from_us(1_795_000_000_000_000 + round),
+        condition: None,
     };
     StoreRequest::ApplyBatch(Arc::new((1..=operations).map(operation).collect()))
 }

@@ -228,3 +228,27 @@ const _: () = assert!(EMBEDDING_BATCH_TEXTS_MAX * EMBEDDING_DIMENSIONS * 4 / 3 *
 const _: () = assert!(EMBEDDING_ATTEMPT_TIMEOUT.as_us() * 2 < EMBEDDING_TIMEOUT.as_us());
 const _: () = assert!(EMBEDDING_BATCH_TEXTS_MAX <= EMBEDDING_TEXTS_WAITING_MAX);
 const _: () = assert!(SEARCH_RESULTS_DEFAULT <= SEARCH_RESULTS_MAX);
+/// How often the health of hosts is checked.
+pub const HEALTH_CHECK: Span = Span::from_secs(15);
+/// Checks in a row that a host may miss before it is dropped: at the third it is.
+pub const HEALTH_CHECKS_FAILED_MAX: u64 = 3;
+/// Silent hosts that one sweep drops at most.
+pub const HOSTS_DROPPED_MAX: usize = 1_000;
+/// Maps that one host offers.
+pub const MAPS_OFFERED_MAX: usize = 64;
+/// Backups of one map.
+pub const BACKUPS_MAX: usize = 2;
+/// Assistants of one map.
+pub const ASSISTANTS_MAX: usize = 2;
+/// Security validations that wait at a server to be kept; further ones are counted only.
+pub const VALIDATIONS_WAITING_MAX: usize = 1_024;
+/// Security validations that the in-memory database keeps.
+pub const VALIDATIONS_KEPT: usize = 10_000;
+/// Bytes of the details of one security validation.
+pub const VALIDATION_DETAILS_BYTES_MAX: usize = 1_024;
+/// Bytes of a file of rules.
+pub const RULES_BYTES_MAX: usize = 1024 * 1024;
+/// Maps with bounds of their own, and skills with a cooldown of their own, in one set of rules.
+pub const RULES_ENTRIES_MAX: usize = 10_000;
+
+const _: () = assert!(HEALTH_CHECKS_FAILED_MAX >= 1);

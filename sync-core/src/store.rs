@@ -4,8 +4,11 @@
 //! atomically and alone, so any number of servers may share a database. `memory` executes them in
 //! memory; a runtime executes the same requests as SQL, and a differential test holds both together.
 
+pub mod condition;
 mod embeddings;
+pub mod hosting;
 mod memory;
+pub mod validation;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +16,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::condition::{Condition, PaceRule};
+use self::hosting::{Assignment, Change, HostReport, MapHosts};
+use self::validation::SecurityValidation;
 use crate::data_type::{Nature, Scope, SyncDataType};
 use crate::id::{AccountId, MapName, OperationId};
 use crate::time::Timestamp;
@@ -88,6 +94,9 @@ pub struct Apply {
     pub data: Arc<str>,
     /// When the server took it, by the server's clock.
     pub received: Timestamp,
+    /// What must hold of what took effect before, if the server's rules ask for something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Box<Condition>>,
 }
 
 impl Apply {
@@ -112,6 +121,25 @@ pub enum Verdict {
     OutOfOrder {
         /// The greatest sequence that took effect.
         last: u64,
+    },
+    /// It writes what belongs to a map whose primary is another account.
+    Fenced {
+        /// The map's epoch.
+        epoch: u64,
+    },
+    /// The position cannot be reached from the one before in the time between.
+    Unreachable {
+        /// How far it is, in cells.
+        cells: u32,
+        /// How far one can get.
+        cells_max: u32,
+    },
+    /// It comes more often than its rule allows.
+    TooOften {
+        /// The rule.
+        rule: PaceRule,
+        /// How long it would have had to wait, in milliseconds.
+        wait_ms: u64,
     },
 }
 
@@ -149,8 +177,10 @@ pub struct StateRow {
 #[serde(rename_all = "snake_case")]
 pub enum StoreRequest {
     /// Applies the operations in order, in one transaction. For each: a name that was seen before
-    /// is answered as it was then; a sequence at or below the greatest applied one of the same
-    /// (account, incarnation, map, type) is out of order; else it takes effect.
+    /// is answered as it was then; what belongs to a map that has had a primary is fenced, unless the account
+    /// is its present primary; a sequence at or below the greatest applied one of the same
+    /// (account, incarnation, map, type) is out of order; a condition that does not hold refuses it; else it
+    /// takes effect.
     ApplyBatch(Arc<Vec<Apply>>),
     /// Reads one state.
     Load(StateKey),
@@ -165,6 +195,17 @@ pub enum StoreRequest {
     DeleteEmbedding(Arc<DeleteEmbedding>),
     /// Finds embeddings.
     SearchEmbeddings(Arc<SearchEmbeddings>),
+    /// Takes a host's report and settles the maps that it offers or offered, see [`hosting`].
+    ReportHost(Arc<HostReport>),
+    /// Drops hosts that have missed too many health checks, a bounded number at a time, and settles their maps.
+    SweepHosts {
+        /// The moment of the check, by the server's clock.
+        at: Timestamp,
+    },
+    /// How a map is hosted.
+    LoadHosts(MapName),
+    /// Keeps what was found when data were validated.
+    RecordValidations(Arc<Vec<SecurityValidation>>),
 }
 
 impl StoreRequest {
@@ -174,7 +215,13 @@ impl StoreRequest {
             Self::ApplyBatch(operations) => operations,
             Self::StoreEmbedding(request) => std::slice::from_ref(&request.apply),
             Self::DeleteEmbedding(request) => std::slice::from_ref(&request.apply),
-            Self::Load(_) | Self::Purge { .. } | Self::SearchEmbeddings(_) => &[],
+            Self::Load(_)
+            | Self::Purge { .. }
+            | Self::SearchEmbeddings(_)
+            | Self::ReportHost(_)
+            | Self::SweepHosts { .. }
+            | Self::LoadHosts(_)
+            | Self::RecordValidations(_) => &[],
         }
     }
 }
@@ -191,6 +238,24 @@ pub enum StoreReply {
     Purged(u64),
     /// What a search found, nearest first; of equal distances the smaller id first.
     Found(Vec<Match>),
+    /// The host's report was taken.
+    Reported {
+        /// The parts that the host plays now, in the order of the maps' names.
+        assignments: Vec<Assignment>,
+        /// Parts that began and ended, in order.
+        changes: Vec<Change>,
+    },
+    /// Silent hosts were dropped.
+    Swept {
+        /// How many.
+        dropped: u64,
+        /// Parts that began and ended, in order.
+        changes: Vec<Change>,
+    },
+    /// How the map is hosted.
+    Hosts(MapHosts),
+    /// The findings are kept: how many.
+    Recorded(u64),
 }
 
 /// The database did not do as asked, or did and the answer was lost.

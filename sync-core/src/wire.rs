@@ -49,11 +49,13 @@ pub enum Kind {
     CacheExists,
     /// What critical updates were there since?
     Subscribe,
+    /// Here is how the host does; which parts does it play?
+    Report,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SyncTo,
         Self::SyncFrom,
         Self::Embed,
@@ -63,6 +65,7 @@ impl Kind {
         Self::CacheDelete,
         Self::CacheExists,
         Self::Subscribe,
+        Self::Report,
     ];
 
     /// Its name on the wire.
@@ -77,12 +80,13 @@ impl Kind {
             Self::CacheDelete => "cache_delete",
             Self::CacheExists => "cache_exists",
             Self::Subscribe => "subscribe",
+            Self::Report => "report",
         }
     }
 
     /// Whether it concerns its type and map; the other kinds only wait in line by them.
     pub const fn is_typed(self) -> bool {
-        matches!(self, Self::SyncTo | Self::SyncFrom | Self::Embed | Self::Search)
+        matches!(self, Self::SyncTo | Self::SyncFrom | Self::Embed | Self::Search | Self::Report)
     }
 }
 
@@ -138,6 +142,12 @@ pub enum ErrorCode {
     /// The cache is away: nothing is known of applications' entries.
     #[error("cache_unavailable")]
     CacheUnavailable,
+    /// It writes what belongs to a map whose primary is another account.
+    #[error("fenced")]
+    Fenced,
+    /// A rule on the data does not hold; the message names it, and the numbers.
+    #[error("rule_violated")]
+    RuleViolated,
 }
 
 /// A server's answer to one operation.

@@ -95,6 +95,13 @@ fn a_failure_has_its_exit_code_and_says_what_to_do() {
     check(&serve, &host, 2, "role = main_server");
     let unreachable = config("pg_connection_string = postgresql://u:canary@127.0.0.1:1/x");
     check(&serve, &unreachable, 3, "see that it runs");
+    let rules = std::env::temp_dir().join(format!("p2p-rules-{}.json", std::process::id()));
+    std::fs::write(&rules, "{\n  \"maps\": { \"default\": { \"columns\": 0 } } }").unwrap();
+    let embedded = ["serve", "--config", "-", "--embedded", "--rules", rules.to_str().unwrap()];
+    check(&embedded, &config(""), 2, "0 is not within 1 to 65536");
+    check(&embedded, &config(""), 2, ".json:2:");
+    std::fs::remove_file(&rules).unwrap();
+    check(&embedded, &config(""), 2, "`default` for those built in");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let serve = ["serve", "--config", "-", "--embedded", "--listen", &address];

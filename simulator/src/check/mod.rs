@@ -22,7 +22,9 @@ mod p25_secrets;
 mod p26_envelope;
 mod p27_iv_discipline;
 mod p28_key_rotation;
+mod p29_validation_gate;
 mod p30_honesty;
+mod p31_one_primary;
 mod rows;
 pub use p22_recovery::Recovery;
 pub(crate) use p30_honesty::moment;
@@ -152,7 +154,9 @@ pub fn all(terms: &Terms) -> Vec<Box<dyn Check>> {
         Box::new(p26_envelope::EnvelopeIntegrity::new(terms)),
         Box::new(p27_iv_discipline::IvDiscipline::default()),
         Box::new(p28_key_rotation::KeyRotation::default()),
+        Box::new(p29_validation_gate::ValidationGate::default()),
         Box::new(p30_honesty::Honesty::new(terms)),
+        Box::new(p31_one_primary::OnePrimary::default()),
     ]
 }
 

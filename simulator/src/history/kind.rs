@@ -29,11 +29,14 @@ pub enum Kind {
     Planned,
     FinalState,
     FinalSession,
+    Invalid,
+    Rejected,
+    Hosting,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Asked,
         Self::Unsent,
         Self::Accepted,
@@ -57,6 +60,9 @@ impl Kind {
         Self::Planned,
         Self::FinalState,
         Self::FinalSession,
+        Self::Invalid,
+        Self::Rejected,
+        Self::Hosting,
     ];
 }
 
@@ -87,6 +93,9 @@ impl What {
             Self::Read { .. } => Kind::Read,
             Self::WriteAnswered { .. } => Kind::WriteAnswered,
             Self::FinalSession { .. } => Kind::FinalSession,
+            Self::Invalid { .. } => Kind::Invalid,
+            Self::Rejected { .. } => Kind::Rejected,
+            Self::Assigned { .. } | Self::Released { .. } => Kind::Hosting,
         }
     }
 }

@@ -40,13 +40,13 @@ use crate::virtual_rig::variant::{Sealed, Variant};
 use crate::virtual_rig::world::{RunFigures, World};
 use crate::zoo;
 
-/// What this rig can observe: every kind of event but what a transaction of the database held and what a main server did for
-/// a read. Effects are read
-/// from the database's rows, the rest is seen at the hosts.
+/// What this rig can observe: every kind of event but what a transaction of the database held, what a main server did for
+/// a read, and who hosts which map. Effects are read from the database's rows, the rest is seen at the hosts.
 pub const OBSERVABLE: &[Kind] = &{
-    let (mut seen, mut from, mut to) = ([Kind::Asked; Kind::ALL.len() - 3], 0, 0);
+    const UNSEEN: usize = 4;
+    let (mut seen, mut from, mut to) = ([Kind::Asked; Kind::ALL.len() - UNSEEN], 0, 0);
     while from < Kind::ALL.len() {
-        if !matches!(Kind::ALL[from], Kind::Committed | Kind::Read | Kind::WriteAnswered) {
+        if !matches!(Kind::ALL[from], Kind::Committed | Kind::Read | Kind::WriteAnswered | Kind::Hosting) {
             seen[to] = Kind::ALL[from];
             to += 1;
         }
@@ -202,6 +202,11 @@ impl LiveRig {
         let no = |why: &str| Err(LiveRunError::Cannot(why.to_owned()));
         if plan.world.network.frames == Frames::Modelled {
             return no("`frames: modelled` are for the virtual rig: real servers open sealed frames only");
+        }
+        if plan.world.main_server.rules {
+            return no(
+                "`rules: true` is for the virtual rig: here each row must be the plain value of its operation",
+            );
         }
         if plan.defect.is_some_and(|defect| !zoo::is_plantable_live(defect)) {
             return no("this defect sits in a part that the live rig runs unchanged");

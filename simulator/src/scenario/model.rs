@@ -127,6 +127,13 @@ pub struct MainServerSettings {
     /// Database transactions under way at once.
     #[schemars(range(min = 1, max = 64))]
     pub batches_in_flight_max: u32,
+    /// How often hosts that have fallen silent are looked for; `0s` never. A host that has not reported for 45
+    /// seconds is dropped.
+    #[serde(skip_serializing_if = "is_never")]
+    pub health_check: Length,
+    /// Whether the rules built in hold for what hosts write; values then have the published form of their type.
+    #[serde(skip_serializing_if = "is_false")]
+    pub rules: bool,
 }
 
 /// The links between hosts and main server.
@@ -385,6 +392,9 @@ pub struct MixEntry {
     /// The map it concerns, counted from 0; the host's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map: Option<u32>,
+    /// How it is invalid, for an operation that must be refused. Needs `main_server: {rules: true}`, but for `malformed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostile: Option<Hostile>,
 }
 
 /// Direction of an operation.
@@ -400,6 +410,28 @@ pub enum MixKind {
     Embed,
     /// The embeddings nearest to a text; VECTOR_EMBEDDING only.
     Search,
+    /// How the host does, and that it offers its map: of type `HOST_METRICS`. What it measures is drawn.
+    Report,
+}
+
+/// How a hostile operation is invalid; each must be refused without effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Hostile {
+    /// Its data are not JSON. Any type.
+    Malformed,
+    /// Its data are nested too deeply. Any type.
+    TooDeep,
+    /// Its data are larger than its type allows: `CHAT_MESSAGE` or `PLAYER_POSITION`.
+    Oversized,
+    /// A position beyond the map: `PLAYER_POSITION` or `PLAYER_DATA`.
+    OutOfBounds,
+    /// A position that cannot be reached from the one before: `PLAYER_POSITION`, from a host that has moved before.
+    Teleport,
+    /// Another account's data: `PLAYER_POSITION` or `PLAYER_DATA`.
+    WrongAccount,
+    /// A monster that cannot be: `MONSTER_DATA`.
+    ImpossibleMonster,
 }
 
 /// Something goes wrong at a moment, for a while or for good.
@@ -762,6 +794,8 @@ impl Default for MainServerSettings {
             cache_expiry: Length::from_ms(3_600_000),
             batch_max: 256,
             batches_in_flight_max: 16,
+            health_check: Length::ZERO,
+            rules: false,
         }
     }
 }
@@ -805,6 +839,14 @@ fn default_main_servers() -> u32 {
 
 fn is_one(number: &u32) -> bool {
     *number == 1
+}
+
+fn is_never(length: &Length) -> bool {
+    *length == Length::ZERO
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn default_database() -> Service {

@@ -138,7 +138,8 @@ impl Reader<'_> {
             let help = format!("write {} to {}", MIX_BYTES.start(), MIX_BYTES.end());
             self.refuse(number, line, format!("`bytes` is {bytes} here"), help);
         } else {
-            let entry = MixEntry { data_type, kind, critical, priority, weight: 1, bytes, map };
+            let entry =
+                MixEntry { data_type, kind, critical, priority, weight: 1, bytes, map, hostile: None };
             self.asks.push(TracedAsk { host, at_us: time.as_us(), entry });
         }
     }

@@ -11,7 +11,9 @@ use std::ops::RangeInclusive;
 use sync_core::data_type::SyncDataType;
 use sync_core::limits;
 
-use super::model::{Arrivals, Crash, Distribution, EmbeddingAnswer, Fault as Trouble, HostSet, Injection};
+use super::model::{
+    Arrivals, Crash, Distribution, EmbeddingAnswer, Fault as Trouble, HostSet, Hostile, Injection,
+};
 use super::model::{Link, MixEntry, MixKind, Scenario, Service, Tamper, Workload};
 use super::tree::{Fault, Node};
 use super::units::{Length, Rate};
@@ -31,6 +33,7 @@ pub(super) fn validate(scenario: &Scenario, root: &Node) -> Vec<Fault> {
         servers: scenario.topology.main_servers,
         proxied: scenario.topology.sync_proxy.is_some(),
         embeds: scenario.embedding.is_some(),
+        rules: scenario.main_server.rules,
         found: Vec::new(),
     };
     rules.scenario(scenario);
@@ -47,6 +50,8 @@ struct Rules<'a> {
     proxied: bool,
     /// Whether there is an embedding provider.
     embeds: bool,
+    /// Whether the main server has rules.
+    rules: bool,
     found: Vec<Fault>,
 }
 
@@ -121,6 +126,7 @@ impl Rules<'_> {
         }
         self.length("clocks.skew", s.clocks.skew, Length::ZERO..=HOUR);
         self.range("clocks.drift_ppm", s.clocks.drift_ppm, 0..=100_000);
+        self.length("main_server.health_check", s.main_server.health_check, Length::ZERO..=HOUR);
         let mut names = BTreeSet::new();
         for (index, workload) in s.workload.iter().enumerate() {
             let path = format!("workload[{index}]");
@@ -301,6 +307,34 @@ impl Rules<'_> {
             self.refuse(&format!("{path}.type"), "texts and searches are VECTOR_EMBEDDING", help);
         } else if !self.embeds && (embeds || entry.data_type.get() == SyncDataType::VectorEmbedding) {
             self.provider(&format!("{path}.type"), "nobody gives vectors");
+        }
+        let data_type = entry.data_type.get();
+        if entry.kind == MixKind::Report && data_type != SyncDataType::HostMetrics {
+            let message = format!("{data_type} is not what a host reports");
+            self.refuse(&format!("{path}.type"), message, "write `{type: HOST_METRICS, kind: report}`");
+        }
+        if let Some(hostile) = entry.hostile {
+            self.hostile(&format!("{path}.hostile"), hostile, entry);
+        }
+    }
+
+    fn hostile(&mut self, path: &str, hostile: Hostile, entry: &MixEntry) {
+        use SyncDataType::{ChatMessage, MonsterData, PlayerData, PlayerPosition};
+        let types: &[SyncDataType] = match hostile {
+            Hostile::Malformed | Hostile::TooDeep => &SyncDataType::ALL,
+            Hostile::Oversized => &[ChatMessage, PlayerPosition],
+            Hostile::OutOfBounds | Hostile::WrongAccount => &[PlayerPosition, PlayerData],
+            Hostile::Teleport => &[PlayerPosition],
+            Hostile::ImpossibleMonster => &[MonsterData],
+        };
+        if entry.kind != MixKind::SyncTo {
+            self.refuse(path, "only what a host writes can be hostile", "leave `kind` out");
+        } else if !types.contains(&entry.data_type.get()) {
+            let message = format!("{} cannot be hostile in this way", entry.data_type.get());
+            self.refuse(path, message, format!("it can with the type {}", listed(types)));
+        } else if !self.rules && hostile != Hostile::Malformed {
+            let help = "write `main_server: {rules: true}`";
+            self.refuse(path, "without rules this is not refused", help);
         }
     }
 
@@ -533,5 +567,5 @@ const OPERATIONS_MAX: u64 = 100_000_000;
 /// Must equal the registry of the checks.
 const PROPERTIES: &[&str] = &[
     "P5", "P6", "P6e", "P11", "P14", "P16", "P19", "P20", "P21", "P22", "P23", "P24", "P25", "P26", "P27",
-    "P28", "P30",
+    "P28", "P29", "P30", "P31",
 ];

@@ -18,6 +18,7 @@ use super::network::{Delivery, MessageId};
 use super::pending::{Pending, Pendings};
 use super::recorded::{self, HostSession, Recorded};
 use super::services::{embedding_data, value};
+use super::shaped;
 use super::variant::{Message, Variant, WorldKeys};
 use super::world::{Answer, Happening, Observer, World};
 use crate::draw::Draws;
@@ -113,7 +114,13 @@ impl<V: Variant, O: Observer> World<V, O> {
             host.journal.truncate(REPLAYED_MAX - 1);
             host.journal.push_front((op, entry.clone()));
         }
-        let writes = entry.kind == MixKind::SyncTo;
+        let (kind, writes) = match entry.kind {
+            MixKind::SyncTo => (Kind::SyncTo, true),
+            MixKind::SyncFrom => (Kind::SyncFrom, false),
+            MixKind::Report => (Kind::Report, false),
+            MixKind::Embed => (Kind::Embed, false),
+            MixKind::Search => (Kind::Search, false),
+        };
         host.pending.insert(Pending {
             ticket: op.ticket,
             intended_us,
@@ -127,23 +134,26 @@ impl<V: Variant, O: Observer> World<V, O> {
             ended: false,
         });
         self.open_operations += 1;
+        if let Some(hostile) = entry.hostile {
+            self.observe(What::Invalid { op, hostile });
+        }
         let (data_type, priority) = (entry.data_type.get(), entry.priority);
         let map = entry.map.unwrap_or(op.host) % self.maps.len() as u32;
         self.observe(What::Asked { op, intended_us, critical, priority, writes, data_type, map });
+        let map = self.maps[map as usize].clone();
         let data = match entry.data_type.get() {
             SyncDataType::VectorEmbedding => embedding_data(op, entry.kind),
+            _ if kind == Kind::Report => shaped::report(self.draws, op.host, &map),
+            _ if kind == Kind::SyncTo && (self.shaped || entry.hostile.is_some()) => {
+                shaped::value(op, entry, &map, now_us, &mut self.value_text)
+            }
             _ => value(op, entry.bytes, &mut self.value_text),
         };
         let ask = Ask {
             ticket: op.ticket,
-            kind: match entry.kind {
-                MixKind::SyncTo => Kind::SyncTo,
-                MixKind::SyncFrom => Kind::SyncFrom,
-                MixKind::Embed => Kind::Embed,
-                MixKind::Search => Kind::Search,
-            },
+            kind,
             data_type: entry.data_type.get(),
-            map: self.maps[map as usize].clone(),
+            map,
             data,
             critical: entry.critical,
             priority: entry.priority,
@@ -337,6 +347,8 @@ impl<V: Variant, O: Observer> World<V, O> {
         self.open_operations -= 1;
         if let Outcome::Rejected(rejection) = outcome {
             self.search("error message", Some(OpRef { host, ticket }), rejection.message.as_bytes());
+            let (code, why) = (rejection.code, rejection.message.to_string());
+            self.observe(What::Rejected { op: OpRef { host, ticket }, code, why });
         }
         if let (true, Outcome::Done(Some(payload))) = (self.provider.is_some(), outcome) {
             self.observe_given_vectors(OpRef { host, ticket }, payload);

@@ -7,6 +7,7 @@ use sync_core::engine::Engine;
 use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::server::{RETRY_AFTER, ServerEffect, ServerInput, Status};
 use sync_core::id::Token;
+use sync_core::store::hosting::{Assignment, Change};
 use sync_core::store::{StoreError, StoreReply, StoreRequest, Verdict};
 use sync_core::time::Span;
 
@@ -333,7 +334,12 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.servers[at].reads.insert(token, self.serving);
                 self.serving
             }
-            StoreRequest::Purge { .. } => About::moment(now_us),
+            // A report is asked for at once with its request.
+            StoreRequest::ReportHost(_) => self.serving,
+            StoreRequest::Purge { .. }
+            | StoreRequest::SweepHosts { .. }
+            | StoreRequest::LoadHosts(_)
+            | StoreRequest::RecordValidations(_) => About::moment(now_us),
         };
         let operations = match &request {
             StoreRequest::ApplyBatch(operations) => operations.len(),
@@ -388,6 +394,16 @@ impl<V: Variant, O: Observer> World<V, O> {
             self.observe(What::Committed { asked, present });
         }
         self.observe_stored_vector(&request, &reply);
+        if let StoreReply::Reported { changes, .. } | StoreReply::Swept { changes, .. } = &reply {
+            for Change { assignment, began } in changes {
+                let Assignment { map, account, part, epoch } = assignment.clone();
+                let account = account.0;
+                self.observe(match began {
+                    true => What::Assigned { map, account, part, epoch },
+                    false => What::Released { map, account, part, epoch },
+                });
+            }
+        }
         let after_us = self.database.conditions.answer_us();
         self.queue.schedule(now_us + after_us, Happening::Stored { life, store_life, token, answer: reply });
     }

@@ -19,6 +19,7 @@ mod recorded;
 pub mod rotation;
 pub(crate) mod search;
 pub(crate) mod services;
+mod shaped;
 mod tamper;
 pub mod variant;
 pub mod world;

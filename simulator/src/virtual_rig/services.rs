@@ -159,6 +159,8 @@ pub(super) struct Database {
     waiting: Slab<(u32, Token, StoreRequest)>,
     transactions: u64,
     unsafe_tail: Option<UnsafeTail>,
+    /// For the planted defect whose writes know of no host: what is asked about hosts is decided here.
+    hosts_apart: Option<MemoryStore>,
 }
 
 /// For the planted defect that answers before it is durable.
@@ -170,7 +172,7 @@ struct UnsafeTail {
 }
 
 impl Database {
-    pub(super) fn new(draws: Draws, service: &Service, durability_lag_us: Option<u64>) -> Self {
+    pub(super) fn new(draws: Draws, service: &Service, durability_lag_us: Option<u64>, fences: bool) -> Self {
         Self {
             conditions: Conditions::new(draws, 1, service),
             store: MemoryStore::default(),
@@ -181,6 +183,7 @@ impl Database {
                 durable: MemoryStore::default(),
                 journal: VecDeque::new(),
             }),
+            hosts_apart: (!fences).then(MemoryStore::default),
         }
     }
 
@@ -203,7 +206,14 @@ impl Database {
             tail.journal.push_back((now_us + tail.lag_us, request.clone()));
             tail.settle(now_us);
         }
-        let reply = self.store.execute(altered.as_ref().unwrap_or(&request));
+        let about_hosts = matches!(
+            request,
+            StoreRequest::ReportHost(_) | StoreRequest::SweepHosts { .. } | StoreRequest::LoadHosts(_)
+        );
+        let reply = match &mut self.hosts_apart {
+            Some(apart) if about_hosts => apart.execute(&request),
+            _ => self.store.execute(altered.as_ref().unwrap_or(&request)),
+        };
         Some((token, request, reply))
     }
 
@@ -342,7 +352,7 @@ pub(crate) fn embedding_data(op: OpRef, kind: MixKind) -> std::sync::Arc<str> {
     match kind {
         MixKind::Embed => serde_json::json!({"texts": texts}).to_string(),
         MixKind::Search => serde_json::json!({"text": texts[0], "limit": 3}).to_string(),
-        MixKind::SyncTo | MixKind::SyncFrom => format!("{TEXT_PREFIX}{}\"}}", texts[0]),
+        MixKind::SyncTo | MixKind::SyncFrom | MixKind::Report => format!("{TEXT_PREFIX}{}\"}}", texts[0]),
     }
     .into()
 }
@@ -365,18 +375,23 @@ const VALUE_PREFIX: &str = "{\"w\":\"";
 /// it, filled up with spaces before the closing brace.
 pub(crate) fn value(op: OpRef, bytes: u32, text: &mut String) -> std::sync::Arc<str> {
     let bytes = bytes as usize;
-    text.clear();
-    text.push_str(VALUE_PREFIX);
-    push_decimal(text, u64::from(op.host));
-    text.push('.');
-    push_decimal(text, op.ticket);
-    text.push('"');
+    begin_value(op, text);
     while text.len() + 1 < bytes {
         let missing = bytes - text.len() - 1;
         text.push_str(&SPACES[..missing.min(SPACES.len())]);
     }
     text.push('}');
     text.as_str().into()
+}
+
+/// The part of a value that names its operation; more fields may follow, and a closing brace.
+pub(super) fn begin_value(op: OpRef, text: &mut String) {
+    text.clear();
+    text.push_str(VALUE_PREFIX);
+    push_decimal(text, u64::from(op.host));
+    text.push('.');
+    push_decimal(text, op.ticket);
+    text.push('"');
 }
 
 /// Appends a number; every operation has two, and formatting machinery would cost more than all else here.

@@ -108,6 +108,16 @@ pub trait Variant {
     fn generator_holds_back_at(&self) -> Option<usize> {
         None
     }
+
+    /// Whether the database refuses writes of former hosts of a map; yes as it should be.
+    fn fences(&self) -> bool {
+        true
+    }
+
+    /// Whether the main server has the rules that the scenario gives it; yes as it should be.
+    fn has_rules(&self) -> bool {
+        true
+    }
 }
 
 /// The keys of a world, derived from its seed: recordings and reports need none.

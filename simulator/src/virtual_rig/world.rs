@@ -12,6 +12,7 @@ use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::server::ServerEffect;
 use sync_core::host_sync::session::SessionEffect;
 use sync_core::host_sync::settings::{ServerSettings, SessionSettings};
+use sync_core::host_sync::validate::Rules;
 use sync_core::id::{MapName, Token};
 use sync_core::limits;
 use sync_core::recording::Tape;
@@ -105,6 +106,8 @@ pub struct World<V: Variant, O: Observer> {
     pub(super) search: Option<Box<Search>>,
     /// Where values are put together.
     pub(super) value_text: String,
+    /// Whether values have the published form of their type.
+    pub(super) shaped: bool,
     pub(super) session_effects: Vec<SessionEffect<V::Request>>,
     pub(super) server_effects: Vec<ServerEffect<V::Reply>>,
     /// What is to be done outside, when the main server is not of this world.
@@ -192,6 +195,13 @@ impl<V: Variant, O: Observer> World<V, O> {
         let keys = WorldKeys::rotating(draws, rotations(plan));
         let session_settings = Arc::new(session_settings(scenario));
         let server_settings = Arc::new(server_settings(scenario));
+        let shaped = server_settings.rules.is_some();
+        let server_settings = match &*server_settings {
+            ServerSettings { rules: Some(_), .. } if !variant.has_rules() => {
+                Arc::new(ServerSettings { rules: None, ..ServerSettings::clone(&server_settings) })
+            }
+            _ => server_settings,
+        };
         let count = scenario.topology.main_servers;
         let hosts = (0..scenario.topology.hosts)
             .map(|host| {
@@ -208,7 +218,8 @@ impl<V: Variant, O: Observer> World<V, O> {
             MainServer::new(outside.is_none().then(engine), first_life)
         });
         let servers = servers.collect();
-        let database = Database::new(draws, &scenario.database, variant.durability_lag_us());
+        let database =
+            Database::new(draws, &scenario.database, variant.durability_lag_us(), variant.fences());
         let search = Search::new(plan, &keys);
         let mut world = Self {
             queue: EventQueue::default(),
@@ -241,6 +252,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             cache_expiry: Some(scenario.main_server.cache_expiry.span()).filter(|span| *span > Span::ZERO),
             search,
             value_text: String::new(),
+            shaped,
             session_effects: Vec::new(),
             server_effects: Vec::new(),
             outside,
@@ -445,6 +457,8 @@ pub(crate) fn server_settings(scenario: &Scenario) -> ServerSettings {
         cache_expiry: (expiry != Span::ZERO).then_some(expiry),
         batch_max: server.batch_max as usize,
         batches_in_flight_max: server.batches_in_flight_max as usize,
+        health_check: (server.health_check.span() != Span::ZERO).then(|| server.health_check.span()),
+        rules: server.rules.then(|| Arc::new(Rules::built_in())),
         critical_types: scenario.hosts.critical_data_types.iter().map(|data_type| data_type.get()).collect(),
         vector_maps: match scenario.embedding {
             Some(_) => (0..scenario.topology.maps).map(map_name).collect(),

@@ -329,6 +329,16 @@ pub const ENTRIES: &[Entry] = &[
         scenario: include_str!("scenarios/59-secret-in-error.yaml"),
     },
     Entry {
+        number: 60,
+        name: "no fencing",
+        what: "A former host of a map still writes its state: the database does not look at who hosts the map.",
+        case: "system A",
+        verbs: "partition of a host that outlasts its health checks",
+        breaks: &["P31"],
+        seeds_max: 100,
+        scenario: include_str!("scenarios/60-no-fencing.yaml"),
+    },
+    Entry {
         number: 61,
         name: "vectors by order",
         what: "Vectors are taken in the order of the provider's answer, not by their index.",
@@ -357,6 +367,16 @@ pub const ENTRIES: &[Entry] = &[
         breaks: &["P6e"],
         seeds_max: 100,
         scenario: include_str!("scenarios/63-wrong-dimension.yaml"),
+    },
+    Entry {
+        number: 129,
+        name: "rules skipped",
+        what: "The main server applies whatever is JSON, whatever its rules say.",
+        case: "system A, where every validator returns true",
+        verbs: "hostile operations",
+        breaks: &["P29"],
+        seeds_max: 100,
+        scenario: include_str!("scenarios/129-rules-skipped.yaml"),
     },
     Entry {
         number: 130,

@@ -3,6 +3,7 @@
 mod cache;
 mod codec;
 mod embedding;
+mod hosting;
 mod queue;
 mod store;
 
@@ -94,5 +95,13 @@ impl Variant for Planted {
 
     fn generator_holds_back_at(&self) -> Option<usize> {
         self.is(130).then_some(2)
+    }
+
+    fn fences(&self) -> bool {
+        !self.does_not_fence()
+    }
+
+    fn has_rules(&self) -> bool {
+        !self.has_no_rules()
     }
 }

@@ -4,6 +4,7 @@
 //! [engines](crate::engine::Engine) and leave sealing to a [`codec`].
 
 pub mod codec;
+pub mod hosting;
 pub mod operation;
 pub mod policy;
 pub mod queue;

@@ -1,9 +1,11 @@
 //! What the two engines need to know of the configuration.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::validate::Rules;
 use crate::data_type::TypeSet;
 use crate::id::MapName;
 use crate::limits;
@@ -76,6 +78,12 @@ pub struct ServerSettings {
     /// Whether there is an embedding provider.
     #[serde(default)]
     pub embeds: bool,
+    /// How often hosts that have fallen silent are looked for; `None` never.
+    #[serde(default)]
+    pub health_check: Option<Span>,
+    /// What hosts may say; `None` judges form and size only.
+    #[serde(default)]
+    pub rules: Option<Arc<Rules>>,
 }
 
 impl Default for ServerSettings {
@@ -90,6 +98,8 @@ impl Default for ServerSettings {
             critical_types: TypeSet::default(),
             vector_maps: BTreeSet::new(),
             embeds: false,
+            health_check: None,
+            rules: None,
         }
     }
 }

@@ -177,6 +177,7 @@ mod tests {
             critical: false,
             data: "{}".into(),
             received: Timestamp::from_ms(counter),
+            condition: None,
         }
     }
 

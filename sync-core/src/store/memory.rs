@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::condition::Conditions;
 use super::embeddings::Embeddings;
+use super::hosting::Hosting;
+use super::validation::SecurityValidation;
 use super::{
     Applied, Apply, EmbeddingId, EmbeddingRow, StateKey, StateRow, StoreReply, StoreRequest, Verdict,
 };
-use crate::data_type::SyncDataType;
+use crate::data_type::{Scope, SyncDataType};
 use crate::id::{AccountId, Incarnation, MapName, OperationId};
 use crate::limits;
 use crate::range_set::RangeSet;
@@ -23,6 +26,10 @@ pub struct MemoryStore {
     /// Sessions in the order of their oldest remembered operation, for the purge.
     oldest: VecDeque<(AccountId, Incarnation, Timestamp)>,
     embeddings: Embeddings,
+    hosting: Hosting,
+    conditions: Conditions,
+    /// The latest of them.
+    validations: VecDeque<SecurityValidation>,
 }
 
 /// What is kept of one life of a session.
@@ -69,7 +76,6 @@ impl MemoryStore {
                 StoreReply::Applied(operations.iter().map(|operation| self.apply(operation)).collect())
             }
             StoreRequest::Load(key) => StoreReply::Loaded(self.states.get(key).cloned()),
-            StoreRequest::Purge { before } => StoreReply::Purged(self.purge(*before)),
             StoreRequest::StoreEmbedding(request) => {
                 let applied = self.apply(&request.apply);
                 if applied.takes_effect() {
@@ -85,6 +91,25 @@ impl MemoryStore {
                 StoreReply::Applied(vec![applied])
             }
             StoreRequest::SearchEmbeddings(request) => StoreReply::Found(self.embeddings.search(request)),
+            StoreRequest::Purge { before } => {
+                self.conditions.purge(*before);
+                StoreReply::Purged(self.purge(*before))
+            }
+            StoreRequest::ReportHost(report) => {
+                let (assignments, changes) = self.hosting.report(report);
+                StoreReply::Reported { assignments, changes }
+            }
+            StoreRequest::SweepHosts { at } => {
+                let (dropped, changes) = self.hosting.sweep(*at);
+                StoreReply::Swept { dropped, changes }
+            }
+            StoreRequest::LoadHosts(map) => StoreReply::Hosts(self.hosting.of(map)),
+            StoreRequest::RecordValidations(found) => {
+                self.validations.extend(found.iter().cloned());
+                let over = self.validations.len().saturating_sub(limits::VALIDATIONS_KEPT);
+                self.validations.drain(..over);
+                StoreReply::Recorded(found.len() as u64)
+            }
         }
     }
 
@@ -92,6 +117,11 @@ impl MemoryStore {
     pub fn knows(&self, operation: OperationId) -> bool {
         let session = self.sessions.get(&(operation.account, operation.incarnation));
         session.is_some_and(|session| session.record(operation.counter).is_some())
+    }
+
+    /// The latest validations, the oldest first. A database keeps all of them.
+    pub fn validations(&self) -> impl Iterator<Item = &SecurityValidation> {
+        self.validations.iter()
     }
 
     /// What an application could see.
@@ -113,9 +143,18 @@ impl MemoryStore {
         if let Some(record) = session.record(counter) {
             return Applied { verdict: record.verdict, duplicate: true };
         }
+        let fenced = match apply.data_type.scope() {
+            Scope::Map => self.hosting.fence(&apply.map, account),
+            Scope::Account => None,
+        };
         let last = session.last_sequence(&apply.map, apply.data_type);
-        let verdict = if apply.sequence <= *last {
-            Verdict::OutOfOrder { last: *last }
+        let refused = match fenced {
+            Some(epoch) => Some(Verdict::Fenced { epoch }),
+            None if apply.sequence <= *last => Some(Verdict::OutOfOrder { last: *last }),
+            None => apply.condition.as_ref().and_then(|condition| self.conditions.decide(condition, apply)),
+        };
+        let verdict = if let Some(refused) = refused {
+            refused
         } else {
             *last = apply.sequence;
             session.applied.insert(counter);
@@ -221,6 +260,7 @@ mod tests {
             critical: false,
             data: data.into(),
             received: Timestamp::from_ms(counter),
+            condition: None,
         }
     }
 

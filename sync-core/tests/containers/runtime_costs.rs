@@ -181,7 +181,7 @@ async fn through(port: u16) -> PostgresStore {
     PostgresStore::connect(&Secret::new(dsn), PostgresOptions::default()).await.unwrap()
 }
 
-const APPLY: &str = "SELECT is_applied, outcome, ";
+const APPLY: &str = "SELECT status, outcome, is_d";
 const LOAD: &str = "SELECT version, data, accoun";
 
 #[test]

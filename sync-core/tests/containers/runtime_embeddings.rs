@@ -96,6 +96,7 @@ fn apply(counter: u64, sequence: u64) -> Apply {
         critical: false,
         data: format!("{{\"counter\":{counter}}}").into(),
         received: Timestamp::from_us(1_795_000_000_000_000 + counter),
+        condition: None,
     }
 }
 

@@ -9,9 +9,13 @@ use crate::runtime_support::{Postgres, runtime};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sync_core::data_type::SyncDataType;
+use sync_core::host_sync::hosting::HostMetrics;
 use sync_core::id::{AccountId, Incarnation, MapName, OperationId};
 use sync_core::limits;
 use sync_core::runtime::postgres::{PostgresError, PostgresOptions, PostgresStore};
+use sync_core::store::condition::{Condition, PaceRule};
+use sync_core::store::hosting::{HostReport, Part};
+use sync_core::store::validation::{SecurityValidation, ValidationType};
 use sync_core::store::{Applied, Apply, MemoryStore, StateKey, StoreReply, StoreRequest, Verdict};
 use sync_core::time::{Span, Timestamp};
 
@@ -31,7 +35,9 @@ async fn migrated(server: &Postgres, options: PostgresOptions) -> PostgresStore 
 }
 
 async fn empty(server: &Postgres) {
-    let truncate = "TRUNCATE p2p_sync.states, p2p_sync.operations, p2p_sync.session_sequences";
+    let truncate = "TRUNCATE p2p_sync.states, p2p_sync.operations, p2p_sync.session_sequences, \
+        p2p_sync.host_metrics, p2p_sync.host_offers, p2p_sync.host_assignments, p2p_sync.map_epochs, \
+        p2p_sync.positions, p2p_sync.paces, p2p_sync.security_validations";
     sqlx::raw_sql(truncate).execute(&mut server.raw().await).await.unwrap();
 }
 
@@ -48,6 +54,7 @@ fn apply(account: u32, incarnation: u64, counter: u64, data_type: SyncDataType, 
         critical: false,
         data: format!("{{\"from\":\"{account}-{counter}\"}}").into(),
         received: Timestamp::from_us(1_795_000_000_000_000 + counter),
+        condition: None,
     }
 }
 
@@ -79,21 +86,72 @@ fn operations() -> impl Strategy<Value = Apply> {
         Just("\"\u{1F409} \u{e9}\u{301}\t\\ ' NULL {} \"".to_owned()),
         Just("NULL".to_owned()),
     ];
-    (names, types, maps, 0..9u64, data, any::<bool>(), 0..=1u64 << 53).prop_map(
-        |((account, incarnation, counter), data_type, map, sequence, data, critical, received)| Apply {
-            operation: OperationId {
-                account: AccountId(account),
-                incarnation: Incarnation(incarnation),
-                counter,
-            },
-            data_type,
-            map: MapName::new(map).unwrap(),
-            sequence,
-            critical,
-            data: data.into(),
-            received: Timestamp::from_us(received),
+    let received = prop_oneof![0..=1u64 << 53, 0..5_000_000u64];
+    let condition = prop_oneof![3 => Just(None), 1 => conditions().prop_map(|c| Some(Box::new(c)))];
+    (names, types, maps, 0..9u64, data, any::<bool>(), received, condition).prop_map(
+        |((account, incarnation, counter), data_type, map, sequence, data, critical, received, condition)| {
+            Apply {
+                operation: OperationId {
+                    account: AccountId(account),
+                    incarnation: Incarnation(incarnation),
+                    counter,
+                },
+                data_type,
+                map: MapName::new(map).unwrap(),
+                sequence,
+                critical,
+                data: data.into(),
+                received: Timestamp::from_us(received),
+                condition,
+            }
         },
     )
+}
+
+/// Positions near each other and far off, speeds and paces that allow some of what comes.
+fn conditions() -> impl Strategy<Value = Condition> {
+    let reach = (0..40u32, 0..40u32, 0..6u32, prop::sample::select(vec![0u32, 1, 5_000, u32::MAX]));
+    let pace = (prop::sample::select(PaceRule::ALL.to_vec()), 0..2u32, 0..1_500_000u64, 0..3_000_000u64);
+    prop_oneof![
+        reach.prop_map(|(x, y, slack_cells, millicells_per_second)| {
+            Condition::Reach { x, y, slack_cells, millicells_per_second }
+        }),
+        pace.prop_map(|(rule, subject, cost_us, ahead_us_max)| {
+            Condition::Pace { rule, subject, cost_us, ahead_us_max }
+        }),
+    ]
+}
+
+/// Few hosts and maps, scores that are equal or not, and moments around those at which hosts are dropped.
+fn hosting() -> impl Strategy<Value = StoreRequest> {
+    let moment = || {
+        (0..12u64, 0..3u64)
+            .prop_map(|(steps, us)| Timestamp::from_us(100_000_000 + steps * 15_000_000 - 1 + us))
+    };
+    let account = prop_oneof![Just(0u32), Just(7), Just(u32::MAX), 1..6u32];
+    let maps = prop::collection::btree_set(prop::sample::select(vec!["m", "prontera@1#2", "Z"]), 0..3);
+    let report = (account, 3..6u32, 29..32u32, maps, moment()).prop_map(
+        |(account, cpu_cores, latency_ms, maps, at)| {
+            let metrics = HostMetrics {
+                cpu_mhz: 3_000,
+                cpu_cores,
+                free_ram_mb: 8_192,
+                network_speed_mbps: 100,
+                latency_ms,
+                disconnects_per_hour: 0,
+                vps_connection_active: true,
+            };
+            let mut maps: Vec<_> = maps.into_iter().map(|name| MapName::new(name).unwrap()).collect();
+            maps.sort();
+            StoreRequest::ReportHost(Arc::new(HostReport { account: AccountId(account), metrics, maps, at }))
+        },
+    );
+    prop_oneof![
+        4 => report,
+        1 => moment().prop_map(|at| StoreRequest::SweepHosts { at }),
+        1 => prop::sample::select(vec!["m", "prontera@1#2", "Z", "never"])
+            .prop_map(|name| StoreRequest::LoadHosts(MapName::new(name).unwrap())),
+    ]
 }
 
 fn requests() -> impl Strategy<Value = StoreRequest> {
@@ -104,6 +162,7 @@ fn requests() -> impl Strategy<Value = StoreRequest> {
         1 => operations().prop_map(|apply| {
             StoreRequest::Load(StateKey::new(apply.data_type, apply.operation.account, apply.map))
         }),
+        5 => hosting(),
     ]
 }
 
@@ -129,7 +188,7 @@ fn postgres_decides_as_memory_does() {
         })
     };
     let config = Config { cases: 256, failure_persistence: None, ..Config::default() };
-    TestRunner::new(config).run(&prop::collection::vec(requests(), 1..10), check).unwrap();
+    TestRunner::new(config).run(&prop::collection::vec(requests(), 1..16), check).unwrap();
     assert_eq!(store.status().counters.conflicts, 0);
 }
 
@@ -298,5 +357,104 @@ fn one_name_for_two_maps_at_once_takes_effect_once() {
             }
             assert_eq!(effects, 1);
         }
+    });
+}
+
+/// Hosts come and go over two servers while both write for the map: at the end each write that took effect was
+/// its primary's, in the epoch of the moment, and no two epochs had writes that overlap.
+#[test]
+fn a_former_primary_has_no_effect_whatever_server_it_asks() {
+    let server = postgres();
+    runtime().block_on(async {
+        let options = PostgresOptions { connections_max: 4, request_timeout: Span::from_secs(120) };
+        let first = Arc::new(migrated(&server, options).await);
+        let second = Arc::new(server.connect(options).await);
+        let map = MapName::new("prontera").unwrap();
+        let metrics = HostMetrics {
+            cpu_mhz: 3_000,
+            cpu_cores: 4,
+            free_ram_mb: 8_192,
+            network_speed_mbps: 100,
+            latency_ms: 30,
+            disconnects_per_hour: 0,
+            vps_connection_active: true,
+        };
+        let report = |account, maps: Vec<MapName>| {
+            let at = Timestamp::from_ms(1_000);
+            StoreRequest::ReportHost(Arc::new(HostReport { account: AccountId(account), metrics, maps, at }))
+        };
+        for account in [1, 2] {
+            first.perform(&report(account, vec![map.clone()])).await.unwrap();
+        }
+        let mut tasks = Vec::new();
+        for counter in 1..=60u64 {
+            for account in [1, 2] {
+                let store = Arc::clone(if account == 1 { &first } else { &second });
+                let write = apply(account, 1, counter, SyncDataType::MapState, counter);
+                tasks.push(tokio::spawn(async move { drop(applied(&store, vec![write]).await) }));
+            }
+            if counter % 10 == 0 {
+                // The primary gives the map back, and offers it again: the other one takes over.
+                let leaving = 1 + (counter / 10 + 1) as u32 % 2;
+                let store = Arc::clone(if leaving == 1 { &second } else { &first });
+                let (back, again) = (report(leaving, Vec::new()), report(leaving, vec![map.clone()]));
+                tasks.push(tokio::spawn(async move {
+                    store.perform(&back).await.unwrap();
+                    store.perform(&again).await.unwrap();
+                }));
+            }
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let StoreReply::Hosts(hosts) = first.perform(&StoreRequest::LoadHosts(map.clone())).await.unwrap()
+        else {
+            panic!("an answer of another kind");
+        };
+        assert_eq!(hosts.assignments[0].part, Part::Primary);
+        assert!(hosts.epoch >= 2, "the map never moved");
+        let loser = if hosts.assignments[0].account == AccountId(1) { 2 } else { 1 };
+        let late = applied(&second, vec![apply(loser, 1, 1_000, SyncDataType::MapState, 1_000)]).await;
+        assert_eq!(late[0].verdict, Verdict::Fenced { epoch: hosts.epoch });
+        let written: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM p2p_sync.operations WHERE status = 'APPLIED' AND data_type = 0",
+        )
+        .fetch_one(&mut server.raw().await)
+        .await
+        .unwrap();
+        let key = StateKey::new(SyncDataType::MapState, AccountId(0), map);
+        let version = first.content().await.unwrap().states.get(&key).map_or(0, |row| row.version);
+        assert_eq!(version, written.unsigned_abs());
+    });
+}
+
+#[test]
+fn findings_are_rows() {
+    let server = postgres();
+    runtime().block_on(async {
+        let store = migrated(&server, PostgresOptions::default()).await;
+        let finding = |validation, details: &str| SecurityValidation {
+            account: AccountId(u32::MAX),
+            map: MapName::new("prontera").unwrap(),
+            validation,
+            is_valid: false,
+            details: details.into(),
+            at: Timestamp::from_ms(5_000),
+        };
+        let found = vec![
+            finding(ValidationType::PlayerMovement, "too far"),
+            finding(ValidationType::AccountRights, "\0 \" \u{1F409}"),
+        ];
+        let reply = store.perform(&StoreRequest::RecordValidations(Arc::new(found))).await;
+        assert_eq!(reply, Ok(StoreReply::Recorded(2)));
+        let rows: Vec<(i64, String, String)> = sqlx::query_as(
+            "SELECT account_id, validation_type, details->>'finding' FROM p2p_sync.security_validations
+             WHERE NOT is_valid AND created_at = timestamptz 'epoch' + interval '5 seconds' ORDER BY 1, 2",
+        )
+        .fetch_all(&mut server.raw().await)
+        .await
+        .unwrap();
+        let row = |name: &str, details: &str| (4_294_967_295, name.to_owned(), details.to_owned());
+        assert_eq!(rows, [row("ACCOUNT_RIGHTS", "\u{fffd} \" \u{1F409}"), row("PLAYER_MOVEMENT", "too far")]);
     });
 }

@@ -29,6 +29,7 @@ fn operation(counter: u64) -> StoreRequest {
         critical: true,
         data: "{}".into(),
         received: Timestamp::from_ms(counter),
+        condition: None,
     }]))
 }
 

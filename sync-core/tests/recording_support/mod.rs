@@ -1,5 +1,7 @@
 //! Any value that can stand in a recording.
 
+mod hosting;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -174,6 +176,7 @@ fn applied() -> impl Strategy<Value = Applied> {
     let verdict = prop_oneof![
         any::<u64>().prop_map(|version| Verdict::Applied { version }),
         any::<u64>().prop_map(|last| Verdict::OutOfOrder { last }),
+        hosting::verdict(),
     ];
     (verdict, any::<bool>()).prop_map(|(verdict, duplicate)| Applied { verdict, duplicate })
 }
@@ -185,6 +188,7 @@ pub(crate) fn server_input() -> impl Strategy<Value = ServerInput<Vec<u8>>> {
         prop::collection::vec(applied(), 0..4).prop_map(StoreReply::Applied),
         prop::option::of(row).prop_map(StoreReply::Loaded),
         any::<u64>().prop_map(StoreReply::Purged),
+        hosting::reply(),
     ];
     let value = (any::<u64>(), text()).prop_map(|(version, data)| CacheValue { version, data });
     let cached = prop_oneof![
@@ -205,8 +209,10 @@ pub(crate) fn server_input() -> impl Strategy<Value = ServerInput<Vec<u8>>> {
 }
 
 fn store_request() -> impl Strategy<Value = StoreRequest> {
-    let apply = (operation(), data_type(), map(), any::<u64>(), any::<bool>(), text(), moment()).prop_map(
-        |(operation, data_type, map, sequence, critical, data, received)| Apply {
+    let condition = prop::option::of(hosting::condition().prop_map(Box::new));
+    let what = (operation(), data_type(), map(), any::<u64>(), any::<bool>(), text(), moment());
+    let apply = (what, condition).prop_map(
+        |((operation, data_type, map, sequence, critical, data, received), condition)| Apply {
             operation,
             data_type,
             map,
@@ -214,6 +220,7 @@ fn store_request() -> impl Strategy<Value = StoreRequest> {
             critical,
             data,
             received,
+            condition,
         },
     );
     prop_oneof![
@@ -224,6 +231,7 @@ fn store_request() -> impl Strategy<Value = StoreRequest> {
             let filter = Some(Metadata::parse(r#"{"a":[1]}"#).unwrap());
             StoreRequest::SearchEmbeddings(Arc::new(SearchEmbeddings { vector, limit, filter }))
         }),
+        hosting::request(),
     ]
 }
 

@@ -101,6 +101,7 @@ impl Main {
                         let kept = at_ms(self.now_ms).wall.distance(*before);
                         format!("store {number} purge {kept}")
                     }
+                    other => panic!("{other:?}"),
                 }
             }
             ServerEffect::Cache { token: None, request: CacheRequest::Refresh { states, .. } } => {

@@ -350,6 +350,7 @@ fn change(now: Now, request: Request, critical: bool) -> Result<Demand, Rejectio
         critical,
         data: request.data,
         received: now.wall,
+        condition: None,
     };
     Ok(match stored {
         Some((text, metadata)) => {

@@ -12,6 +12,7 @@
 
 mod embeddings;
 mod entries;
+mod hosting;
 mod message;
 mod publish;
 mod reads;
@@ -75,6 +76,8 @@ pub struct Counters {
     pub entries: u64,
     /// Requests for critical updates.
     pub subscribes: u64,
+    /// Findings about data of hosts that were not kept.
+    pub findings_dropped: u64,
 }
 
 /// The main server.
@@ -97,6 +100,7 @@ pub struct Server<C, E> {
     batches_under_way: usize,
     desk: Desk,
     next_purge: Option<Instant>,
+    hosting: hosting::Hosting,
     /// The latest moment at which a reply was sealed, and how many were at it.
     sealed: (Instant, u64),
     counters: Counters,
@@ -137,6 +141,12 @@ enum Work {
     Entry { exchange: usize },
     /// Old names are forgotten.
     Purge,
+    /// A host's report is taken.
+    Report { exchange: usize },
+    /// Silent hosts are looked for.
+    Sweep,
+    /// So many findings are kept.
+    Record { findings: u64 },
 }
 
 impl<C: ServerCodec, E: Entropy> Server<C, E> {
@@ -156,6 +166,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             batches_under_way: 0,
             desk: Desk::default(),
             next_purge: None,
+            hosting: hosting::Hosting::default(),
             sealed: (Instant::from_us(0), 0),
             counters: Counters::default(),
         }
@@ -198,20 +209,22 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         };
         let exchange =
             Exchange { token, operation: request.operation, critical: request.critical, nonce, form };
-        if let Err(rejection) = validate::request(&self.settings, now.wall, &request) {
-            return self.reject(now, &exchange, rejection, effects);
-        }
+        let condition = match validate::request(&self.settings, now.wall, &request) {
+            Ok(condition) => condition,
+            Err(refusal) => return self.refuse(now, &exchange, refusal, effects),
+        };
         match request.kind {
             Kind::SyncTo if request.data_type == SyncDataType::VectorEmbedding => {
                 self.embedding(now, exchange, request, effects);
             }
             Kind::Embed | Kind::Search => self.embedding(now, exchange, request, effects),
-            Kind::SyncTo => self.gather(now, exchange, request),
+            Kind::SyncTo => self.gather(now, exchange, request, condition),
             Kind::SyncFrom => self.read(exchange, request, effects),
             Kind::CacheGet | Kind::CacheSet | Kind::CacheDelete | Kind::CacheExists => {
                 self.entry(now, exchange, &request, effects);
             }
             Kind::Subscribe => self.subscribe(now, exchange, &request, effects),
+            Kind::Report => self.report(now, exchange, &request, effects),
         }
     }
 
@@ -247,6 +260,9 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
                 self.embedding_stored(now, (job, asked), &request, answer, effects);
             }
             (Work::Look(_) | Work::Entry { .. } | Work::Embed { .. }, _) => {}
+            (Work::Report { exchange }, answer) => self.reported(now, exchange, answer, effects),
+            (Work::Sweep, answer) => self.swept(now, &answer),
+            (Work::Record { findings }, answer) => self.recorded(findings, &answer),
             // There may be more to forget: not a window later, or names would pile up under load.
             (Work::Purge, Ok(StoreReply::Purged(purged))) if purged >= limits::PURGE_MAX as u64 => {
                 self.next_purge = Some(now.monotonic);
@@ -344,14 +360,18 @@ impl<C: ServerCodec, E: Entropy> Engine for Server<C, E> {
         self.send_batches(now, effects);
         self.send_texts(effects);
         self.purge(now, effects);
+        self.check_hosts(now, effects);
+        self.record(effects);
     }
 
     fn wake(&mut self, now: Now, effects: &mut Vec<Self::Effect>) {
         self.pass_waiting(now, effects);
         self.purge(now, effects);
+        self.check_hosts(now, effects);
     }
 
     fn next_wakeup(&self) -> Option<Instant> {
-        self.next_purge.into_iter().chain(self.updates.next_deadline()).min()
+        let due = [self.next_purge, self.updates.next_deadline(), self.hosting.next_check];
+        due.into_iter().flatten().min()
     }
 }

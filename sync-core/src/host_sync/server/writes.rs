@@ -2,16 +2,24 @@
 
 use std::sync::Arc;
 
+use super::hosting::rejection;
 use super::{Exchange, Forming, Server, ServerEffect, Status, Work};
 use crate::entropy::Entropy;
 use crate::host_sync::codec::ServerCodec;
 use crate::limits;
-use crate::store::{Applied, Apply, StoreError, StoreReply, StoreRequest, Verdict};
+use crate::store::condition::Condition;
+use crate::store::{Applied, Apply, StoreError, StoreReply, StoreRequest};
 use crate::time::{Instant, Now};
-use crate::wire::{ErrorCode, Rejection, Request};
+use crate::wire::{Rejection, Request};
 
 impl<C: ServerCodec, E: Entropy> Server<C, E> {
-    pub(super) fn gather(&mut self, now: Now, exchange: Exchange, request: Request) {
+    pub(super) fn gather(
+        &mut self,
+        now: Now,
+        exchange: Exchange,
+        request: Request,
+        condition: Option<Condition>,
+    ) {
         let critical = self.is_critical(&request);
         let slot = self.exchanges.insert(exchange);
         let apply = Apply {
@@ -22,6 +30,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             critical,
             data: request.data,
             received: now.wall,
+            condition: condition.map(Box::new),
         };
         let lane = if critical { &mut self.forming_critical } else { &mut self.forming };
         lane.push_back(Forming { exchange: slot, came: now.monotonic, apply });
@@ -83,6 +92,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             Ok(StoreReply::Applied(applied)) if applied.len() == exchanges.len() => {
                 self.close_flights(operations);
                 self.refresh(now, asked, operations, &applied, effects);
+                self.note(now, operations, &applied);
                 for (slot, answer) in exchanges.into_iter().zip(applied) {
                     self.applied(now, slot, answer, effects);
                 }
@@ -99,13 +109,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
 
     /// Counts what the database made of an operation, and says it.
     pub(super) fn count(&mut self, answer: &Applied) -> Result<Option<Arc<str>>, Rejection> {
-        let result = match answer.verdict {
-            Verdict::Applied { .. } => Ok(None),
-            Verdict::OutOfOrder { last } => Err(Rejection {
-                code: ErrorCode::OutOfOrder,
-                message: format!("sequence {last} of this map and type took effect before").into(),
-            }),
-        };
+        let result = rejection(answer.verdict).map_or(Ok(None), Err);
         let counter = match (&result, answer.duplicate) {
             (_, true) => &mut self.counters.duplicates,
             (Ok(_), _) => &mut self.counters.applied,

@@ -213,7 +213,11 @@ impl MainServer {
 pub fn server_settings(config: &Config) -> ServerSettings {
     let settings = config.server_settings();
     let batches = config.worker_threads.saturating_mul(limits::SHARD_BATCHES_MAX);
-    ServerSettings { batches_in_flight_max: batches.min(settings.batches_in_flight_max), ..settings }
+    ServerSettings {
+        batches_in_flight_max: batches.min(settings.batches_in_flight_max),
+        health_check: Some(limits::HEALTH_CHECK),
+        ..settings
+    }
 }
 
 fn codec(config: &Config) -> Result<SealedServer, MainServerError> {

@@ -4,10 +4,11 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::{MOMENT_US_MAX, PostgresError, unsigned};
+use crate::store::condition::{Condition, PaceRule};
 use crate::store::{Applied, Apply, Verdict};
 
-const APPLY: &str = "SELECT is_applied, outcome, is_duplicate \
-     FROM p2p_sync.apply_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const APPLY: &str = "SELECT status, outcome, is_duplicate \
+     FROM p2p_sync.apply_operations($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
 /// Applies the operations, all or none, and answers in their order.
 pub(super) async fn apply(
@@ -29,6 +30,11 @@ pub(super) async fn apply(
         .bind(columns.critical)
         .bind(columns.data)
         .bind(columns.received_us)
+        .bind(columns.checks)
+        .bind(columns.check_numbers[0].as_slice())
+        .bind(columns.check_numbers[1].as_slice())
+        .bind(columns.check_numbers[2].as_slice())
+        .bind(columns.check_numbers[3].as_slice())
         .fetch_all(connection)
         .await?;
     if rows.len() != operations.len() {
@@ -37,15 +43,23 @@ pub(super) async fn apply(
     rows.iter().map(answer).collect()
 }
 
-/// A row of the answer: whether it was applied, the outcome, whether it is a duplicate.
+/// A row of the answer: its status, the outcome, whether it is a duplicate.
 pub(super) fn answer(row: &PgRow) -> Result<Applied, PostgresError> {
-    let outcome = unsigned(row.try_get(1)?)?;
-    let verdict = if row.try_get(0)? {
-        Verdict::Applied { version: outcome }
-    } else {
-        Verdict::OutOfOrder { last: outcome }
-    };
-    Ok(Applied { verdict, duplicate: row.try_get(2)? })
+    Ok(Applied { verdict: verdict(row.try_get(0)?, unsigned(row.try_get(1)?)?)?, duplicate: row.try_get(2)? })
+}
+
+fn verdict(status: &str, outcome: u64) -> Result<Verdict, PostgresError> {
+    Ok(match status {
+        "APPLIED" => Verdict::Applied { version: outcome },
+        "OUT_OF_ORDER" => Verdict::OutOfOrder { last: outcome },
+        "FENCED" => Verdict::Fenced { epoch: outcome },
+        "UNREACHABLE" => Verdict::Unreachable { cells: (outcome >> 32) as u32, cells_max: outcome as u32 },
+        "TOO_OFTEN" => {
+            let rule = PaceRule::ALL.get((outcome & 3) as usize).ok_or(PostgresError::Unexpected)?;
+            Verdict::TooOften { rule: *rule, wait_ms: outcome >> 2 }
+        }
+        _ => return Err(PostgresError::Unexpected),
+    })
 }
 
 /// One array for each parameter of the function.
@@ -61,6 +75,9 @@ struct Columns<'a> {
     critical: Vec<bool>,
     data: Vec<&'a str>,
     received_us: Vec<i64>,
+    /// Absent when no operation has a condition.
+    checks: Option<Vec<Option<i16>>>,
+    check_numbers: [Vec<i64>; 4],
 }
 
 impl<'a> Columns<'a> {
@@ -82,6 +99,33 @@ impl<'a> Columns<'a> {
             columns.data.push(&apply.data);
             columns.received_us.push(signed(apply.received.as_us(), "the moment of an operation")?);
         }
+        if operations.iter().any(|apply| apply.condition.is_some()) {
+            columns.conditions(operations)?;
+        }
         Ok(columns)
+    }
+
+    fn conditions(&mut self, operations: &[Apply]) -> Result<(), PostgresError> {
+        let signed = |number: u64| {
+            i64::try_from(number).map_err(|_| PostgresError::OutOfRange("the condition of an operation"))
+        };
+        let mut checks = Vec::with_capacity(operations.len());
+        for apply in operations {
+            let (check, numbers) = match apply.condition.as_deref() {
+                None => (None, [0; 4]),
+                Some(Condition::Reach { x, y, slack_cells, millicells_per_second }) => {
+                    (Some(0), [*x, *y, *slack_cells, *millicells_per_second].map(u64::from))
+                }
+                Some(Condition::Pace { rule, subject, cost_us, ahead_us_max }) => {
+                    (Some(1 + rule.number()), [u64::from(*subject), *cost_us, *ahead_us_max, 0])
+                }
+            };
+            checks.push(check);
+            for (column, number) in self.check_numbers.iter_mut().zip(numbers) {
+                column.push(signed(number)?);
+            }
+        }
+        self.checks = Some(checks);
+        Ok(())
     }
 }

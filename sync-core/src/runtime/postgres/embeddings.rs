@@ -8,7 +8,7 @@ use super::{MOMENT_US_MAX, PostgresError};
 use crate::embedding::{Distance, Metadata, Vector};
 use crate::store::{Applied, Apply, EmbeddingId, EmbeddingRow, Match, SearchEmbeddings};
 
-const CHANGE: &str = "SELECT is_applied, outcome, is_duplicate FROM p2p_sync.change_embedding(\
+const CHANGE: &str = "SELECT status, outcome, is_duplicate FROM p2p_sync.apply_embedding(\
      $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::real[]::vector(1536), $12::jsonb)";
 const SEARCH: &str = "SELECT id, distance, metadata::text \
      FROM p2p_sync.search_embeddings($1::real[]::vector(1536), $2, $3::jsonb)";

@@ -16,7 +16,7 @@ pub struct Migration {
 }
 
 /// Every step, in order.
-pub const MIGRATIONS: [Migration; 4] = [
+pub const MIGRATIONS: [Migration; 5] = [
     Migration { name: "0001_store", sql: include_str!("../../../../sql/main_server/0001_store.sql") },
     Migration { name: "0002_hosting", sql: include_str!("../../../../sql/main_server/0002_hosting.sql") },
     Migration {
@@ -26,6 +26,10 @@ pub const MIGRATIONS: [Migration; 4] = [
     Migration {
         name: "0004_embeddings",
         sql: include_str!("../../../../sql/main_server/0004_embeddings.sql"),
+    },
+    Migration {
+        name: "0005_hosts_and_conditions",
+        sql: include_str!("../../../../sql/main_server/0005_hosts_and_conditions.sql"),
     },
 ];
 

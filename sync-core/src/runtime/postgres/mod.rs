@@ -1,7 +1,7 @@
 //! The main server's database: executes [`StoreRequest`]s on PostgreSQL.
 //!
 //! A request is one statement in a transaction of its own, so it costs one round trip and nothing is
-//! held while anything else is waited for. `ApplyBatch` is the SQL function `p2p_sync.apply_batch`
+//! held while anything else is waited for. `ApplyBatch` is the SQL function `p2p_sync.apply_operations`
 //! (`sql/main_server/0001_store.sql`), which says how servers that share a database keep out of each
 //! other's way; where it asks to be called again, this does so.
 //!
@@ -14,6 +14,7 @@ mod content;
 mod dsn;
 mod embeddings;
 mod error;
+mod hosting;
 mod migrations;
 mod pool;
 
@@ -41,7 +42,7 @@ use pool::Pool;
 const LOAD: &str = "SELECT version, data, account_id, incarnation, counter, \
      (extract(epoch FROM updated_at) * 1000000)::bigint \
      FROM p2p_sync.states WHERE data_type = $1 AND owner = $2 AND map_name = $3";
-const PURGE: &str = "SELECT p2p_sync.purge_operations($1, $2)";
+const PURGE: &str = "SELECT p2p_sync.purge_old($1, $2)";
 
 /// How often one request is sent again because concurrent ones were in its way.
 const CONFLICT_RETRIES_MAX: u32 = 8;
@@ -216,6 +217,10 @@ impl PostgresStore {
             StoreRequest::SearchEmbeddings(request) => {
                 embeddings::search(connection, request).await.map(StoreReply::Found)
             }
+            StoreRequest::ReportHost(report) => hosting::report(connection, report).await,
+            StoreRequest::SweepHosts { at } => hosting::sweep(connection, *at).await,
+            StoreRequest::LoadHosts(map) => hosting::load(connection, map).await,
+            StoreRequest::RecordValidations(found) => hosting::record(connection, found).await,
         }
     }
 }

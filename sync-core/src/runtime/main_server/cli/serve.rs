@@ -1,6 +1,7 @@
 //! `main-server serve`: a server from its start to its orderly end.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,9 +9,14 @@ use clap::Args;
 
 use super::{ConfigArguments, FAILED, INVALID, UNREACHABLE, complain, say};
 use crate::config::Config;
+use crate::diagnostic::Diagnostic;
+use crate::host_sync::settings::ServerSettings;
+use crate::host_sync::validate::Rules;
 use crate::runtime::driver::shards::{Drained, Service};
 use crate::runtime::driver::{CacheService, Database, EmbeddedCache, EmbeddedDatabase};
-use crate::runtime::main_server::{MainServer, MainServerError, Parts, connect_cache, connect_database};
+use crate::runtime::main_server::{
+    MainServer, MainServerError, Parts, connect_cache, connect_database, server_settings,
+};
 use crate::runtime::postgres::{CleanedUp, MIGRATIONS, PostgresError, keep_clean};
 
 /// `main-server serve`.
@@ -25,12 +31,22 @@ pub struct ServeArguments {
     /// Keep everything in memory, without PostgreSQL and Redis: to try things out.
     #[arg(long)]
     pub embedded: bool,
+    /// Hold what hosts write against rules: `default` for those built in, or a file of rules.
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
 }
 
 /// Serves until SIGTERM or Ctrl-C, and gives the exit code. When it is ready it prints
 /// `listening on ADDRESS` to the standard output; its log goes to the standard error.
 pub fn serve(arguments: &ServeArguments) -> u8 {
     let Some(config) = arguments.config.read() else { return INVALID };
+    let rules = match arguments.rules.as_deref().map(read_rules).transpose() {
+        Ok(rules) => rules.map(Arc::new),
+        Err(found) => {
+            complain(&found);
+            return INVALID;
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -38,7 +54,7 @@ pub fn serve(arguments: &ServeArguments) -> u8 {
             return FAILED;
         }
     };
-    let code = match runtime.block_on(run(arguments, &config)) {
+    let code = match runtime.block_on(run(arguments, &config, rules)) {
         Ok(()) => 0,
         Err(error) => {
             complain(&format_args!("error: {error}"));
@@ -65,7 +81,26 @@ fn exit_code(error: &MainServerError) -> u8 {
     }
 }
 
-async fn run(arguments: &ServeArguments, config: &Config) -> Result<(), MainServerError> {
+fn read_rules(path: &Path) -> Result<Rules, Box<Diagnostic>> {
+    if path == Path::new("default") {
+        return Ok(Rules::built_in());
+    }
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Diagnostic::file_error(
+            &name,
+            error.to_string(),
+            "give a file of rules, or `default` for those built in",
+        )
+    })?;
+    Rules::parse(&name, &text)
+}
+
+async fn run(
+    arguments: &ServeArguments,
+    config: &Config,
+    rules: Option<Arc<Rules>>,
+) -> Result<(), MainServerError> {
     log(&format_args!("version {}, {} shards", env!("CARGO_PKG_VERSION"), config.worker_threads));
     if config.debug_mode {
         log(&format_args!("settings in force:\n{}", config.to_masked_text().trim_end()));
@@ -73,9 +108,13 @@ async fn run(arguments: &ServeArguments, config: &Config) -> Result<(), MainServ
     if !arguments.listen.ip().is_loopback() {
         log(&"listening beyond this machine in plain HTTP: let only a proxy that speaks TLS reach it");
     }
+    if rules.is_some() {
+        log(&"rules: what hosts write is held against them");
+    }
+    let settings = rules.map(|rules| ServerSettings { rules: Some(rules), ..server_settings(config) });
     if arguments.embedded {
         log(&"embedded: everything is in memory, and nothing is kept when this process ends");
-        let parts = Parts::new(EmbeddedDatabase::default(), EmbeddedCache::default());
+        let parts = Parts { settings, ..Parts::new(EmbeddedDatabase::default(), EmbeddedCache::default()) };
         return attend(arguments, config, parts).await;
     }
     let database = Arc::new(connect_database(config).await?);
@@ -96,7 +135,7 @@ async fn run(arguments: &ServeArguments, config: &Config) -> Result<(), MainServ
         )),
         Err(error) => log(&format_args!("database: old rows could not be removed: {error}")),
     }));
-    let mut parts = Parts::new(database, cache);
+    let mut parts = Parts { settings, ..Parts::new(database, cache) };
     parts.report = Box::new(move |service, is_up| match (service, is_up) {
         (Service::Database, false) => log(&"database: down, requests are answered 503"),
         (Service::Database, true) => log(&"database: up again"),

@@ -1,15 +1,73 @@
 //! What the server checks of an authentic request before anything follows from it.
+//!
+//! Freshness, size, form and type always; the [`Rules`] when the server has some. What a rule has to know of
+//! earlier operations is left to the store, as a condition on this one.
+
+pub(crate) mod data;
+pub mod rules;
 
 use serde::de::IgnoredAny;
 
+pub use rules::Rules;
+
 use super::settings::ServerSettings;
 use crate::data_type::{Nature, SyncDataType};
+use crate::limits;
+use crate::store::condition::Condition;
+use crate::store::validation::{SecurityValidation, ValidationType};
 use crate::time::Timestamp;
 use crate::wire::{ErrorCode, Kind, Rejection, Request};
 
+/// Why a request is rejected, and what was found when it was a rule that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// For the host.
+    pub rejection: Rejection,
+    /// For the record.
+    pub finding: Option<SecurityValidation>,
+}
+
 /// Freshness, size, form and type. That the account in the body is the one whose key sealed it is
-/// part of opening.
-pub fn request(settings: &ServerSettings, now: Timestamp, request: &Request) -> Result<(), Rejection> {
+/// part of opening. Says what must hold of what took effect before.
+pub fn request(
+    settings: &ServerSettings,
+    now: Timestamp,
+    request: &Request,
+) -> Result<Option<Condition>, Refusal> {
+    always(settings, now, request).map_err(|rejection| Refusal { rejection, finding: None })?;
+    match &settings.rules {
+        Some(rules) if request.kind == Kind::SyncTo => data::judge(rules, request).map_err(|violation| {
+            let data::Violation { validation, details } = violation;
+            let message = format!("{} {details}", validation.name()).into();
+            let finding = finding(request, validation, &details, now);
+            Refusal {
+                rejection: Rejection { code: ErrorCode::RuleViolated, message },
+                finding: Some(finding),
+            }
+        }),
+        _ => Ok(None),
+    }
+}
+
+fn finding(
+    request: &Request,
+    validation: ValidationType,
+    details: &str,
+    at: Timestamp,
+) -> SecurityValidation {
+    let (account, map) = (request.operation.account, request.map.clone());
+    SecurityValidation { account, map, validation, is_valid: false, details: bounded(details).into(), at }
+}
+
+/// Details within their bound.
+pub(crate) fn bounded(details: &str) -> &str {
+    let end = (0..=limits::VALIDATION_DETAILS_BYTES_MAX.min(details.len()))
+        .rev()
+        .find(|end| details.is_char_boundary(*end));
+    &details[..end.unwrap_or(0)]
+}
+
+fn always(settings: &ServerSettings, now: Timestamp, request: &Request) -> Result<(), Rejection> {
     let off = request.timestamp.distance(now);
     if off > settings.freshness_window {
         return reject(
@@ -35,6 +93,9 @@ pub fn request(settings: &ServerSettings, now: Timestamp, request: &Request) -> 
             ErrorCode::Unsupported,
             format!("texts and searches are VECTOR_EMBEDDING, not {data_type}"),
         ),
+        (Kind::Report, data_type) if data_type != SyncDataType::HostMetrics => {
+            reject(ErrorCode::Unsupported, format!("{data_type} is not what a host reports: HOST_METRICS is"))
+        }
         _ if serde_json::from_str::<IgnoredAny>(&request.data).is_err() => {
             reject(ErrorCode::MalformedData, "data is not JSON text".to_owned())
         }
@@ -66,7 +127,8 @@ mod tests {
             sequence: 1,
         };
         change(&mut good);
-        assert_eq!(request(&settings, now, &good).map_err(|rejection| rejection.code), expected);
+        let found = request(&settings, now, &good).map_err(|refusal| refusal.rejection.code);
+        assert_eq!(found, expected.map(|()| None));
     }
 
     #[test]
@@ -93,5 +155,14 @@ mod tests {
             check(|r| r.kind = kind, Err(ErrorCode::Unsupported));
             check(|r| (r.kind, r.data_type) = (kind, SyncDataType::VectorEmbedding), Ok(()));
         }
+        check(|r| r.kind = Kind::Report, Err(ErrorCode::Unsupported));
+        check(|r| (r.kind, r.data_type) = (Kind::Report, SyncDataType::HostMetrics), Ok(()));
+    }
+
+    #[test]
+    fn details_are_cut_between_characters() {
+        let long = "\u{1F409}".repeat(limits::VALIDATION_DETAILS_BYTES_MAX);
+        assert_eq!(bounded(&format!("a{long}")).len(), limits::VALIDATION_DETAILS_BYTES_MAX - 3);
+        assert_eq!(bounded("short"), "short");
     }
 }

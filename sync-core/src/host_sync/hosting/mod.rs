@@ -1,0 +1,16 @@
+//! Which host runs which map: what hosts measure, how they are compared, and what they send of it.
+//!
+//! Whatever must be decided at once (who becomes the primary of a map, whose epoch ends) is decided by
+//! the store, see [`crate::store::hosting`]. Here is what goes in: metrics and their score, the report that
+//! carries them, and the data in the published formats that a host sends about its map and its players.
+
+mod metrics;
+mod player;
+mod report;
+
+pub use metrics::{
+    CPU_CORES_MIN, CPU_MHZ_MIN, DISCONNECTS_PER_HOUR_MAX, FREE_RAM_MB_MIN, HostMetrics, LATENCY_MS_MAX,
+    MetricsOutOfRange, NETWORK_MBPS_MIN,
+};
+pub use player::{MapStatus, Player, Position, map_state, player_enters, player_leaves, player_moves};
+pub use report::{AssignmentLine, AssignmentsPayload, InvalidReport, Report};
