@@ -163,7 +163,11 @@ fn the_main_servers_example_is_understood() {
     assert_eq!(config.vector_eligible_maps.len(), 3);
     let types = [SyncDataType::MapState, SyncDataType::MonsterData, SyncDataType::PlayerPosition];
     assert_eq!(config.critical_types.iter().collect::<Vec<_>>(), types);
-    let expected = ServerSettings { critical_types: config.critical_types, ..ServerSettings::default() };
+    let expected = ServerSettings {
+        critical_types: config.critical_types,
+        vector_maps: config.vector_eligible_maps.clone(),
+        ..ServerSettings::default()
+    };
     assert_eq!(config.server_settings(), expected);
     assert_eq!(Config::parse("crlf", &fixture("main_server_crlf.conf")).unwrap().0, config);
 }
