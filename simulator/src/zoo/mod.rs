@@ -81,7 +81,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         number: 34,
         name: "batch partly applied",
-        what: "Every tenth transaction of several operations ends half-way: the first half is there, and the answer is an error.",
+        what: "A transaction of several operations ends half-way: the first half is there, and the answer is an error.",
         case: "of our own making, after batches that end half-way",
         verbs: "transactions of several operations",
         breaks: &["P16"],
