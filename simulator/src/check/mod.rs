@@ -135,7 +135,7 @@ fn split(ticket: u64) -> (u64, u64) {
     (ticket >> 40, ticket & ((1 << 40) - 1))
 }
 
-/// Every check there is. Those of [`ALWAYS`] judge every run, the others only when they are demanded.
+/// Every check there is. Those of `ALWAYS` judge every run, the others only when they are demanded.
 pub fn all(terms: &Terms) -> Vec<Box<dyn Check>> {
     vec![
         Box::new(p05_acknowledged::Acknowledged::default()),

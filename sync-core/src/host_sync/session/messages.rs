@@ -22,7 +22,7 @@ pub enum SessionInput<R> {
         #[serde(with = "frame::result")]
         answer: Result<R, TransportError>,
         /// How long the server asked to be left alone (`Retry-After`). Nobody vouches for it, so it is
-        /// honoured up to [`limits::RETRY_AFTER_MAX`].
+        /// honoured up to [`RETRY_AFTER_MAX`](crate::limits::RETRY_AFTER_MAX).
         retry_after: Option<Span>,
     },
     /// From now on these keys are in use, out of those given at construction: keys are being replaced.

@@ -2,7 +2,7 @@
 //!
 //! Nothing here decides: each function hands the [session](crate::host_sync::session) one question and tells
 //! what it said (docs/facade.md has the table). Applications that need more control use
-//! [`Host`](crate::runtime::driver::host::Host) itself.
+//! [`Host`] itself.
 
 mod debug;
 mod embeddings;
