@@ -273,6 +273,16 @@ fn broken_files_are_reported_as_expected() {
 }
 
 #[test]
+fn the_test_of_every_key_is_there() {
+    for spec in keys::ALL {
+        let (file, name) = spec.test.split_once(": ").expect("a file and a name");
+        let text = fs::read_to_string(root().join("sync-core/tests").join(file)).expect(file);
+        // Property tests have no `()` behind their names.
+        assert!(text.contains(&format!("fn {name}(")), "{}: there is no test {}", spec.name, spec.test);
+    }
+}
+
+#[test]
 fn the_document_has_the_table_of_keys() {
     let path = root().join("docs/configuration.md");
     let document = fs::read_to_string(&path).unwrap();

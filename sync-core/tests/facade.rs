@@ -18,12 +18,14 @@ use live_support::*;
 use sync_core::cache::Notice;
 use sync_core::data_type::SyncDataType;
 use sync_core::embedding::{EmbedError, Vector};
+use sync_core::host_sync::hosting::{HostMetrics, MapStatus, Player, Position, Report};
 use sync_core::host_sync::operation::Outcome;
-use sync_core::id::{AccountId, Incarnation, OperationId};
+use sync_core::id::{AccountId, Incarnation, MapName, OperationId};
 use sync_core::runtime::driver::{EmbeddedCache, EmbeddedDatabase};
 use sync_core::runtime::embedding::Embedder;
 use sync_core::runtime::facade::{InitError, P2pDataSync, SyncError, SyncResult};
 use sync_core::runtime::main_server::{MainServer, Parts};
+use sync_core::store::hosting::Part;
 use sync_core::time::Span;
 use sync_core::wire::ErrorCode;
 
@@ -269,6 +271,92 @@ fn debug_mode_logs_what_happens_and_no_secret() {
         let secret = key.expose().rsplit(':').next().unwrap();
         for word in ["canary", secret, &port] {
             assert!(!log.contains(word), "`{word}` in:\n{log}");
+        }
+    });
+}
+
+/// The first report is made at once, the others at the interval; the host learns which maps are its own.
+#[test]
+fn a_host_reports_at_its_interval_and_learns_its_parts() {
+    run(async {
+        let server = embedded().await;
+        let system = Arc::new(system(&server, 1, "sync_interval_ms = 40").await);
+        let map = MapName::new("prontera").unwrap();
+        let metrics = HostMetrics {
+            cpu_mhz: 3_400,
+            cpu_cores: 8,
+            free_ram_mb: 16_384,
+            network_speed_mbps: 1_000,
+            latency_ms: 10,
+            disconnects_per_hour: 0,
+            vps_connection_active: true,
+        };
+        let report = Report { metrics, maps: vec![map.clone()] };
+        let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let measured = report.clone();
+        let begun = Instant::now();
+        let reporting =
+            system.report_at_intervals(move || measured.clone(), move |reported| drop(told.send(reported)));
+        for _ in 0..3 {
+            let parts = heard.recv().await.unwrap().unwrap();
+            assert_eq!(parts.len(), 1);
+            assert_eq!((&parts[0].map_name, parts[0].part, parts[0].epoch), (&map, Part::Primary, 1));
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(80), "two intervals lie between three reports");
+        drop(reporting);
+        while heard.recv().await.is_some() {}
+        let none = Report { maps: Vec::new(), ..report };
+        assert_eq!(system.report(&none).await, Ok(Vec::new()));
+    });
+}
+
+#[test]
+fn what_happens_on_a_map_is_written_in_the_published_formats() {
+    run(async {
+        let server = embedded().await;
+        let system = system(&server, 7, "").await;
+        let m = MapName::new("prontera").unwrap();
+        let player = Player {
+            account_id: AccountId(7),
+            char_id: 8,
+            name: "Ayu".to_owned(),
+            class: 1,
+            base_level: 50,
+            job_level: 20,
+            hp: 900,
+            max_hp: 1_000,
+            sp: 40,
+            max_sp: 60,
+            position: Position { x: 3, y: 4, m: m.clone() },
+            timestamp: 5,
+        };
+        let state = MapStatus {
+            map_name: m,
+            host_id: AccountId(7),
+            is_vps_hosted: false,
+            backup_host_ids: vec![AccountId(9)],
+            assistance_host_ids: Vec::new(),
+            timestamp: 6,
+        };
+        let left = Player { hp: 850, ..player.clone() };
+        for operation in [
+            system.player_enters_map(&player).await.unwrap(),
+            system.player_moves(&Position { x: 5, ..player.position.clone() }).await.unwrap(),
+            system.sync_map_state(&state).await.unwrap(),
+            system.player_leaves_map(&left).await.unwrap(),
+        ] {
+            let result = system.wait_for_sync_result(operation, PATIENCE).await;
+            assert!(result.success(), "{result:?}");
+        }
+        for (data_type, shown) in [
+            (SyncDataType::PlayerData, r#"\"hp\":850"#),
+            (SyncDataType::PlayerPosition, r#"\"x\":5"#),
+            (SyncDataType::MapState, r#"\"backup_host_ids\":[9]"#),
+        ] {
+            let asked = system.sync_from_main_server(data_type, AccountId(7), "prontera", "{}", false).await;
+            let result = system.wait_for_sync_result(asked.unwrap(), PATIENCE).await;
+            let SyncResult::Done(Outcome::Done(Some(payload))) = result else { panic!("{result:?}") };
+            assert!(payload.contains(shown), "{payload}");
         }
     });
 }

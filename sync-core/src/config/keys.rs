@@ -21,6 +21,8 @@ pub struct KeySpec {
     pub secret: bool,
     /// What it does, in one line.
     pub behaviour: &'static str,
+    /// The test that shows it: a file of `sync-core/tests` and a name.
+    pub test: &'static str,
 }
 
 /// Which roles a key concerns.
@@ -94,15 +96,17 @@ pub fn find(name: &str) -> Option<&'static KeySpec> {
 
 /// The table as Markdown, for `docs/configuration.md`.
 pub fn markdown_table() -> String {
-    let mut table = String::from("| key | roles | default | range | behaviour |\n|---|---|---|---|---|\n");
+    let mut table = String::from(
+        "| key | roles | default | range | behaviour | test (`sync-core/tests`) |\n|---|---|---|---|---|---|\n",
+    );
     for spec in ALL {
         let default = if spec.default.is_empty() { String::new() } else { format!("`{}`", spec.default) };
         let secret = if spec.secret { " Secret." } else { "" };
         // Writing to a string cannot fail.
         let _ = writeln!(
             table,
-            "| `{}` | {} | {default} | {} | {}{secret} |",
-            spec.name, spec.roles, spec.form, spec.behaviour
+            "| `{}` | {} | {default} | {} | {}{secret} | `{}` |",
+            spec.name, spec.roles, spec.form, spec.behaviour, spec.test
         );
     }
     table
@@ -122,12 +126,19 @@ const fn key(
     default: &'static str,
     form: Form,
     behaviour: &'static str,
+    test: &'static str,
 ) -> KeySpec {
-    KeySpec { name, roles, default, form, secret: false, behaviour }
+    KeySpec { name, roles, default, form, secret: false, behaviour, test }
 }
 
-const fn secret(name: &'static str, roles: Roles, form: &'static str, behaviour: &'static str) -> KeySpec {
-    KeySpec { name, roles, default: "", form: Form::Text(form), secret: true, behaviour }
+const fn secret(
+    name: &'static str,
+    roles: Roles,
+    form: &'static str,
+    behaviour: &'static str,
+    test: &'static str,
+) -> KeySpec {
+    KeySpec { name, roles, default: "", form: Form::Text(form), secret: true, behaviour, test }
 }
 
 const fn number(min: u64, max: u64, unit: &'static str) -> Form {
@@ -144,85 +155,115 @@ macro_rules! table {
 
 table! {
     ROLE = key("role", Roles::Both, "main_server", Form::Text("`host` or `main_server`"),
-        "Which side this is; a file without it is read as the main server's, with a warning.");
+        "Which side this is; a file without it is read as the main server's, with a warning.",
+        "config.rs: a_file_without_role_is_the_main_servers_with_a_warning");
     MAIN_SERVER_ENDPOINT = key("main_server_endpoint", Roles::Both, "",
         Form::Text("`https://host[:port]/path`; `http://` to this machine only"),
-        "Where hosts send their operations; a host must have it, a main server serves its path.");
+        "Where hosts send their operations; a host must have it, a main server serves its path.",
+        "facade.rs: the_whole_interface_works_in_memory");
     REDIS_HOST = key("redis_host", Roles::Both, "localhost",
         Form::Text("host name or IP address; at a host this machine only"),
-        "Redis of the cache: the shared one of the main server, a host's own.");
+        "Redis of the cache: the shared one of the main server, a host's own.",
+        "containers/main_server_services.rs: a_server_goes_on_without_redis_and_shows_nothing_stale_when_it_is_back");
     REDIS_PORT = key("redis_port", Roles::Both, "6379", number(1, limits::REDIS_PORT_MAX, ""),
-        "Port of Redis.");
+        "Port of Redis.",
+        "containers/main_server_services.rs: a_server_goes_on_without_redis_and_shows_nothing_stale_when_it_is_back");
     REDIS_PASSWORD = secret("redis_password", Roles::Both, "text",
-        "Password of Redis; empty for none.");
+        "Password of Redis; empty for none.",
+        "containers/runtime_cache.rs: a_wrong_password_is_named_and_not_shown");
     REDIS_DB = key("redis_db", Roles::Both, "0", number(0, limits::REDIS_DB_MAX, ""),
-        "Number of the Redis database.");
+        "Number of the Redis database.",
+        "containers/main_server_services.rs: a_server_goes_on_without_redis_and_shows_nothing_stale_when_it_is_back");
     CRITICAL_TIMEOUT_MS = key("critical_timeout_ms", Roles::Host, "500",
         number(limits::CRITICAL_TIMEOUT_MS_MIN, limits::CRITICAL_TIMEOUT_MS_MAX, "ms"),
-        "From the asking of a critical operation to its result; past it the deadline is missed.");
+        "From the asking of a critical operation to its result; past it the deadline is missed.",
+        "session.rs: the_deadline_of_a_critical_operation_counts_from_the_asking_also_while_it_waits");
     CRITICAL_DATA_TYPES = key("critical_data_types", Roles::Both, "",
         Form::Text("comma list of data types, such as `PLAYER_POSITION,MAP_STATE`"),
-        "Types that are critical however they are asked for; empty for none.");
+        "Types that are critical however they are asked for; empty for none.",
+        "session.rs: a_type_in_critical_data_types_is_critical_however_it_was_asked_for");
     CRITICAL_SLOTS = key("critical_slots", Roles::Host, "4",
         number(limits::CRITICAL_SLOTS_MIN, limits::CRITICAL_SLOTS_MAX, "operations"),
-        "Critical operations under way at once, beside those of `worker_threads`.");
+        "Critical operations under way at once, beside those of `worker_threads`.",
+        "session.rs: work_that_is_not_critical_never_takes_a_critical_slot");
     HOST_BATCH_MAX = key("host_batch_max", Roles::Host, "1",
         number(1, limits::BATCH_OPERATIONS_MAX as u64, "operations"),
-        "Waiting operations that are not critical and go to the main server in one request, in the slot of one.");
+        "Waiting operations that are not critical and go to the main server in one request, in the slot of one.",
+        "main_server.rs: what_waits_at_a_host_travels_in_one_request");
     PG_CONNECTION_STRING = secret("pg_connection_string", Roles::MainServerOnly,
         "`postgresql://...` or `host=... dbname=...`",
-        "PostgreSQL with pgvector: state, operations and embeddings.");
+        "PostgreSQL with pgvector: state, operations and embeddings.",
+        "containers/main_server_services.rs: a_server_goes_on_without_redis_and_shows_nothing_stale_when_it_is_back");
     OPENAI_API_KEY = secret("openai_api_key", Roles::MainServerOnly, "printable ASCII without spaces",
-        "Key for OpenAI embeddings; empty for none.");
+        "Key for OpenAI embeddings; empty for none.",
+        "embedding_client.rs: many_texts_go_in_several_requests_and_each_provider_gets_its_key");
     OPENAI_ENDPOINT = key("openai_endpoint", Roles::MainServerOnly, "https://api.openai.com/v1",
         Form::Text("`https://host[:port]/path`; `http://` to this machine only"),
-        "Base address of OpenAI, or of a server that speaks like it; `/embeddings` is appended.");
+        "Base address of OpenAI, or of a server that speaks like it; `/embeddings` is appended.",
+        "embedding_client.rs: many_texts_go_in_several_requests_and_each_provider_gets_its_key");
     OPENAI_EMBEDDING_MODEL = key("openai_embedding_model", Roles::MainServerOnly, "text-embedding-ada-002",
         Form::Text("1 to 128 characters out of `A-Z a-z 0-9 . _ - : /`"),
-        "Model asked for embeddings at OpenAI; it must give 1536 dimensions.");
+        "Model asked for embeddings at OpenAI; it must give 1536 dimensions.",
+        "embedding_client.rs: many_texts_go_in_several_requests_and_each_provider_gets_its_key");
     AZURE_OPENAI_ENDPOINT = key("azure_openai_endpoint", Roles::MainServerOnly, "",
         Form::Text("`https://host[:port]/path`; `http://` to this machine only"),
-        "Base address of the Azure OpenAI resource; needed with `use_azure_openai = 1`.");
+        "Base address of the Azure OpenAI resource; needed with `use_azure_openai = 1`.",
+        "embedding_client.rs: many_texts_go_in_several_requests_and_each_provider_gets_its_key");
     AZURE_OPENAI_KEY = secret("azure_openai_key", Roles::MainServerOnly, "printable ASCII without spaces",
-        "Key for Azure OpenAI; needed with `use_azure_openai = 1`.");
+        "Key for Azure OpenAI; needed with `use_azure_openai = 1`.",
+        "embedding_client.rs: many_texts_go_in_several_requests_and_each_provider_gets_its_key");
     AZURE_OPENAI_DEPLOYMENT = key("azure_openai_deployment", Roles::MainServerOnly, "text-embedding-ada-002",
         Form::Text("1 to 128 characters out of `A-Z a-z 0-9 . _ -`"),
-        "Deployment asked for embeddings at Azure; it must give 1536 dimensions.");
+        "Deployment asked for embeddings at Azure; it must give 1536 dimensions.",
+        "embedding_client.rs: many_texts_go_in_several_requests_and_each_provider_gets_its_key");
     AZURE_OPENAI_API_VERSION = key("azure_openai_api_version", Roles::MainServerOnly, "2023-05-15",
         Form::Text("`YYYY-MM-DD` or `YYYY-MM-DD-preview`"),
-        "The `api-version` of requests to Azure.");
+        "The `api-version` of requests to Azure.",
+        "embedding_client.rs: many_texts_go_in_several_requests_and_each_provider_gets_its_key");
     USE_AZURE_OPENAI = key("use_azure_openai", Roles::MainServerOnly, "0", Form::Switch,
-        "1: embeddings come from Azure OpenAI; 0: from OpenAI.");
+        "1: embeddings come from Azure OpenAI; 0: from OpenAI.",
+        "config.rs: the_switch_chooses_the_embedding_provider");
     VECTOR_ELIGIBLE_MAPS = key("vector_eligible_maps", Roles::Both, "",
         Form::Text("comma list of map names"),
-        "Maps whose data may be embedded for search; empty for none.");
+        "Maps whose data may be embedded for search; empty for none.",
+        "server_embeddings.rs: a_map_that_is_not_eligible_gives_nothing_to_the_provider");
     ENCRYPTION_KEY = secret("encryption_key", Roles::Both,
         "host: `p2p-host:<key id>:<account id>:<base64>`; main_server: `p2p-master:<key id>:<base64>`",
-        "Seals and opens what travels; must be given. A host's account is that of its key.");
+        "Seals and opens what travels; must be given. A host's account is that of its key.",
+        "envelope.rs: only_the_right_key_opens");
     ENCRYPTION_KEYS_ACCEPTED = secret("encryption_keys_accepted", Roles::Both,
         "comma list of at most 8 keys of the same form, each with its own key id",
-        "Further keys that open but never seal, for the time of a rotation.");
+        "Further keys that open but never seal, for the time of a rotation.",
+        "envelope.rs: keys_are_replaced_without_a_gap");
     ALLOW_LEGACY_ENVELOPE = key("allow_legacy_envelope", Roles::Both, "0", Form::Switch,
-        "1: the sync endpoint also takes requests of the older form, which nothing protects against forgery (docs/host-sync.md). A host never believes a reply of that form.");
+        "1: the sync endpoint also takes requests of the older form, which nothing protects against forgery (docs/host-sync.md). A host never believes a reply of that form.",
+        "sync_endpoint.rs: older_hosts_are_served_only_where_they_are_allowed");
     LEGACY_ENCRYPTION_KEY = secret("legacy_encryption_key", Roles::Both, "base64 of 32 bytes",
-        "Key of frames of the older form; needed with, and refused without, `allow_legacy_envelope = 1`.");
+        "Key of frames of the older form; needed with, and refused without, `allow_legacy_envelope = 1`.",
+        "sync_endpoint.rs: older_hosts_are_served_only_where_they_are_allowed");
     FRESHNESS_WINDOW_MS = key("freshness_window_ms", Roles::MainServer, "30000",
         number(limits::FRESHNESS_WINDOW_MS_MIN, limits::FRESHNESS_WINDOW_MS_MAX, "ms"),
-        "How far the time stamped on a request may lie from the server's, before or after.");
+        "How far the time stamped on a request may lie from the server's, before or after.",
+        "server.rs: an_authentic_request_that_is_not_valid_gets_a_sealed_rejection");
     SYNC_INTERVAL_MS = key("sync_interval_ms", Roles::Host, "1000",
         number(limits::SYNC_INTERVAL_MS_MIN, limits::SYNC_INTERVAL_MS_MAX, "ms"),
-        "Pause between two rounds of the work that is done at intervals, such as reports of metrics.");
+        "Pause between two reports of a host on its metrics and maps, where its program has them made at intervals.",
+        "facade.rs: a_host_reports_at_its_interval_and_learns_its_parts");
     CACHE_EXPIRY_SECONDS = key("cache_expiry_seconds", Roles::Both, "3600",
         number(0, limits::CACHE_EXPIRY_SECONDS_MAX, "s"),
-        "Lifetime of what is cached; 0 never expires.");
+        "Lifetime of what is cached; 0 never expires.",
+        "server_cache.rs: a_lifetime_counts_from_when_the_database_was_asked");
     MAX_QUEUE_SIZE = key("max_queue_size", Roles::Host, "10000",
         number(limits::QUEUE_MIN, limits::QUEUE_MAX, "operations"),
-        "Operations that wait at once, all lanes together; beyond it the newest of less weight gives way.");
+        "Operations that wait at once, all lanes together; beyond it the newest of less weight gives way.",
+        "session_order.rs: a_full_queue_refuses_normal_work");
     WORKER_THREADS = key("worker_threads", Roles::Both, "4",
         number(limits::WORKERS_MIN, limits::WORKERS_MAX, ""),
-        "Host: operations under way at once that are not critical; main_server: shards of the engine.");
+        "Host: operations under way at once that are not critical; main_server: shards of the engine.",
+        "session.rs: an_operation_keeps_its_slot_while_it_backs_off");
     DEBUG_MODE = key("debug_mode", Roles::Both, "0", Form::Switch,
-        "1: more is logged, never a secret.");
+        "1: more is logged, never a secret.",
+        "facade.rs: debug_mode_logs_what_happens_and_no_secret");
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod debug;
 mod embeddings;
 mod entries;
 mod error;
+mod hosting;
 mod results;
 mod status;
 mod updates;
@@ -26,6 +27,7 @@ use crate::time::Span;
 use crate::wire::Kind;
 
 pub use error::{InitError, SyncError};
+pub use hosting::{Reported, Reporting};
 pub use results::SyncResult;
 pub use status::SystemStatus;
 pub use updates::CriticalUpdates;
