@@ -2,7 +2,7 @@
 
 use crate::live_support::facade::the_whole_interface_works;
 use crate::live_support::{run, server_config};
-use crate::runtime_support::{Postgres, Redis};
+use crate::runtime_support::{Postgres, Redis, services};
 use sync_core::runtime::main_server::{connect_cache, connect_database};
 use sync_core::runtime::postgres::PostgresOptions;
 
@@ -13,15 +13,10 @@ fn the_whole_interface_works_over_real_servers() {
         // Waits until the container takes connections.
         postgres.connect(PostgresOptions::default()).await.close().await;
         redis.connect().await;
-        let settings = &redis.settings;
         let more = format!(
-            "worker_threads = 2\npg_connection_string = {}\nredis_host = {}\nredis_port = {}\nredis_db = {}\n\
-             redis_password = {}",
-            postgres.dsn.expose(),
-            settings.host,
-            settings.port,
-            settings.db,
-            settings.password.as_ref().unwrap().expose(),
+            "worker_threads = 2
+{}",
+            services(&postgres, &redis)
         );
         let config = server_config(&more);
         let (database, cache) =

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::live_support::{client, host, payload, read, run, server_config, start_with, write};
-use crate::runtime_support::{Postgres, Redis};
+use crate::runtime_support::{Postgres, Redis, services};
 use sync_core::host_sync::operation::Outcome;
 use sync_core::runtime::driver::shards::Service;
 use sync_core::runtime::main_server::{Parts, connect_cache, connect_database};
@@ -25,15 +25,10 @@ fn a_server_goes_on_without_redis_and_shows_nothing_stale_when_it_is_back() {
         // Waits until the container takes connections.
         postgres.connect(PostgresOptions::default()).await.close().await;
         redis.connect().await;
-        let settings = &redis.settings;
         let more = format!(
-            "worker_threads = 2\npg_connection_string = {}\nredis_host = {}\nredis_port = {}\nredis_db = {}\n\
-             redis_password = {}",
-            postgres.dsn.expose(),
-            settings.host,
-            settings.port,
-            settings.db,
-            settings.password.as_ref().unwrap().expose(),
+            "worker_threads = 2
+{}",
+            services(&postgres, &redis)
         );
         let config = server_config(&more);
         let cache = connect_cache(&config).await.unwrap();

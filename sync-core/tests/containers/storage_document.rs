@@ -16,7 +16,7 @@ use sync_core::runtime::postgres::PostgresOptions;
 use sync_core::wire::Kind;
 
 use crate::live_support::{ask, host, run, server_config, start_with};
-use crate::runtime_support::{Postgres, Redis, Server};
+use crate::runtime_support::{Postgres, Redis, Server, services};
 
 const DOCUMENT: &str = include_str!("../../../docs/storage.md");
 
@@ -28,13 +28,7 @@ fn psql_and_redis_cli_show_what_the_document_shows() {
         redis.connect().await;
         let settings = &redis.settings;
         let password = settings.password.as_ref().unwrap().expose();
-        let more = format!(
-            "pg_connection_string = {}\nredis_host = {}\nredis_port = {}\nredis_db = {}\nredis_password = {password}",
-            postgres.dsn.expose(),
-            settings.host,
-            settings.port,
-            settings.db,
-        );
+        let more = services(&postgres, &redis);
         let config = server_config(&more);
         let parts =
             Parts::new(connect_database(&config).await.unwrap(), connect_cache(&config).await.unwrap());

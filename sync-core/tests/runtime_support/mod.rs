@@ -224,6 +224,16 @@ impl Redis {
     }
 }
 
+/// What a main server's configuration says of the two.
+pub(crate) fn services(postgres: &Postgres, redis: &Redis) -> String {
+    let RedisSettings { host, port, password, db } = &redis.settings;
+    format!(
+        "pg_connection_string = {}\nredis_host = {host}\nredis_port = {port}\nredis_db = {db}\nredis_password = {}\n",
+        postgres.dsn.expose(),
+        password.as_ref().map_or("", |password| password.expose().as_str()),
+    )
+}
+
 /// Waits for a condition, and fails past the bound.
 pub(crate) async fn until(what: &str, bound: Duration, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
