@@ -31,6 +31,23 @@ impl fmt::Display for Incarnation {
     }
 }
 
+impl Serialize for Incarnation {
+    /// 16 hex digits: a number in JSON is exact up to 2^53 only.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Incarnation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let wanted =
+            text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let number = wanted.then(|| u64::from_str_radix(&text, 16).ok()).flatten();
+        number.map(Self).ok_or_else(|| D::Error::custom("an incarnation has 16 hex digits in lower case"))
+    }
+}
+
 /// Names one operation for ever, retries included: `<account>-<incarnation, 16 hex>-<counter>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperationId {

@@ -6,7 +6,8 @@
 //! engines in a virtual world; a runtime drives them against real servers.
 //!
 //! Start at [`host_sync`] for the synchronisation of a P2P host with the main server, at
-//! [`envelope`] for what travels between them, and at [`config`] for `p2p_data_sync.conf`.
+//! [`envelope`] for what travels between them, at [`config`] for `p2p_data_sync.conf`, and at
+//! [`peer_sync`] for peers that each have a database of their own.
 
 pub mod cache;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod envelope;
 pub mod host_sync;
 pub mod id;
 pub mod limits;
+pub mod peer_sync;
 pub mod range_set;
 pub mod recording;
 #[cfg(feature = "runtime")]

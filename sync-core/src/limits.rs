@@ -252,3 +252,30 @@ pub const RULES_BYTES_MAX: usize = 1024 * 1024;
 pub const RULES_ENTRIES_MAX: usize = 10_000;
 
 const _: () = assert!(HEALTH_CHECKS_FAILED_MAX >= 1);
+
+/// Bytes of the name of a peer.
+pub const NODE_ID_BYTES_MAX: usize = 64;
+/// Bytes of the name of a table or column; PostgreSQL cuts longer ones.
+pub const SQL_NAME_BYTES_MAX: usize = 63;
+/// Tables that travel between peers.
+pub const TABLES_MAX: usize = 256;
+/// Columns of one of them.
+pub const COLUMNS_MAX: usize = 256;
+/// Transactions under way in one snapshot, far more than PostgreSQL has connections.
+pub const SNAPSHOT_UNDER_WAY_MAX: usize = 65_536;
+/// Peers that a node knows unless it is told otherwise (`MAX_PEERS`).
+pub const PEERS_MAX_DEFAULT: usize = 100;
+/// `MAX_PEERS`.
+pub const PEERS_MAX: usize = 1_000;
+/// How far ahead of the receiver's clock a stamp may lie; what lies further ahead is refused and reported.
+pub const STAMP_AHEAD_MAX: Span = Span::from_secs(60);
+/// Rows of a source's transaction that travel and commit whole; a larger one is split and reported so.
+pub const TRANSACTION_ROWS_MAX: usize = 10_000;
+/// Rows of one page of a feed, unless a transaction has more.
+pub const PAGE_ROWS_MAX: usize = 5_000;
+/// Bytes of one page of a feed, unless a transaction or a single row has more.
+pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of one row that travels.
+pub const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long tombstones wait for peers that do not come back.
+pub const TOMBSTONE_RETENTION: Span = Span::from_secs(7 * 24 * 3_600);

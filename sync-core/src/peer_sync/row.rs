@@ -1,0 +1,156 @@
+//! A row as it travels between peers: its name, its version, what it holds, and where it was written.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::content::Content;
+use super::version::{NodeId, Version};
+use crate::id::Incarnation;
+
+/// The name of a table, lower-case letters, digits and `_`. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TableName(pub(crate) Arc<str>);
+
+impl TableName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Names one row: its table and the columns of its primary key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RowId {
+    /// The table.
+    pub table: TableName,
+    /// The primary key, no column of it null.
+    pub key: Content,
+}
+
+impl fmt::Display for RowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(", self.table)?;
+        for (place, column) in self.key.columns().enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            write!(f, "{comma}{}", column.unwrap_or("null"))?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// What a version of a row says.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Image {
+    /// The row lives and holds this.
+    Row(Content),
+    /// The row was deleted. What the deleter saw is kept: a living child may demand its parent back.
+    Tombstone(Option<Content>),
+}
+
+impl Image {
+    /// The content, of a living row.
+    pub fn row(&self) -> Option<&Content> {
+        match self {
+            Self::Row(content) => Some(content),
+            Self::Tombstone(_) => None,
+        }
+    }
+
+    /// Whether it is a tombstone.
+    pub fn is_tombstone(&self) -> bool {
+        matches!(self, Self::Tombstone(_))
+    }
+
+    /// The hash that a version with this image carries.
+    pub fn hash(&self) -> super::version::ContentHash {
+        match self {
+            Self::Row(content) => content.hash(),
+            Self::Tombstone(last) => Content::tombstone_hash(last.as_ref()),
+        }
+    }
+}
+
+/// Where and in which transaction a version was written. The node is the version's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The life of the writer's database, see [`super::position::Position`].
+    pub incarnation: Incarnation,
+    /// The transaction there.
+    pub xid: u64,
+}
+
+/// What a policy other than the last writer by row keeps beside a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Extra {
+    /// Nothing.
+    #[default]
+    None,
+    /// The version of each column, in the table's order (last writer by column).
+    Columns(Arc<[Version]>),
+    /// Whatever a team's own resolver wrote there, as text.
+    State(Arc<str>),
+}
+
+impl Extra {
+    /// Whether there is nothing.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+}
+
+/// One version of one row, whole: what travels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RowVersion {
+    /// The row.
+    pub row: RowId,
+    /// Its version.
+    pub version: Version,
+    /// What it says.
+    pub image: Image,
+    /// Where it was written.
+    pub origin: Origin,
+    /// What the table's policy keeps beside it.
+    #[serde(default, skip_serializing_if = "Extra::is_none")]
+    pub extra: Extra,
+}
+
+impl RowVersion {
+    /// Whether the hash that it carries is that of what it says.
+    pub fn is_sound(&self) -> bool {
+        self.image.hash() == self.version.hash
+    }
+
+    /// Who wrote it.
+    pub fn node(&self) -> &NodeId {
+        &self.version.node
+    }
+
+    /// Bytes that it takes on its way, about: texts and 64 for all else. What bounds of pages count.
+    pub fn bytes(&self) -> usize {
+        let content = match &self.image {
+            Image::Row(content) | Image::Tombstone(Some(content)) => content.as_canonical().len(),
+            Image::Tombstone(None) => 0,
+        };
+        let extra = match &self.extra {
+            Extra::None => 0,
+            Extra::Columns(versions) => 64 * versions.len(),
+            Extra::State(state) => state.len(),
+        };
+        64 + self.row.table.as_str().len()
+            + self.row.key.as_canonical().len()
+            + self.version.node.as_str().len()
+            + content
+            + extra
+    }
+}

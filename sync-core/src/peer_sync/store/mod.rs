@@ -1,0 +1,404 @@
+//! What a replica asks of its database, as data. Each request is a whole decision, taken atomically by whatever
+//! executes it, so that applications may write at any time. What executes them in memory defines what is right;
+//! PostgreSQL executes the same as set-based SQL, and a differential test holds both together.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::position::{Frontier, Position};
+use super::row::{RowId, RowVersion, TableName};
+use super::snapshot::Snapshot;
+use super::version::{ContentHash, NodeId, Stamp, Version};
+use crate::id::Incarnation;
+use crate::time::{Span, Timestamp};
+
+/// A request to a peer's database. The wall clock that a decision needs is the database's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerRequest {
+    /// What there is, how far everything has come.
+    Describe,
+    /// What became visible since a position and is not covered by a reader's frontier.
+    Feed(ReadFeed),
+    /// Rows by the rule of their table's policy where the database can decide it alone (last writer by row).
+    Merge(MergeRows),
+    /// The stored versions of rows, tombstones included, for policies that are decided outside.
+    FetchVersions(Vec<RowId>),
+    /// Rows that were decided outside, each if what is stored is still what the decision saw.
+    ApplyIf(ApplyIf),
+    /// Digests of parts of the key space.
+    Digests(Vec<DigestPart>),
+    /// Key and version of each row, tombstones included, in leaves of the key space.
+    Entries(Vec<DigestPart>),
+    /// A peer says that it has durably applied this much of this database's feed.
+    Passed {
+        /// Who.
+        peer: NodeId,
+        /// How far.
+        position: Position,
+    },
+    /// Purges tombstones that every one of these peers has passed, or that are older than the retention.
+    Purge(Purge),
+    /// Recomputes the hashes of some rows.
+    Scrub(Scrub),
+    /// Begins a new life of the database: it was found to be older than what peers have read of it.
+    Renew(Incarnation),
+}
+
+/// Reads a page of the feed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadFeed {
+    /// Where the reader stands; none for one that has read nothing.
+    pub since: Option<Position>,
+    /// What the reader has of everybody's writes.
+    pub frontier: Frontier,
+    /// Rows of a page; at least one transaction comes whole unless it is beyond the bound of transactions.
+    pub rows_max: usize,
+    /// Bytes of a page, by [`RowVersion::bytes`].
+    pub bytes_max: usize,
+}
+
+/// Rows received from a peer, to be merged in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeRows {
+    /// Who sent them (not who wrote them).
+    pub from: NodeId,
+    /// The rows, whole transactions of their sources.
+    pub rows: Vec<RowVersion>,
+    /// What the reader has read with them, stored in the same transaction.
+    pub advance: Option<Advance>,
+    /// Whether rows replace a stored row of the same version: a repair of what was found corrupt.
+    pub repair: bool,
+}
+
+/// How far a reader comes with a merge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advance {
+    /// In the feed of the sender.
+    pub position: Position,
+    /// What else is covered now; the sender's frontier, once its feed was read to its end.
+    pub frontier: Frontier,
+}
+
+/// Rows that a resolver decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplyIf {
+    /// Who sent what was decided on.
+    pub from: NodeId,
+    /// Each row, and the stored version that the decision saw; none for an absent row.
+    pub rows: Vec<(RowVersion, Option<Version>)>,
+    /// As in [`MergeRows`]; stored only when every row was applied.
+    pub advance: Option<Advance>,
+}
+
+/// A part of the space of rows: those whose hashed id begins with these bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DigestPart {
+    /// Groups of four bits that are given: 0 names everything.
+    pub level: u8,
+    /// These bits.
+    pub prefix: u32,
+}
+
+/// The digest of one part: equal for equal sets of (row, version), whatever their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Digest {
+    /// Rows in it, tombstones included.
+    pub rows: u64,
+    /// Sum of their fingerprints, modulo 2^64.
+    pub sum: u64,
+}
+
+/// One row as reconciliation compares it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DigestEntry {
+    /// The row.
+    pub row: RowId,
+    /// Its version.
+    pub version: Version,
+}
+
+/// Purges tombstones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purge {
+    /// The peers that are known.
+    pub peers: Vec<NodeId>,
+    /// Tombstones older than this are purged although somebody has not passed them.
+    pub retention: Span,
+    /// Tombstones to purge at most.
+    pub rows_max: usize,
+}
+
+/// Recomputes hashes over a rotating part of the rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scrub {
+    /// The row after which to begin; none for the first.
+    pub after: Option<RowId>,
+    /// Rows to look at.
+    pub rows_max: usize,
+}
+
+/// The answer to a request, in the order of [`PeerRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerReply {
+    /// To [`PeerRequest::Describe`].
+    Described(Description),
+    /// To [`PeerRequest::Feed`].
+    Page(Page),
+    /// The reader's position means nothing here any more: its tombstones are purged, or it is of another life. It
+    /// has to compare everything (reconcile) and begin at the position that this tells.
+    MustReconcile(Position),
+    /// To [`PeerRequest::Merge`] and [`PeerRequest::ApplyIf`], one for each row in its order.
+    Merged(Merged),
+    /// To [`PeerRequest::FetchVersions`]: each row in its order, none where there is none.
+    Versions(Vec<Option<RowVersion>>),
+    /// To [`PeerRequest::Digests`], in the order of the request.
+    Digests(Vec<Digest>),
+    /// To [`PeerRequest::Entries`], ordered.
+    Entries(Vec<DigestEntry>),
+    /// To [`PeerRequest::Passed`]. With `ahead`, the peer has read what this database does not hold: it was set back.
+    Noted {
+        /// See above.
+        ahead: bool,
+    },
+    /// To [`PeerRequest::Purge`]: how many.
+    Purged(u64),
+    /// To [`PeerRequest::Scrub`].
+    Scrubbed(Scrubbed),
+    /// To [`PeerRequest::Renew`].
+    Renewed,
+    /// The database cannot be reached or did not answer in time. Whether it took effect is not known.
+    Unavailable,
+}
+
+/// What a database holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// Who it belongs to.
+    pub node: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// What is visible.
+    pub snapshot: Snapshot,
+    /// What it has of everybody's writes, its own included.
+    pub frontier: Frontier,
+    /// Where it stands in the feeds of peers.
+    pub positions: BTreeMap<NodeId, Position>,
+    /// Per table: what the table-info endpoint shows.
+    pub tables: BTreeMap<TableName, TableDescription>,
+    /// The digest of everything.
+    pub digest: Digest,
+    /// The database's clock.
+    pub now: Timestamp,
+}
+
+/// One table of a description.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableDescription {
+    /// Visible rows.
+    pub rows: u64,
+    /// Tombstones.
+    pub tombstones: u64,
+    /// Rows that are set aside.
+    pub set_aside: u64,
+    /// The greatest stamp.
+    pub stamp: Stamp,
+    /// Sum over the fingerprints of all versions; equal for equal content.
+    pub sum: u64,
+}
+
+/// A page of a feed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// Rows, as groups that were one transaction here: [`Page::groups`] has their sizes.
+    pub rows: Vec<RowVersion>,
+    /// How many of the rows belong to each transaction, in order; the sum is the number of rows.
+    pub groups: Vec<u32>,
+    /// Where the reader stands with this page.
+    pub position: Position,
+    /// The sender's frontier, if this page ends the feed; covers what was left out, too.
+    pub frontier: Option<Frontier>,
+    /// Transactions beyond the bound of which this page brings a part.
+    pub split: u32,
+    /// Rows left out because the reader's frontier covers them.
+    pub omitted: u64,
+}
+
+/// What became of merged rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merged {
+    /// One for each row of the request.
+    pub outcomes: Vec<Outcome>,
+    /// Rows whose visibility changed by reference or natural key, others than those merged included.
+    pub aside: Vec<AsideChange>,
+    /// Whether the advance was stored.
+    pub advanced: bool,
+}
+
+/// What became of one merged row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was absent and is stored.
+    Inserted,
+    /// It beat the stored version.
+    Updated {
+        /// What it beat.
+        beaten: Version,
+    },
+    /// The stored version is the same.
+    Equal,
+    /// The stored version beats it.
+    Beaten {
+        /// By what.
+        by: Version,
+    },
+    /// It lies further in the future than the bound.
+    TooFarAhead {
+        /// By how much it lies ahead of the database's clock.
+        ahead: Span,
+    },
+    /// It was deleted here before and its tombstone is purged; whoever still has it has to drop it.
+    Expired,
+    /// It names no table, has the wrong columns or is larger than a row may be, or its hash is not that of its content.
+    Unsound(Unsound),
+    /// The stored version is not the one that the decision saw ([`PeerRequest::ApplyIf`]).
+    Changed,
+}
+
+/// Why a received row cannot be a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Unsound {
+    /// The table does not travel.
+    #[error("its table does not travel; add it to the tables or take it off the sender's")]
+    Table,
+    /// Number of columns, or the key.
+    #[error("its columns are not those of the table; give all peers the same schema")]
+    Columns,
+    /// The hash.
+    #[error("its hash is not that of its content; it was altered on its way")]
+    Hash,
+    /// Too large.
+    #[error("it is larger than a row may be")]
+    Size,
+}
+
+/// A row became visible or invisible, or lives again, because of another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsideChange {
+    /// The row.
+    pub row: RowId,
+    /// How it stands now.
+    pub standing: Standing,
+}
+
+/// How a stored row stands: a pure function of the set of stored versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Applications see it.
+    Visible,
+    /// It was deleted and a child demands it: applications see what its deleter saw.
+    Revived,
+    /// It is deleted.
+    Deleted,
+    /// It goes with its parent.
+    Cascaded {
+        /// The parent.
+        parent: RowId,
+    },
+    /// Its parent is not there, or is itself set aside.
+    Orphaned {
+        /// The parent.
+        parent: RowId,
+    },
+    /// Another row with the same natural key has the greater version.
+    NaturalKey {
+        /// The other.
+        winner: RowId,
+    },
+}
+
+/// What a scrub found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scrubbed {
+    /// Rows whose content no longer has the hash that they carry.
+    pub corrupt: Vec<RowId>,
+    /// Where to go on; none at the end.
+    pub next: Option<RowId>,
+    /// Rows looked at.
+    pub rows: u64,
+}
+
+impl DigestPart {
+    /// Everything.
+    pub const ALL: Self = Self { level: 0, prefix: 0 };
+    /// The deepest level: 16^5 leaves, about one row each for a million rows.
+    pub const LEVEL_MAX: u8 = 5;
+
+    /// The 16 parts below; none below a leaf.
+    pub fn children(self) -> Option<[Self; 16]> {
+        (self.level < Self::LEVEL_MAX).then(|| {
+            std::array::from_fn(|nibble| Self {
+                level: self.level + 1,
+                prefix: self.prefix << 4 | nibble as u32,
+            })
+        })
+    }
+
+    /// The leaf of a row: the first bits of SHA-256 over its table, a zero byte and its key.
+    pub fn leaf_of(row: &RowId) -> Self {
+        use sha2::{Digest as _, Sha256};
+        let digest = Sha256::new()
+            .chain_update(row.table.as_str())
+            .chain_update([0])
+            .chain_update(row.key.as_canonical())
+            .finalize();
+        let bits = u32::from(digest[0]) << 16 | u32::from(digest[1]) << 8 | u32::from(digest[2]);
+        Self { level: Self::LEVEL_MAX, prefix: bits >> (24 - 4 * u32::from(Self::LEVEL_MAX)) }
+    }
+
+    /// The part of a level that this one lies in.
+    pub fn ancestor(self, level: u8) -> Self {
+        let level = level.min(self.level);
+        Self { level, prefix: self.prefix >> (4 * u32::from(self.level - level)) }
+    }
+}
+
+impl Digest {
+    /// Adds one row's fingerprint.
+    pub fn add(&mut self, fingerprint: u64) {
+        self.rows = self.rows.wrapping_add(1);
+        self.sum = self.sum.wrapping_add(fingerprint);
+    }
+
+    /// Takes one row's fingerprint away.
+    pub fn take(&mut self, fingerprint: u64) {
+        self.rows = self.rows.wrapping_sub(1);
+        self.sum = self.sum.wrapping_sub(fingerprint);
+    }
+}
+
+impl DigestEntry {
+    /// What a digest sums up: the first eight bytes of SHA-256 over row and version.
+    pub fn fingerprint(row: &RowId, version: &Version) -> u64 {
+        use sha2::{Digest as _, Sha256};
+        let ContentHash(hash) = version.hash;
+        let digest = Sha256::new()
+            .chain_update(row.table.as_str())
+            .chain_update([0])
+            .chain_update(row.key.as_canonical())
+            .chain_update([0])
+            .chain_update(version.stamp.us.to_be_bytes())
+            .chain_update(version.stamp.counter.to_be_bytes())
+            .chain_update(version.node.as_str())
+            .chain_update([0])
+            .chain_update(hash)
+            .finalize();
+        digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+}
