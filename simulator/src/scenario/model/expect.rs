@@ -1,0 +1,81 @@
+//! What must hold.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::scenario::units::{Length, Share};
+
+/// What must hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// The properties demanded, by id; `p2psim list --properties` explains each.
+    pub properties: Vec<String>,
+    /// Share of critical operations that may miss their deadline (property P19).
+    #[serde(default)]
+    pub critical_miss_ratio_max: Share,
+    /// How long a critical operation may wait at its host for work that is not critical (property P20).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critical_blocking_max: Option<Length>,
+    /// How long the work of a host that is not critical may stand still (property P20); not bounded when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normal_stall_max: Option<Length>,
+    /// How long the cache may serve a value after a newer one took effect (property P23); its lifetime when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_reads_max: Option<Length>,
+    /// When goodput has to be back after an overload (property P22).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+    /// Figures with an upper bound.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub at_most: BTreeMap<Figure, Length>,
+}
+
+/// Goodput after an overload: of the operations intended later than `overload_ends` and `within` together, at
+/// least `goodput_min` are done within `latency_max`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// When the load is normal again.
+    pub overload_ends: Length,
+    /// How long the system may take from then on.
+    pub within: Length,
+    /// Share of the operations after that which are done in time.
+    #[serde(default = "default_goodput")]
+    pub goodput_min: Share,
+    /// From the intended moment to the result of an operation done in time.
+    #[serde(default = "default_good_latency")]
+    pub latency_max: Length,
+}
+
+/// A figure of the summary that a scenario can bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Figure {
+    /// Median latency of critical operations, from the intended moment.
+    CriticalP50,
+    /// 95th percentile of critical operations.
+    CriticalP95,
+    /// 99th percentile of critical operations.
+    CriticalP99,
+    /// 99.9th percentile of critical operations.
+    CriticalP999,
+    /// Median latency of all other operations.
+    NormalP50,
+    /// 95th percentile of all other operations.
+    NormalP95,
+    /// 99th percentile of all other operations.
+    NormalP99,
+    /// 99.9th percentile of all other operations.
+    NormalP999,
+}
+
+fn default_goodput() -> Share {
+    Share::from_ppm(990_000)
+}
+
+fn default_good_latency() -> Length {
+    Length::from_ms(1_000)
+}
