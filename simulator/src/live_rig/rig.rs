@@ -1,26 +1,32 @@
 //! Carries plans out against real servers.
 
+mod courier;
+mod failure;
+mod plan;
+
+pub use failure::LiveRunError;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use sync_core::config::{Endpoint, RedisSettings};
 use sync_core::host_sync::sealed::Body;
-use sync_core::host_sync::settings::ServerSettings;
 use sync_core::recording::{EffectForm, Tape};
-use sync_core::runtime::driver::host::exchange_all;
 use sync_core::runtime::http::HttpClient;
 use sync_core::runtime::postgres::{PostgresOptions, PostgresStore};
 use sync_core::secret::Secret;
 use sync_core::store::Content;
-use sync_core::time::Span;
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Runtime;
 
-use super::drive::{Arrival, Carrier, drive};
+use courier::Courier;
+use plan::{disturbs_services, may_lose_messages, notes, settings};
+
+use super::drive::drive;
 use super::evidence::{Row, Sighting};
 use super::interrupts::Interrupts;
 use super::limits;
@@ -30,12 +36,10 @@ use super::stage::{CACHE, DATABASE, HOSTS, SpecOf, Stage};
 use super::watch::{self, Watcher};
 use super::{FaultProxy, LinkSpec, LiveError, RunId, Servers, ServersOptions, Versions};
 use crate::history::Kind;
-use crate::plan::{Action, Plan};
+use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::run::{Ran, RunResult, ServerVersion, Threshold, conclude, terms};
-use crate::scenario::model::{Crash, Frames, Injection, Process};
 use crate::verdict::Verdict;
-use crate::virtual_rig::outside::{Order, Outgoing};
 use crate::virtual_rig::variant::{Sealed, Variant};
 use crate::virtual_rig::world::{RunFigures, World};
 use crate::zoo;
@@ -78,46 +82,6 @@ pub struct LiveRig {
     clients: Vec<HttpClient>,
     runtime: Runtime,
     interrupts: Interrupts,
-}
-
-/// Why a run came to no result.
-#[derive(Debug, thiserror::Error)]
-pub enum LiveRunError {
-    /// The rig failed, or cannot do what the plan asks.
-    #[error("{0}")]
-    Rig(#[from] LiveError),
-    /// The plan asks for what this rig cannot do.
-    #[error("{0}")]
-    Cannot(String),
-    /// A server that the rig reads from failed it.
-    #[error("{0}")]
-    Reading(String),
-    /// Something that was started could not be removed.
-    #[error("not everything could be removed: {0}")]
-    Left(String),
-    /// A file could not be written.
-    #[error("cannot record the run: {0}")]
-    Recording(std::io::Error),
-    /// Ctrl-C or SIGTERM.
-    #[error("interrupted")]
-    Interrupted {
-        /// The exit code by convention: 128 and the signal's number.
-        exit_code: u8,
-    },
-}
-
-impl LiveRunError {
-    /// What to do about it.
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Self::Rig(error) => error.remedy(),
-            Self::Cannot(_) => "run it on another rig, or without --postgres-url and --redis-url",
-            Self::Left(_) => "p2psim doctor --remove-leftovers",
-            Self::Reading(_) => "see that the machine has memory and disk left, and `p2psim doctor`",
-            Self::Recording(_) => "choose another folder with --out",
-            Self::Interrupted { .. } => "run it again",
-        }
-    }
 }
 
 impl LiveRig {
@@ -196,46 +160,6 @@ impl LiveRig {
             [] => Ok(()),
             faults => Err(LiveRunError::Left(faults.join("; "))),
         }
-    }
-
-    fn cannot(&self, plan: &Plan) -> Result<(), LiveRunError> {
-        let no = |why: &str| Err(LiveRunError::Cannot(why.to_owned()));
-        if plan.world.network.frames == Frames::Modelled {
-            return no("`frames: modelled` are for the virtual rig: real servers open sealed frames only");
-        }
-        if plan.world.main_server.rules {
-            return no(
-                "`rules: true` is for the virtual rig: here each row must be the plain value of its operation",
-            );
-        }
-        if plan.defect.is_some_and(|defect| !zoo::is_plantable_live(defect)) {
-            return no("this defect sits in a part that the live rig runs unchanged");
-        }
-        if plan.world.topology.sync_proxy.is_some() {
-            return no("`topology.sync_proxy` is for the virtual rig: there is no such process live");
-        }
-        if plan.world.embedding.is_some() {
-            return no("`embedding` is for the virtual rig: the live one has no provider yet");
-        }
-        for action in &plan.actions {
-            let Action::Inject(_, fault) = action else { continue };
-            let service = match &fault.inject {
-                Injection::RotateKeys(_) => {
-                    return no(
-                        "`inject: rotate_keys` is for the virtual rig: the program reads its keys at its start",
-                    );
-                }
-                Injection::Crash(Crash::Database) | Injection::Freeze(Process::Database) => {
-                    super::Service::Postgres
-                }
-                Injection::Crash(Crash::Cache) | Injection::Freeze(Process::Cache) => super::Service::Redis,
-                _ => continue,
-            };
-            if !self.servers.can_kill(service) {
-                return no("a server that was given by its address cannot be killed or frozen");
-            }
-        }
-        Ok(())
     }
 
     fn run_in<V>(
@@ -415,39 +339,6 @@ struct Left {
     cached: Vec<Option<Sighting>>,
 }
 
-/// Carries requests over HTTP, and orders to the stage.
-struct Courier<'a> {
-    runtime: Handle,
-    clients: Vec<HttpClient>,
-    world: Sender<Arrival>,
-    stage: &'a Stage,
-}
-
-impl Carrier for Courier<'_> {
-    fn carry(&mut self, batch: Vec<Outgoing<Body>>) {
-        let Some(server) = batch.first().map(|first| first.server) else { return };
-        let (client, world) = (self.clients[server].clone(), self.world.clone());
-        let (exchanges, bodies): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|one| (one.exchange, one.request)).unzip();
-        self.runtime.spawn(async move {
-            let answers = exchange_all(&client, bodies, EXCHANGE).await;
-            for (exchange, answer) in exchanges.into_iter().zip(answers) {
-                let answer = answer.map_err(|failure| (failure.error, failure.retry_after));
-                // The world may be over already.
-                let _ = world.send(Arrival::Answer { exchange, answer });
-            }
-        });
-    }
-
-    fn order(&mut self, order: Order) {
-        self.stage.order(order);
-    }
-}
-
-fn settings(plan: &Plan) -> ServerSettings {
-    crate::virtual_rig::world::server_settings(&plan.world)
-}
-
 fn listening(proxy: &FaultProxy, link: &str) -> Result<SocketAddr, LiveRunError> {
     let address = proxy.listening(link);
     address.ok_or_else(|| LiveRunError::Reading(format!("the fault proxy has no link {link}")))
@@ -469,58 +360,9 @@ fn servers(versions: &Versions) -> Vec<ServerVersion> {
     servers
 }
 
-/// What a reader has to know of this rig.
-fn notes(plan: &Plan) -> Vec<String> {
-    let crashes = plan.actions.iter().any(|action| match action {
-        Action::Inject(_, fault) => {
-            matches!(&fault.inject, Injection::Crash(crash) if !matches!(crash, Crash::Hosts(_)))
-        }
-        _ => false,
-    });
-    let crash = "crashes are kill -9 of processes: this shows what the loss of a process does, not what the loss of \
-                 power does";
-    let unheard = "faults of this plan may lose published messages: whether all critical writes were published is not \
-                   judged";
-    let notes = [(crashes, crash), (may_lose_messages(plan), unheard)];
-    notes.into_iter().filter(|(applies, _)| *applies).map(|(_, note)| note.to_owned()).collect()
-}
-
-/// Whether a fault of this plan concerns what a main server needs to start.
-fn disturbs_services(plan: &Plan) -> bool {
-    plan.actions.iter().any(|action| match action {
-        Action::Inject(_, fault) => match &fault.inject {
-            Injection::Database(_) | Injection::Cache(_) => true,
-            Injection::Crash(crash) => matches!(crash, Crash::Database | Crash::Cache),
-            Injection::Freeze(process) => *process != Process::MainServer,
-            Injection::Connection(connection) => connection.to != Process::MainServer,
-            _ => false,
-        },
-        _ => false,
-    })
-}
-
-/// Whether a fault of this plan can take messages with it: any that concerns a process or what connects
-/// processes. A commit whose answer was lost is repeated, and a repeat publishes nothing.
-fn may_lose_messages(plan: &Plan) -> bool {
-    plan.actions.iter().any(|action| match action {
-        Action::Inject(_, fault) => !matches!(
-            fault.inject,
-            Injection::Partition(_)
-                | Injection::Degrade(_)
-                | Injection::ClockStep(_)
-                | Injection::ShutDown(_)
-                | Injection::Move(_)
-                | Injection::Crash(Crash::Hosts(_))
-        ),
-        _ => false,
-    })
-}
-
 /// How often, and with which pauses, it is looked whether tasks still hold the servers.
 const LETTING_GO: u32 = 100;
 const LET_GO: Duration = Duration::from_millis(20);
-/// Longest exchange: longer than what a session waits for, so that a late reply is seen.
-const EXCHANGE: Span = Span::from_secs(30);
 /// Engines of the main server.
 const SHARDS: usize = 2;
 /// Seed of what the fault proxy draws.
