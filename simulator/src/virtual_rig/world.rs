@@ -3,62 +3,53 @@
 //! The world holds the nodes and the event queue and performs the engines' effects. Time is the
 //! kernel's; nothing here reads a clock or draws from a stream.
 
-use std::collections::BTreeSet;
+mod conclusion;
+mod happening;
+mod schedule;
+mod settings;
+
+pub use conclusion::RunFigures;
+pub use happening::EVENT_BYTES;
+pub(super) use happening::{Answer, Happening};
+pub(crate) use settings::server_settings;
+
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use sync_core::cache::{CacheError, CacheReply};
-use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::server::ServerEffect;
 use sync_core::host_sync::session::SessionEffect;
 use sync_core::host_sync::settings::{ServerSettings, SessionSettings};
-use sync_core::host_sync::validate::Rules;
-use sync_core::id::{MapName, Token};
-use sync_core::limits;
+use sync_core::id::MapName;
 use sync_core::recording::Tape;
-use sync_core::store::{Content, StoreReply};
+use sync_core::store::StoreError;
 use sync_core::time::Span;
 
-use super::clock::NodeClock;
-use super::host::{Host, Route};
+use schedule::HEAL_RANK;
+use settings::{host_clock, map_name, session_settings};
+
+use super::host::Host;
 use super::kernel::EventQueue;
 use super::main_server::MainServer;
 use super::network::Network;
 use super::outside::Outside;
 use super::provider::Provider;
-use super::proxy::{Back, Proxy};
+use super::proxy::Proxy;
 use super::reads::ReadWatch;
 use super::recorded::{self, Recorded, WorldServer};
 use super::rotation::{KeyWatch, rotations};
 use super::search::Search;
 use super::services::{About, Cache, Database};
 use super::variant::{Variant, WorldKeys};
-use crate::arrivals::{Generator, Stream, holds};
-use crate::check;
-use crate::draw::{Draws, Label};
-use crate::history::{Event, Tampering, What};
+use crate::arrivals::{Generator, Stream};
+use crate::draw::Draws;
+use crate::history::{Event, What};
 use crate::plan::{Action, Ask, Plan};
-use crate::scenario::model::{Fault, Injection, Move, Scenario, Tamper};
+use crate::scenario::model::{Fault, Injection, Move, Tamper};
 
 /// Sees every event as it happens.
 pub trait Observer {
     /// Takes one event.
     fn event(&mut self, event: Event);
-}
-
-/// Figures of a run that no event carries.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunFigures {
-    /// Length of the run in simulated microseconds.
-    pub simulated_us: u64,
-    /// Events that the kernel took.
-    pub kernel_events: u64,
-    /// Bytes of HTTP bodies sent.
-    pub bytes_sent: u64,
-    /// Messages published to subscribers.
-    pub published: u64,
-    /// What the database held at the end.
-    pub content: Content,
 }
 
 /// The virtual world.
@@ -119,57 +110,6 @@ pub struct World<V: Variant, O: Observer> {
     pub(super) settle_us: u64,
     /// Where the calls of the engines are written down, if they are.
     pub(super) tape: Option<Tape>,
-}
-
-/// What can happen in the world.
-pub(super) enum Happening<V: Variant> {
-    /// The next arrival of a stream.
-    Arrive { stream: usize },
-    /// A written-out arrival.
-    Ask { number: usize },
-    /// A fault begins.
-    FaultBegins { place: usize },
-    /// A fault ends.
-    FaultEnds { place: usize },
-    /// The new key of a rotation seals from now on, unless that is over.
-    SwitchKeys,
-    /// The workload and every fault are over.
-    Heal,
-    /// A request arrives.
-    ToServer { route: Route, tampering: Option<Tampering>, request: V::Request },
-    /// A request that the sync proxy has forwarded arrives.
-    Forwarded { route: Route, life: u32, tampering: Option<Tampering>, request: V::Request },
-    /// What a main server has for a host comes to the sync proxy.
-    Back { route: Route, life: u32, back: Back<V> },
-    /// An answer arrives.
-    ToHost { route: Route, answer: Answer<V> },
-    /// A request takes effect in the database.
-    Commit { life: u32, store_life: u32, place: usize },
-    /// The database's answer arrives.
-    Stored { life: u32, store_life: u32, token: Token, answer: StoreReply },
-    /// The database fails.
-    StoreFails { life: u32, token: Token },
-    /// A request takes effect in the cache.
-    CacheRuns { life: u32, cache_life: u32, place: usize },
-    /// The cache's answer arrives.
-    Cached { life: u32, token: Token, answer: Result<CacheReply, CacheError> },
-    /// Something is due at a request to the embedding provider.
-    Provider { place: usize },
-    /// Something may be due at a host.
-    WakeHost { host: u32 },
-    /// Something may be due at a main server.
-    WakeServer { server: u8 },
-}
-
-/// Bytes of an event of a world with modelled frames, the message in it included.
-pub const EVENT_BYTES: usize = size_of::<Happening<super::variant::Modelled>>();
-
-/// What comes back for an attempt.
-pub(super) enum Answer<V: Variant> {
-    /// A frame.
-    Frame { tampering: Option<Tampering>, blurred: bool, reply: V::Reply },
-    /// None.
-    Failure { error: TransportError, retry_after: Option<Span> },
 }
 
 impl<V: Variant, O: Observer> World<V, O> {
@@ -288,41 +228,6 @@ impl<V: Variant, O: Observer> World<V, O> {
             && self.queue.len() == self.idle_events
     }
 
-    fn schedule(&mut self, scenario: &Scenario, action: &Action) {
-        match action {
-            Action::Generate(number, workload) => {
-                let generator = Generator::new(workload, self.duration_us);
-                for host in (0..scenario.topology.hosts).filter(|host| holds(&workload.hosts, *host)) {
-                    let stream = generator.stream(self.draws, *number, host);
-                    if let Some(at_us) = generator.next_us(&stream) {
-                        let rank = stream_rank(&stream);
-                        self.streams.push((self.generators.len(), stream));
-                        let stream = self.streams.len() - 1;
-                        self.queue.schedule_planned(at_us, rank, Happening::Arrive { stream });
-                    }
-                }
-                self.generators.push((*number, generator));
-            }
-            Action::Ask(ask) => {
-                self.asks.push(ask.clone());
-                let number = self.asks.len() - 1;
-                self.queue.schedule_planned(ask.at_us, ask_rank(ask), Happening::Ask { number });
-            }
-            Action::Inject(number, fault) => {
-                let place = self.faults.len();
-                self.faults.push((*number, fault.clone()));
-                let at_us = fault.at.span().as_us();
-                let ends_us = fault
-                    .lasts
-                    .map_or(self.duration_us, |lasts| at_us + lasts.span().as_us())
-                    .min(self.duration_us);
-                let rank = FAULT_RANK + 2 * u64::from(*number);
-                self.queue.schedule_planned(at_us, rank, Happening::FaultBegins { place });
-                self.queue.schedule_planned(ends_us, rank + 1, Happening::FaultEnds { place });
-            }
-        }
-    }
-
     /// Lets something happen that was due at `due_us`.
     pub(super) fn happen(&mut self, due_us: u64, happening: Happening<V>) {
         match happening {
@@ -348,7 +253,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.stored(life, store_life, token, answer)
             }
             Happening::StoreFails { life, token } => {
-                self.store_answers(life, token, Err(sync_core::store::StoreError::Unavailable));
+                self.store_answers(life, token, Err(StoreError::Unavailable));
             }
             Happening::CacheRuns { life, cache_life, place } => self.cache_runs(life, cache_life, place),
             Happening::Cached { life, token, answer } => self.cache_answers(life, token, answer),
@@ -364,18 +269,6 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
     }
 
-    fn next_arrival(&mut self, number: usize) {
-        let (place, stream) = &mut self.streams[number];
-        let (_, generator) = &self.generators[*place];
-        let Some(arrival) = generator.next(self.draws, stream) else { return };
-        let entry = generator.entry(self.draws, arrival.op).clone();
-        if let Some(at_us) = generator.next_us(stream) {
-            let rank = stream_rank(stream);
-            self.queue.schedule_planned(at_us, rank, Happening::Arrive { stream: number });
-        }
-        self.arrive(arrival.op, &entry, arrival.at_us);
-    }
-
     pub(super) fn observe(&mut self, what: What) {
         self.observer.event(Event { at_us: self.queue.now_us(), what });
     }
@@ -383,42 +276,6 @@ impl<V: Variant, O: Observer> World<V, O> {
     pub(super) fn new_server(&self, life: u32) -> Recorded<WorldServer<V>> {
         let tape = self.tape.as_ref();
         recorded::server(&self.variant, &self.keys, &self.server_settings, self.draws, life, tape)
-    }
-
-    /// Reports the final states and recounts the plan.
-    pub(super) fn conclude(mut self, plan: &Plan, content: Content, published: u64) -> (O, RunFigures) {
-        self.observe(What::Settled { open: self.open_operations });
-        self.conclude_search(&content);
-        for (key, row) in &content.states {
-            if let Some(op) = super::services::written_op(&row.data) {
-                self.observe(What::FinalState {
-                    key: crate::history::StateName(key.clone()),
-                    version: row.version,
-                    op,
-                    id: row.operation.into(),
-                });
-            }
-        }
-        for ((account, incarnation), session) in &content.sessions {
-            self.observe(What::FinalSession {
-                account: account.0,
-                incarnation: incarnation.0,
-                applied: session.applied.runs().collect(),
-            });
-        }
-        for (host, (arrivals, moments)) in (0..).zip(plan.count_arrivals(check::moment)) {
-            if arrivals > 0 {
-                self.observe(What::Planned { host, arrivals, moments });
-            }
-        }
-        let figures = RunFigures {
-            simulated_us: self.queue.now_us(),
-            kernel_events: self.queue.processed(),
-            bytes_sent: self.bytes_sent,
-            published,
-            content,
-        };
-        (self.observer, figures)
     }
 }
 
@@ -432,71 +289,3 @@ fn swaps_replies(plan: &Plan) -> bool {
             _ => false,
         })
 }
-
-fn session_settings(scenario: &Scenario) -> SessionSettings {
-    let hosts = &scenario.hosts;
-    SessionSettings {
-        critical_timeout: hosts.critical_timeout.span(),
-        critical_types: hosts.critical_data_types.iter().map(|data_type| data_type.get()).collect(),
-        queue_max: hosts.max_queue_size as usize,
-        workers: hosts.worker_threads as usize,
-        critical_slots: hosts.critical_slots as usize,
-        batch_max: hosts.host_batch_max as usize,
-        // The harness keeps results itself; a session needs them for replies that come late.
-        results_kept: (RESULTS_IN_ALL / scenario.topology.hosts as usize)
-            .clamp(RESULTS_MIN, limits::RESULTS_KEPT),
-        ..SessionSettings::default()
-    }
-}
-
-pub(crate) fn server_settings(scenario: &Scenario) -> ServerSettings {
-    let server = &scenario.main_server;
-    let expiry = server.cache_expiry.span();
-    ServerSettings {
-        freshness_window: server.freshness_window.span(),
-        cache_expiry: (expiry != Span::ZERO).then_some(expiry),
-        batch_max: server.batch_max as usize,
-        batches_in_flight_max: server.batches_in_flight_max as usize,
-        health_check: (server.health_check.span() != Span::ZERO).then(|| server.health_check.span()),
-        rules: server.rules.then(|| Arc::new(Rules::built_in())),
-        critical_types: scenario.hosts.critical_data_types.iter().map(|data_type| data_type.get()).collect(),
-        vector_maps: match scenario.embedding {
-            Some(_) => (0..scenario.topology.maps).map(map_name).collect(),
-            None => BTreeSet::new(),
-        },
-        embeds: scenario.embedding.is_some(),
-        ..ServerSettings::default()
-    }
-}
-
-fn host_clock(scenario: &Scenario, draws: Draws, host: u32) -> NodeClock {
-    let either_way = |bound: u64, label| {
-        let bound = i64::try_from(bound).unwrap_or(i64::MAX / 4);
-        draws.below(2 * bound as u64 + 1, label, u64::from(host), 0) as i64 - bound
-    };
-    let drift = either_way(u64::from(scenario.clocks.drift_ppm), Label::Drift);
-    let skew = either_way(scenario.clocks.skew.span().as_us(), Label::Skew);
-    NodeClock::new(drift as i32, skew)
-}
-
-fn map_name(number: u32) -> MapName {
-    MapName::new(&format!("map{number}")).unwrap_or_else(|_| unreachable!("letters and digits"))
-}
-
-/// Arrivals are ranked by stream, so that a written-out plan runs in the same order.
-fn stream_rank(stream: &Stream) -> u64 {
-    u64::from(stream.workload) << 20 | u64::from(stream.host)
-}
-
-fn ask_rank(ask: &Ask) -> u64 {
-    (ask.op.ticket >> crate::arrivals::TICKET_STREAM_BIT) << 20 | u64::from(ask.op.host)
-}
-
-/// Faults come after the arrivals of the same moment.
-const FAULT_RANK: u64 = 1 << 38;
-/// Healing comes last among what a plan does at a moment.
-const HEAL_RANK: u64 = (1 << 39) - 1;
-/// Results that all simulated sessions together keep, so that ten thousand hosts fit into memory.
-const RESULTS_IN_ALL: usize = 1_000_000;
-/// Results that each simulated session keeps at the least.
-const RESULTS_MIN: usize = 32;

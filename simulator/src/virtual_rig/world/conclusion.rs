@@ -1,0 +1,68 @@
+//! The end of a run: what is left, and how much happened.
+
+use sync_core::store::Content;
+
+use super::{Observer, World};
+use crate::check;
+use crate::history::{StateName, What};
+use crate::plan::Plan;
+use crate::virtual_rig::services::written_op;
+use crate::virtual_rig::variant::Variant;
+
+/// Figures of a run that no event carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunFigures {
+    /// Length of the run in simulated microseconds.
+    pub simulated_us: u64,
+    /// Events that the kernel took.
+    pub kernel_events: u64,
+    /// Bytes of HTTP bodies sent.
+    pub bytes_sent: u64,
+    /// Messages published to subscribers.
+    pub published: u64,
+    /// What the database held at the end.
+    pub content: Content,
+}
+
+impl<V: Variant, O: Observer> World<V, O> {
+    /// Reports the final states and recounts the plan.
+    pub(in crate::virtual_rig) fn conclude(
+        mut self,
+        plan: &Plan,
+        content: Content,
+        published: u64,
+    ) -> (O, RunFigures) {
+        self.observe(What::Settled { open: self.open_operations });
+        self.conclude_search(&content);
+        for (key, row) in &content.states {
+            if let Some(op) = written_op(&row.data) {
+                self.observe(What::FinalState {
+                    key: StateName(key.clone()),
+                    version: row.version,
+                    op,
+                    id: row.operation.into(),
+                });
+            }
+        }
+        for ((account, incarnation), session) in &content.sessions {
+            self.observe(What::FinalSession {
+                account: account.0,
+                incarnation: incarnation.0,
+                applied: session.applied.runs().collect(),
+            });
+        }
+        for (host, (arrivals, moments)) in (0..).zip(plan.count_arrivals(check::moment)) {
+            if arrivals > 0 {
+                self.observe(What::Planned { host, arrivals, moments });
+            }
+        }
+        let figures = RunFigures {
+            simulated_us: self.queue.now_us(),
+            kernel_events: self.queue.processed(),
+            bytes_sent: self.bytes_sent,
+            published,
+            content,
+        };
+        (self.observer, figures)
+    }
+}
