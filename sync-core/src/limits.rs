@@ -269,6 +269,8 @@ pub const PEERS_MAX_DEFAULT: usize = 100;
 pub const PEERS_MAX: usize = 1_000;
 /// How far ahead of the receiver's clock a stamp may lie; what lies further ahead is refused and reported.
 pub const STAMP_AHEAD_MAX: Span = Span::from_secs(60);
+/// Microseconds since 1970 that a stamp may name: what a database keeps in eight bytes with a sign.
+pub const STAMP_US_MAX: u64 = i64::MAX as u64;
 /// Rows of a source's transaction that travel and commit whole; a larger one is split and reported so.
 pub const TRANSACTION_ROWS_MAX: usize = 10_000;
 /// Rows of one page of a feed, unless a transaction has more.

@@ -1,13 +1,14 @@
 //! Peers, each with its own database, that synchronise with one another.
 //!
-//! What is here, from the bottom up: [`version`] orders any two versions of a row; [`content`] is what a row
-//! holds, in one canonical form; [`schema`] says which tables and columns travel and what must hold between
-//! them; [`snapshot`] and [`position`] say how far somebody has read; [`store`] is what the engine asks of a
-//! database; [`message`] is what peers say to one another.
+//! What is here, from the bottom up: [`version`] orders any two versions of a row; [`clock`] gives them their
+//! stamps; [`content`] is what a row holds, in one canonical form; [`schema`] says which tables and columns travel
+//! and what must hold between them; [`snapshot`] and [`position`] say how far somebody has read; [`store`] is what
+//! the engine asks of a database; [`message`] is what peers say to one another.
 //!
 //! Source of the rules: the specification's guide to peer synchronisation; for versions, Kulkarni et al. 2014;
 //! for convergence, Shapiro et al. 2011.
 
+pub mod clock;
 pub mod content;
 pub mod message;
 pub mod position;
