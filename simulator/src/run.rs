@@ -16,7 +16,7 @@ use crate::scenario::model::{Fault, Figure, Frames, HistoryMode, Injection, Scen
 use crate::verdict::{Judgement, Verdict};
 use crate::virtual_rig::OBSERVABLE;
 use crate::virtual_rig::rotation::rotations;
-use crate::virtual_rig::search::canaries;
+use crate::virtual_rig::search::{Named, canaries, is_demanded};
 use crate::virtual_rig::variant::{Modelled, Sealed, Variant, WorldKeys};
 use crate::virtual_rig::world::{Observer as _, RunFigures, World};
 use crate::zoo;
@@ -171,6 +171,8 @@ pub(crate) struct Ran {
     pub(crate) notes: Vec<String>,
     /// Further figures with a bound, judged whether or not the scenario demands them.
     pub(crate) thresholds: Vec<Threshold>,
+    /// Secrets that the rig has beside the keys of the plan.
+    pub(crate) secrets: Vec<Named>,
 }
 
 impl Ran {
@@ -181,6 +183,7 @@ impl Ran {
             servers: Vec::new(),
             notes: Vec::new(),
             thresholds: Vec::new(),
+            secrets: Vec::new(),
         }
     }
 }
@@ -229,7 +232,7 @@ fn clock_off_us_max(plan: &Plan) -> u64 {
 /// Judges what was recorded.
 pub(crate) fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures, ran: &Ran) -> RunResult {
     let scenario = &plan.world;
-    let recorder = search_history(plan, recorder, figures.simulated_us);
+    let recorder = search_history(plan, recorder, figures.simulated_us, &ran.secrets);
     let Recorder { jury, latencies, counts, history } = recorder;
     // Modelled frames are refused when altered because the model says so: that shows nothing.
     let modelled = scenario.network.frames == Frames::Modelled;
@@ -277,10 +280,10 @@ pub(crate) fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures, ran
 }
 
 /// Looks for the run's secrets in the history as it is kept.
-fn search_history(plan: &Plan, mut recorder: Recorder, at_us: u64) -> Recorder {
-    if plan.world.expect.properties.iter().any(|id| id == "P25") && !recorder.history.text().is_empty() {
+fn search_history(plan: &Plan, mut recorder: Recorder, at_us: u64, secrets: &[Named]) -> Recorder {
+    if is_demanded(plan) && !recorder.history.text().is_empty() {
         let keys = WorldKeys::rotating(Draws::new(plan.seed), rotations(plan));
-        let seen = canaries(plan, &keys).seen_in(recorder.history.text()).map(str::to_owned);
+        let seen = canaries(plan, &keys, secrets).seen_in(recorder.history.text()).map(str::to_owned);
         let place = "history".to_owned();
         recorder.event(Event { at_us, what: What::CanariesSought { place: place.clone(), texts: 1 } });
         if let Some(secret) = seen {

@@ -29,6 +29,7 @@ pub struct Child {
     stdin: Option<ChildStdin>,
     lines: mpsc::Receiver<String>,
     last_words: LastWords,
+    printed: Printed,
 }
 
 /// How a child is started.
@@ -78,18 +79,24 @@ impl Child {
             .map_err(|error| failed(format!("cannot be started: {error}")))?;
         let stdin = process.stdin.take();
         let (lines_to, lines) = mpsc::channel(LINES_MAX);
+        let printed = Printed::default();
         if let Some(stdout) = process.stdout.take() {
+            let printed = printed.clone();
             tokio::spawn(forward(BufReader::new(stdout), move |line| {
+                printed.push(&line);
                 // Lines that nobody takes are dropped, so that the child is never held up by them.
                 let _ = lines_to.try_send(line);
             }));
         }
         let last_words = LastWords::default();
         if let Some(stderr) = process.stderr.take() {
-            let words = last_words.clone();
-            tokio::spawn(forward(BufReader::new(stderr), move |line| words.push(line)));
+            let (words, printed) = (last_words.clone(), printed.clone());
+            tokio::spawn(forward(BufReader::new(stderr), move |line| {
+                printed.push(&line);
+                words.push(line);
+            }));
         }
-        let mut child = Self { name: (*name).to_owned(), process, stdin, lines, last_words };
+        let mut child = Self { name: (*name).to_owned(), process, stdin, lines, last_words, printed };
         let deadline = Instant::now() + options.ready;
         let begun = timeout_at(deadline, child.begin(stdin_text, ready)).await;
         let cause = match begun {
@@ -127,6 +134,11 @@ impl Child {
     /// The last lines that it wrote to its standard error, oldest first.
     pub fn last_words(&self) -> Vec<String> {
         self.last_words.lines()
+    }
+
+    /// What it prints, on both streams; more may come as long as it runs.
+    pub fn printed(&self) -> Printed {
+        self.printed.clone()
     }
 
     /// How it ended, if it has.
@@ -235,6 +247,32 @@ async fn forward(mut stream: impl AsyncBufRead + Unpin, take: impl Fn(String)) {
     }
 }
 
+/// The lines that a child printed, on both streams, as far as they are kept: of a child that prints more than 4 MiB
+/// the first of them. Clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct Printed(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    lines: Vec<String>,
+    bytes: usize,
+}
+
+impl Printed {
+    /// Those so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).lines.clone()
+    }
+
+    fn push(&self, line: &str) {
+        let mut kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if kept.bytes < PRINTED_BYTES_MAX {
+            kept.bytes += line.len() + LINE_COST_BYTES;
+            kept.lines.push(line.to_owned());
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct LastWords(Arc<Mutex<VecDeque<String>>>);
 
@@ -258,5 +296,8 @@ const READY: Duration = Duration::from_secs(30);
 const LINES_MAX: usize = 1_024;
 const LINE_BYTES_MAX: u64 = 1 << 20;
 const LAST_WORDS_MAX: usize = 20;
+const PRINTED_BYTES_MAX: usize = 4 << 20;
+/// What keeping a line costs beside its bytes.
+const LINE_COST_BYTES: usize = 32;
 const LAST_WORDS_WAIT: Duration = Duration::from_secs(2);
 const LAST_WORDS_PAUSE: Duration = Duration::from_millis(50);

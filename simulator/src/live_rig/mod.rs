@@ -33,6 +33,7 @@ mod redis;
 pub mod rig;
 mod run_id;
 mod stage;
+mod texts;
 mod watch;
 
 pub use child::Child;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Client, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, RedisError, cmd};
+use ::redis::{Client, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, RedisError, Value, cmd};
 use sync_core::config::RedisSettings;
 use sync_core::secret::Secret;
 use tokio::time::{Instant, sleep, timeout};
@@ -117,6 +117,64 @@ pub(super) async fn entries(
         }
     };
     work.await.map_err(refused("read what Redis holds"))
+}
+
+/// Every key and every value, whatever its type, read while nothing writes them.
+///
+/// # Errors
+/// When Redis does not answer, or holds what cannot be read here.
+pub(super) async fn everything(settings: &RedisSettings) -> Result<Vec<Vec<u8>>, LiveError> {
+    let work = async {
+        let mut connection = connect(settings).await?;
+        let (mut found, mut cursor) = (Vec::new(), 0_u64);
+        loop {
+            let mut scan = cmd("SCAN");
+            scan.arg(cursor).arg("COUNT").arg(SCANNED_AT_ONCE);
+            let (next, keys): (u64, Vec<Vec<u8>>) = answered(&scan, &mut connection).await?;
+            for key in keys {
+                let kind: String = answered(cmd("TYPE").arg(&key), &mut connection).await?;
+                let mut read = match kind.as_str() {
+                    // It expired just now.
+                    "none" => continue,
+                    "string" => cmd("GET"),
+                    "hash" => cmd("HGETALL"),
+                    "set" => cmd("SMEMBERS"),
+                    "list" => cmd("LRANGE"),
+                    "zset" => cmd("ZRANGE"),
+                    _ => return Err(format!("a {kind}, which cannot be read here")),
+                };
+                read.arg(&key);
+                if matches!(kind.as_str(), "list" | "zset") {
+                    read.arg(0).arg(-1);
+                }
+                let value: Value = answered(&read, &mut connection).await?;
+                bytes(value, &mut found);
+                found.push(key);
+            }
+            cursor = next;
+            if cursor == 0 {
+                return Ok(found);
+            }
+        }
+    };
+    work.await.map_err(refused("read what Redis holds"))
+}
+
+/// Every text in an answer.
+fn bytes(value: Value, found: &mut Vec<Vec<u8>>) {
+    match value {
+        Value::BulkString(bytes) => found.push(bytes),
+        Value::SimpleString(text) => found.push(text.into_bytes()),
+        Value::Array(values) | Value::Set(values) => {
+            values.into_iter().for_each(|value| bytes(value, found));
+        }
+        Value::Map(pairs) => pairs.into_iter().for_each(|(key, value)| {
+            bytes(key, found);
+            bytes(value, found);
+        }),
+        // Numbers and the like hold no secret.
+        _ => {}
+    }
 }
 
 /// Publishes a message.

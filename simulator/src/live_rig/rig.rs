@@ -33,6 +33,7 @@ use super::limits;
 use super::node::MainServerSpec;
 use super::outlook::{Retention, Subscriber, cached, tail};
 use super::stage::{CACHE, DATABASE, HOSTS, SpecOf, Stage};
+use super::texts;
 use super::watch::{self, Watcher};
 use super::{FaultProxy, LinkSpec, LiveError, RunId, Servers, ServersOptions, Versions};
 use crate::history::Kind;
@@ -40,8 +41,9 @@ use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::run::{Ran, RunResult, ServerVersion, Threshold, conclude, terms};
 use crate::verdict::Verdict;
+use crate::virtual_rig::search::{Named, is_demanded};
 use crate::virtual_rig::variant::{Sealed, Variant};
-use crate::virtual_rig::world::{RunFigures, World};
+use crate::virtual_rig::world::World;
 use crate::zoo;
 
 /// What this rig can observe: every kind of event but what a transaction of the database held, what a main server did for
@@ -184,6 +186,8 @@ impl LiveRig {
         let terms = crate::check::Terms { lateness_us_max: LATENESS_US_MAX, ..terms(plan) };
         let watcher = Watcher::new(Recorder::new(&terms, plan.world.history).with_types());
         let mut world = World::outside(plan, variant, watcher, tape.clone());
+        let mut secrets = self.secrets(count as usize)?;
+        world.seek(plan, &secrets);
         // From here on the plan's time goes by.
         let (start, unix) = (Instant::now(), SystemTime::now());
         let unix_us = unix.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
@@ -203,50 +207,53 @@ impl LiveRig {
         let driven = drive(&mut world, &mut carrier, &arrivals, start);
         self.interrupts.tell(None);
         tail.abort();
-        let strike = self.interrupts.or(&self.runtime, stage.strike());
+        let strike = self.interrupts.or(&self.runtime, stage.strike(is_demanded(plan)));
         self.interrupts.check()?;
-        let offences = strike??;
+        let struck = strike??;
         driven.map_err(LiveRunError::Reading)?;
         let left = self.interrupts.or(&self.runtime, self.left())??;
+        if is_demanded(plan) {
+            secrets.extend(struck.lives.iter().map(|life| address(life.address)));
+            world.seek(plan, &secrets);
+            let (dsn, redis) = (self.servers.postgres_dsn(), self.servers.redis_settings());
+            let held = self.interrupts.or(&self.runtime, texts::held(&dsn, &redis))??;
+            let printed = struck.lives.iter().flat_map(|life| texts::printed(&life.printed));
+            for (place, text) in held.into_iter().chain(printed).chain(struck.answers) {
+                world.search(place, None, &text);
+            }
+        }
         // Whatever the main server published before it ended has come by now, or got lost.
         let published = self.interrupts.or(&self.runtime, subscriber.stop(may_lose_messages(plan)))??;
         watch::show(&mut world, left.rows);
         let now_us = unix_us + u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         let evidence = &world.observer_mut().evidence;
-        let judged = evidence.judge(&left.content, &left.cached, &published);
+        let mut judged = evidence.judge(&left.content, &left.cached, &published);
         let content = evidence.remembered(left.content, now_us.saturating_sub(retention.kept_us));
         if let Some(tape) = &tape {
             tape.finish().map_err(LiveRunError::Recording)?;
         }
         let heard = published.sightings.len() as u64;
         let (watcher, figures) = world.finish(plan, content, heard);
-        Ok(self.conclude(plan, watcher, figures, judged, offences, record.map(|(folder, _)| folder)))
-    }
-
-    fn conclude(
-        &self,
-        plan: &Plan,
-        watcher: Watcher,
-        figures: RunFigures,
-        mut thresholds: Vec<Threshold>,
-        offences: Vec<String>,
-        recording: Option<&Path>,
-    ) -> RunResult {
-        thresholds.extend(offences.into_iter().map(|offence| Threshold {
-            figure: "starts and ends of the main server".to_owned(),
-            bound: "in order".to_owned(),
-            actual: offence,
-            verdict: Verdict::Fail,
-        }));
+        judged.extend(struck.offences.into_iter().map(offence));
         let ran = Ran {
             rig: "live",
             observable: OBSERVABLE,
             servers: servers(&self.versions),
             notes: notes(plan),
-            thresholds,
+            thresholds: judged,
+            secrets,
         };
         let result = conclude(plan, watcher.recorder, figures, &ran);
-        RunResult { recording: recording.map(Path::to_owned), ..result }
+        Ok(RunResult { recording: record.map(|(folder, _)| folder.to_owned()), ..result })
+    }
+
+    /// What nobody may see of this rig: passwords, and where hosts find the main servers.
+    fn secrets(&self, main_servers: usize) -> Result<Vec<Named>, LiveRunError> {
+        let mut secrets = texts::passwords(&self.servers.postgres_dsn(), &self.servers.redis_settings());
+        for link in &HOSTS[..main_servers] {
+            secrets.push(address(listening(&self.proxy, link)?));
+        }
+        Ok(secrets)
     }
 
     /// How the process of one of so many main servers is made, life after life.
@@ -337,6 +344,19 @@ struct Left {
     rows: Vec<Row>,
     /// What the cache holds for states; `None` for an entry that cannot be read.
     cached: Vec<Option<Sighting>>,
+}
+
+fn address(of: SocketAddr) -> Named {
+    ("main server's address", Secret::new(of.to_string()))
+}
+
+fn offence(actual: String) -> Threshold {
+    Threshold {
+        figure: "starts and ends of the main server".to_owned(),
+        bound: "in order".to_owned(),
+        actual,
+        verdict: Verdict::Fail,
+    }
 }
 
 fn listening(proxy: &FaultProxy, link: &str) -> Result<SocketAddr, LiveRunError> {

@@ -13,8 +13,10 @@ use sync_core::secret::Secret;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
+use super::child::Printed;
 use super::drive::Arrival;
 use super::node::{MainServerSpec, READY};
+use super::texts::{self, Text};
 use super::{Behaviour, Child, FaultProxy, Flow, LiveError, Servers, Service};
 use crate::scenario::model::{Connection, ConnectionEnd, Crash, Disturbance, Injection, Process};
 use crate::scenario::validate::MAIN_SERVERS_MAX;
@@ -40,6 +42,27 @@ struct Acted {
     child: Option<Child>,
     /// What the process did that it must not do.
     offences: Vec<String>,
+    lives: Vec<Life>,
+}
+
+/// One life of a main server's process.
+#[derive(Clone, Debug)]
+pub(super) struct Life {
+    /// Where it listened.
+    pub(super) address: SocketAddr,
+    /// What it printed.
+    pub(super) printed: Printed,
+}
+
+/// What is left of a stage.
+#[derive(Default)]
+pub(super) struct Struck {
+    /// What main servers did that they must not do.
+    pub(super) offences: Vec<String>,
+    /// Every life of every main server.
+    pub(super) lives: Vec<Life>,
+    /// What those that were up at the end answer to anybody.
+    pub(super) answers: Vec<Text>,
 }
 
 /// One process and what is on at it.
@@ -63,6 +86,7 @@ struct Actor {
     /// Whether the main server may fail to start for want of another process.
     has_excuse: bool,
     offences: Vec<String>,
+    lives: Vec<Life>,
 }
 
 /// How the main server's process is made, life after life.
@@ -106,12 +130,14 @@ impl Stage {
             is_down: false,
             has_excuse,
             offences: Vec::new(),
+            lives: Vec::new(),
         };
         let mut main_servers = Vec::new();
         for (number, mut spec) in specs.into_iter().enumerate() {
             let (child, address) = start(&spec()).await?;
             proxy.set_upstream(HOSTS[number], address).await?;
             let mut actor = actor(Process::MainServer, number);
+            actor.lives.push(Life { address, printed: child.printed() });
             (actor.child, actor.spec) = (Some(child), Some(spec));
             main_servers.push(actor);
         }
@@ -158,15 +184,15 @@ impl Stage {
         }
     }
 
-    /// Waits until every order was carried out, and ends the main server in order. Says what it did that it must
-    /// not do.
+    /// Waits until every order was carried out, and ends the main servers in order. `ask` says whether they are asked
+    /// before what they answer to anybody.
     ///
     /// # Errors
     /// The first order that could not be carried out.
-    pub(super) async fn strike(self) -> Result<Vec<String>, LiveError> {
+    pub(super) async fn strike(self, ask: bool) -> Result<Struck, LiveError> {
         let Self { main_servers, database, cache, tasks } = self;
         drop((main_servers, database, cache));
-        let (mut offences, mut failed) = (Vec::new(), None);
+        let (mut struck, mut failed) = (Struck::default(), None);
         // To the last one, whatever the others say: nothing goes on afterwards.
         for task in tasks {
             let acted = match task.await {
@@ -180,9 +206,12 @@ impl Stage {
                     continue;
                 }
             };
-            offences.extend(acted.offences);
+            struck.offences.extend(acted.offences);
             if let Some(mut child) = acted.child {
-                offences.extend(match child.has_ended() {
+                if let (true, Some(life)) = (ask, acted.lives.last()) {
+                    struck.answers.extend(texts::answers(life.address).await);
+                }
+                struck.offences.extend(match child.has_ended() {
                     Some(status) => Some(format!("it ended by itself: {status}")),
                     None => match child.terminate(TERMINATE).await {
                         Ok(status) if status.success() => None,
@@ -191,8 +220,9 @@ impl Stage {
                     },
                 });
             }
+            struck.lives.extend(acted.lives);
         }
-        failed.map_or(Ok(offences), Err)
+        failed.map_or(Ok(struck), Err)
     }
 }
 
@@ -209,7 +239,7 @@ impl Actor {
                 return Err(error);
             }
         }
-        Ok(Acted { child: self.child, offences: self.offences })
+        Ok(Acted { child: self.child, offences: self.offences, lives: self.lives })
     }
 
     async fn begin(&mut self, number: u32, injection: Injection) -> Result<(), LiveError> {
@@ -272,6 +302,7 @@ impl Actor {
                 let Some(spec) = &mut self.spec else { return Ok(()) };
                 match start_in_time(&spec(), self.has_excuse, &mut self.offences).await {
                     Ok((child, address)) => {
+                        self.lives.push(Life { address, printed: child.printed() });
                         self.child = Some(child);
                         self.proxy.set_upstream(HOSTS[self.number], address).await?;
                     }

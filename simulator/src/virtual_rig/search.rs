@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sync_core::secret::Secret;
 use sync_core::store::Content;
 
 use super::host::account;
@@ -20,21 +21,29 @@ pub(super) struct Search {
 impl Search {
     /// None unless the plan demands it.
     pub(super) fn new(plan: &Plan, keys: &WorldKeys) -> Option<Box<Self>> {
-        let demanded = plan.world.expect.properties.iter().any(|id| id == "P25");
-        let canaries = demanded.then(|| canaries(plan, keys))?;
+        let canaries = is_demanded(plan).then(|| canaries(plan, keys, &[]))?;
         Some(Box::new(Self { canaries, texts: BTreeMap::new() }))
     }
 }
 
-/// The secrets of a plan's world: the master keys, and the keys of its first hosts.
-pub(crate) fn canaries(plan: &Plan, keys: &WorldKeys) -> Canaries {
+/// A secret of whoever drives a world, by a name that may be shown.
+pub(crate) type Named = (&'static str, Secret<String>);
+
+/// Whether secrets are looked for.
+pub(crate) fn is_demanded(plan: &Plan) -> bool {
+    plan.world.expect.properties.iter().any(|id| id == "P25")
+}
+
+/// The secrets of a plan's world: the master keys, the keys of its first hosts, and these others.
+pub(crate) fn canaries(plan: &Plan, keys: &WorldKeys, others: &[Named]) -> Canaries {
     let masters = keys.server();
     let masters = masters.keys().map(|key| ("master key", key.to_text()));
     let hosts = (0..plan.world.topology.hosts.min(HOSTS_SOUGHT_MAX)).flat_map(|host| {
         let ring = keys.host(account(host));
         ring.keys().map(|key| ("key of a host", key.to_text())).collect::<Vec<_>>()
     });
-    Canaries::new(masters.chain(hosts)).expect("a bounded number of keys")
+    let others = others.iter().cloned();
+    Canaries::new(masters.chain(hosts).chain(others)).expect("a bounded number of keys")
 }
 
 /// Hosts whose keys are looked for: each is a few patterns.
@@ -48,8 +57,15 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
     }
 
+    /// Looks for these secrets as well, if secrets are looked for.
+    pub(crate) fn seek(&mut self, plan: &Plan, others: &[Named]) {
+        if let Some(search) = &mut self.search {
+            search.canaries = canaries(plan, &self.keys, others);
+        }
+    }
+
     /// Looks through a text, if there is anything to look for.
-    pub(super) fn search(&mut self, place: &'static str, op: Option<OpRef>, text: &[u8]) {
+    pub(crate) fn search(&mut self, place: &'static str, op: Option<OpRef>, text: &[u8]) {
         let Some(search) = &mut self.search else { return };
         *search.texts.entry(place).or_default() += 1;
         if let Some(secret) = search.canaries.seen_in(text).map(str::to_owned) {
