@@ -7,6 +7,7 @@ mod detail;
 mod hex;
 mod kind;
 mod name;
+pub mod peers;
 mod what;
 
 pub use detail::{End, Judgement, ReadStage, Refusal, Tampering, VectorAt, Way};

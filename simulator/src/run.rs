@@ -208,6 +208,7 @@ pub(crate) fn terms(plan: &Plan) -> Terms {
         queue_max: scenario.hosts.max_queue_size as usize,
         blocking_us_max: scenario.expect.critical_blocking_max.map_or(0, |bound| bound.span().as_us()),
         stall_us_max: scenario.expect.normal_stall_max.map(|bound| bound.span().as_us()),
+        peers: None,
         recovery: scenario.expect.recovery.as_ref().map(|recovery| Recovery {
             from_us: recovery.overload_ends.as_us() + recovery.within.as_us(),
             goodput_ppm_min: recovery.goodput_min.ppm(),

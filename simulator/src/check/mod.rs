@@ -25,6 +25,7 @@ mod p28_key_rotation;
 mod p29_validation_gate;
 mod p30_honesty;
 mod p31_one_primary;
+pub mod peers;
 mod rows;
 pub use p22_recovery::Recovery;
 pub(crate) use p30_honesty::moment;
@@ -128,6 +129,8 @@ pub struct Terms {
     pub stall_us_max: Option<u64>,
     /// When goodput has to be back after an overload, if it is stated.
     pub recovery: Option<Recovery>,
+    /// Of a scenario among peers.
+    pub peers: Option<peers::PeerTerms>,
 }
 
 /// Tickets of one stream are consecutive, those of two streams far apart: splitting them keeps runs few.
@@ -137,6 +140,9 @@ fn split(ticket: u64) -> (u64, u64) {
 
 /// Every check there is. Those of `ALWAYS` judge every run, the others only when they are demanded.
 pub fn all(terms: &Terms) -> Vec<Box<dyn Check>> {
+    if let Some(terms) = &terms.peers {
+        return peers::all(terms);
+    }
     vec![
         Box::new(p05_acknowledged::Acknowledged::default()),
         Box::new(p06_no_phantom::NoPhantom::default()),
@@ -169,14 +175,14 @@ pub fn properties() -> Vec<Property> {
 pub struct Jury {
     seats: Vec<Seat>,
     /// Kinds that any check needs.
-    needs: u32,
+    needs: u64,
 }
 
 struct Seat {
     check: Box<dyn Check>,
     property: Property,
     findings: Findings,
-    needs: u32,
+    needs: u64,
 }
 
 impl Jury {
@@ -187,7 +193,7 @@ impl Jury {
         };
         let checks = all(terms).into_iter().map(|check| (check.property(), check));
         let seats = checks.filter(|(property, _)| sits(property)).map(|(property, check)| {
-            let needs = property.needs.iter().fold(0, |bits, kind| bits | 1 << *kind as u32);
+            let needs = property.needs.iter().fold(0, |bits, kind| bits | 1u64 << *kind as u64);
             Seat { check, property, findings: Findings::default(), needs }
         });
         let seats: Vec<_> = seats.collect();
@@ -197,7 +203,7 @@ impl Jury {
 
     /// Shows one event to every check that needs its kind. Says whether one of them found a violation.
     pub fn observe(&mut self, event: &Event) -> bool {
-        let bit = 1 << event.what.kind() as u32;
+        let bit = 1u64 << event.what.kind() as u64;
         if self.needs & bit == 0 {
             return false;
         }

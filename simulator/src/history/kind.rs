@@ -1,6 +1,7 @@
 //! Kinds of event.
 
 use super::What;
+use super::peers::PeerWhat;
 
 /// Kinds of event; a check names those it needs, a rig those it can observe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,11 +33,32 @@ pub enum Kind {
     Invalid,
     Rejected,
     Hosting,
+    PeerTransaction,
+    PeerCommitted,
+    PeerRead,
+    Merged,
+    Advanced,
+    Purged,
+    PeerLife,
+    Conflict,
+    Aside,
+    Membership,
+    PeerMessage,
+    Equal,
+    FinalRow,
 }
 
 impl Kind {
+    /// How many kinds are told of peers that each have a database of their own.
+    pub const PEERS: usize = 13;
+
+    /// Whether it is one of those.
+    pub const fn is_of_peers(self) -> bool {
+        self as usize >= Self::PeerTransaction as usize
+    }
+
     /// Every kind.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 39] = [
         Self::Asked,
         Self::Unsent,
         Self::Accepted,
@@ -63,6 +85,19 @@ impl Kind {
         Self::Invalid,
         Self::Rejected,
         Self::Hosting,
+        Self::PeerTransaction,
+        Self::PeerCommitted,
+        Self::PeerRead,
+        Self::Merged,
+        Self::Advanced,
+        Self::Purged,
+        Self::PeerLife,
+        Self::Conflict,
+        Self::Aside,
+        Self::Membership,
+        Self::PeerMessage,
+        Self::Equal,
+        Self::FinalRow,
     ];
 }
 
@@ -96,6 +131,32 @@ impl What {
             Self::Invalid { .. } => Kind::Invalid,
             Self::Rejected { .. } => Kind::Rejected,
             Self::Assigned { .. } | Self::Released { .. } => Kind::Hosting,
+            Self::Peer(what) => what.kind(),
+        }
+    }
+}
+
+impl PeerWhat {
+    /// Its kind.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Began { .. }
+            | Self::Unsent { .. }
+            | Self::Aborted { .. }
+            | Self::Acknowledged { .. }
+            | Self::Indefinite { .. } => Kind::PeerTransaction,
+            Self::Committed { .. } => Kind::PeerCommitted,
+            Self::Read { .. } => Kind::PeerRead,
+            Self::Merged { .. } => Kind::Merged,
+            Self::Advanced { .. } => Kind::Advanced,
+            Self::Purged { .. } => Kind::Purged,
+            Self::SetBack { .. } | Self::Renewed { .. } => Kind::PeerLife,
+            Self::Conflict { .. } => Kind::Conflict,
+            Self::Aside { .. } => Kind::Aside,
+            Self::Joined { .. } | Self::Left { .. } => Kind::Membership,
+            Self::Sent { .. } => Kind::PeerMessage,
+            Self::Equal { .. } => Kind::Equal,
+            Self::FinalRow { .. } => Kind::FinalRow,
         }
     }
 }

@@ -329,6 +329,8 @@ pub enum What {
         /// Counters, as inclusive runs.
         applied: Vec<(u64, u64)>,
     },
+    /// Something among peers that each have a database of their own.
+    Peer(super::peers::PeerWhat),
 }
 
 impl What {
@@ -351,6 +353,7 @@ impl What {
             | Self::Vector { op, .. }
             | Self::FinalState { op, .. } => Some(*op),
             Self::CanarySeen { op, .. } => *op,
+            Self::Peer(what) => what.op(),
             _ => None,
         }
     }

@@ -49,10 +49,12 @@ use crate::zoo;
 /// What this rig can observe: every kind of event but what a transaction of the database held, what a main server did for
 /// a read, and who hosts which map. Effects are read from the database's rows, the rest is seen at the hosts.
 pub const OBSERVABLE: &[Kind] = &{
-    const UNSEEN: usize = 4;
+    const UNSEEN: usize = 4 + Kind::PEERS;
     let (mut seen, mut from, mut to) = ([Kind::Asked; Kind::ALL.len() - UNSEEN], 0, 0);
     while from < Kind::ALL.len() {
-        if !matches!(Kind::ALL[from], Kind::Committed | Kind::Read | Kind::WriteAnswered | Kind::Hosting) {
+        if !Kind::ALL[from].is_of_peers()
+            && !matches!(Kind::ALL[from], Kind::Committed | Kind::Read | Kind::WriteAnswered | Kind::Hosting)
+        {
             seen[to] = Kind::ALL[from];
             to += 1;
         }
