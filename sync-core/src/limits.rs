@@ -281,3 +281,47 @@ pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long tombstones wait for peers that do not come back.
 pub const TOMBSTONE_RETENTION: Span = Span::from_secs(7 * 24 * 3_600);
+/// Bytes of the name of a peer's host; a DNS name has no more (RFC 1035, section 2.3.4).
+pub const PEER_HOST_BYTES_MAX: usize = 255;
+/// Bytes of an announcement.
+pub const ANNOUNCEMENT_BYTES_MAX: usize = 1_024;
+/// How long notices of changes wait for further ones.
+pub const NOTIFY_DELAY: Span = Span::from_ms(2);
+/// Questions of peers that a replica has its database answer at once; past it the answer is Busy.
+pub const PEER_ANSWERS_MAX: usize = 256;
+/// How long a question to a peer may stay without an answer.
+pub const PEER_ASK_TIMEOUT: Span = Span::from_secs(10);
+/// How often a peer that answers is asked whether it is still there.
+pub const PEER_HEALTH_INTERVAL: Span = Span::from_secs(60);
+/// A peer that cannot be reached and was not seen for longer is removed.
+pub const PEER_UNSEEN_MAX: Span = Span::from_secs(120);
+/// First pause after a peer failed; doubles with each failure.
+pub const PEER_BACKOFF_MIN: Span = Span::from_ms(500);
+/// Longest such pause.
+pub const PEER_BACKOFF_MAX: Span = Span::from_secs(30);
+/// Addresses that are being looked at and are not yet peers, and those that turned out to be none.
+pub const PEER_CANDIDATES_MAX: usize = 1_000;
+/// How often everything is compared with a peer, by digests.
+pub const ANTI_ENTROPY_INTERVAL: Span = Span::from_secs(60);
+/// How often a part of the own rows is looked through for corruption.
+pub const SCRUB_INTERVAL: Span = Span::from_secs(60);
+/// Rows of that part.
+pub const SCRUB_ROWS_MAX: usize = 10_000;
+/// How often tombstones are purged.
+pub const TOMBSTONE_PURGE_INTERVAL: Span = Span::from_secs(60);
+/// Parts whose digests are compared in one question, and leaves whose entries are.
+pub const DIGEST_PARTS_MAX: usize = 8_192;
+/// A part with at most this many rows is compared row by row, not by the digests of its parts.
+pub const DIGEST_ROWS_FEW: u64 = 8;
+/// Rows whose entries are compared in one question, unless a single leaf has more.
+pub const DIGEST_ENTRIES_MAX: usize = 8_192;
+/// Rows that are fetched from a peer, or pushed to it, in one question.
+pub const REPAIR_ROWS_MAX: usize = 1_000;
+/// Conflicts of one merge that are told one by one; all are counted.
+pub const CONFLICTS_TOLD_MAX: usize = 100;
+/// Times that a replica decides anew because applications changed rows meanwhile.
+pub const DECISIONS_MAX: u32 = 16;
+
+const _: () = assert!(PEER_BACKOFF_MIN.as_us() <= PEER_BACKOFF_MAX.as_us());
+const _: () = assert!(PEER_ASK_TIMEOUT.as_us() < PEER_UNSEEN_MAX.as_us());
+const _: () = assert!(DIGEST_PARTS_MAX >= 16 && REPAIR_ROWS_MAX >= 1);

@@ -114,6 +114,13 @@ pub struct Hello {
     pub node: NodeId,
     /// The life of its database.
     pub incarnation: Incarnation,
+    /// The life of its engine, drawn at its start: the same node at two addresses is one that has two addresses, or
+    /// two that were given one name.
+    pub instance: Incarnation,
+    /// Where its documented endpoints answer.
+    pub api_port: u16,
+    /// Where it answers all other questions.
+    pub listen_port: u16,
     /// What it understands.
     pub protocol: ProtocolRange,
     /// What it synchronises, see [`super::schema::Schema::fingerprint`].

@@ -39,6 +39,9 @@ pub enum PeerRequest {
         /// How far.
         position: Position,
     },
+    /// Takes rows away without a tombstone, each if its version is still this: a peer that has purged their tombstones
+    /// says that they were deleted.
+    Drop(Vec<DigestEntry>),
     /// Purges tombstones that every one of these peers has passed, or that are older than the retention.
     Purge(Purge),
     /// Recomputes the hashes of some rows.
@@ -164,6 +167,8 @@ pub enum PeerReply {
         /// See above.
         ahead: bool,
     },
+    /// To [`PeerRequest::Drop`]: how many.
+    Dropped(u64),
     /// To [`PeerRequest::Purge`]: how many.
     Purged(u64),
     /// To [`PeerRequest::Scrub`].
