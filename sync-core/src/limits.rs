@@ -80,6 +80,10 @@ pub const SYNC_INTERVAL_MS_MAX: u64 = 3_600_000;
 pub const CACHE_EXPIRY_SECONDS_MAX: u64 = 31_536_000;
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of the path of a file that a configuration names: that of the usual systems.
+pub const FILE_PATH_BYTES_MAX: usize = 4096;
+/// Bytes of a file with certificates or a key. The authorities of a whole system take a quarter of that.
+pub const PEM_BYTES_MAX: usize = 1024 * 1024;
 
 /// Results that a session remembers after they ended.
 pub const RESULTS_KEPT: usize = 1_024;
@@ -180,11 +184,14 @@ pub const PROXY_TIMEOUT: Span = Span::from_secs(60);
 pub const CLIENT_IDLE: Span = Span::from_secs(30);
 /// How long a client tries to connect.
 pub const CONNECT_TIMEOUT: Span = Span::from_secs(5);
+/// How long either side waits for TLS to come about on a connection.
+pub const TLS_HANDSHAKE_TIMEOUT: Span = Span::from_secs(10);
 /// Questions that wait in the mailbox of a host's session; past it whoever asks waits.
 pub const HOST_MAILBOX_MAX: usize = 1_024;
 
 const _: () = assert!(STORE_TIMEOUT.as_us() + 2 * CACHE_TIMEOUT.as_us() < CACHE_VERSIONS_KEPT.as_us());
 const _: () = assert!(CLIENT_IDLE.as_us() < CONNECTION_IDLE.as_us());
+const _: () = assert!(TLS_HANDSHAKE_TIMEOUT.as_us() < CONNECTION_IDLE.as_us());
 /// Bytes of one line of a recording: a batch whose operations are all as large as can be does not fit with its
 /// effects in full, anything else does.
 pub const RECORDING_LINE_BYTES_MAX: usize = 512 * 1024 * 1024;

@@ -29,6 +29,16 @@ fn every_key_takes_what_it_should_and_refuses_what_it_should_not() {
             &["https://a.example.com/p2p", "http://localhost:8080/p", "http://[::1]/", "http://127.3.2.1/"],
             &["", "a.example.com", "http://a.example.com/", "https://u:p@a/", "https://a/?x", "https://a:0/"],
         ),
+        ("tls_certificate_file", Role::MainServer, &[""], &["/etc/p2p/chain.pem"]),
+        ("tls_certificate_file", Role::Host, &[""], &["/etc/p2p/chain.pem"]),
+        ("tls_private_key_file", Role::MainServer, &[""], &["key.pem", "-----BEGIN PRIVATE KEY-----"]),
+        ("tls_private_key_file", Role::Host, &[""], &["key.pem"]),
+        (
+            "tls_ca_file",
+            Role::Host,
+            &["", "ca.pem", "/run/secrets/our ca.pem"],
+            &["-----BEGIN CERTIFICATE-----", "user:x@y", "a=b", "x?y", &"x".repeat(4097)],
+        ),
         (
             "redis_host",
             Role::Host,
@@ -239,6 +249,16 @@ fn the_switch_chooses_the_embedding_provider() {
 }
 
 #[test]
+fn a_certificate_and_its_key_go_together() {
+    let files = "tls_certificate_file = /run/secrets/chain.pem\ntls_private_key_file = key.pem\n";
+    let (config, _) = parse(&(minimal(Role::MainServer) + files)).unwrap();
+    let files = config.tls.unwrap();
+    assert_eq!(files.certificate, Path::new("/run/secrets/chain.pem"));
+    assert_eq!(files.private_key, Path::new("key.pem"));
+    assert_eq!(parse(&minimal(Role::MainServer)).unwrap().0.tls, None);
+}
+
+#[test]
 fn a_file_is_bounded_and_so_is_what_is_said_about_it() {
     let file = |bytes: usize| minimal(Role::Host) + &" ".repeat(bytes - minimal(Role::Host).len());
     assert!(parse(&file(limits::CONFIG_BYTES_MAX)).is_ok());
@@ -396,6 +416,9 @@ fn valid_text() -> impl Strategy<Value = String> {
     };
     let main_server = (
         line("pg_connection_string", "postgresql://[a-z]{1,8}:[!-~]{1,8}@db/[a-z]{1,5}"),
+        prop::option::of("[a-z/. ]{1,20}[a-z]".prop_map(|path| {
+            format!("tls_certificate_file = c{path}\ntls_private_key_file = k{path}\ntls_ca_file = a{path}\n")
+        })),
         line("openai_api_key", "sk-[!-~]{1,20}"),
         line("openai_embedding_model", "[a-z0-9./:-]{1,20}"),
         line(
@@ -414,8 +437,8 @@ fn valid_text() -> impl Strategy<Value = String> {
             numbers.into_iter().flatten().chain(password).for_each(|line| text += &line);
             text += &format!("# list\ncritical_data_types = {types}\n\n  vector_eligible_maps={maps}\n");
             if !is_host {
-                let (a, b, c, d, e) = provider;
-                [a, b, c, d, e].into_iter().flatten().for_each(|line| text += &line);
+                let (a, b, c, d, e, f) = provider;
+                [a, b, c, d, e, f].into_iter().flatten().for_each(|line| text += &line);
             }
             if accepted {
                 let kind = if is_host { "p2p-host:old:7" } else { "p2p-master:old" };

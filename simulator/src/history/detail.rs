@@ -117,7 +117,8 @@ impl From<&Outcome> for End {
                 TransportError::Unreachable
                 | TransportError::TimedOut
                 | TransportError::Status(_)
-                | TransportError::Untrusted,
+                | TransportError::Untrusted
+                | TransportError::Tls(_),
             ) => Self::Failed,
             Outcome::Superseded => Self::Superseded,
             Outcome::Displaced => Self::Displaced,

@@ -141,6 +141,9 @@ const fn secret(
     KeySpec { name, roles, default: "", form: Form::Text(form), secret: true, behaviour, test }
 }
 
+/// Characters that a path can do without and a pasted address or password cannot are not taken.
+const PEM_FILE: Form = Form::Text("path of a PEM file, without `=`, `@`, `?` and `#`");
+
 const fn number(min: u64, max: u64, unit: &'static str) -> Form {
     Form::Number { min, max, unit }
 }
@@ -161,6 +164,15 @@ table! {
         Form::Text("`https://host[:port]/path`; `http://` to this machine only"),
         "Where hosts send their operations; a host must have it, a main server serves its path.",
         "facade.rs: the_whole_interface_works_in_memory");
+    TLS_CERTIFICATE_FILE = key("tls_certificate_file", Roles::MainServerOnly, "", PEM_FILE,
+        "Certificate chain of the main server, its own first: with it the listener speaks TLS and nothing else; needs `tls_private_key_file`.",
+        "tls.rs: hosts_health_and_figures_go_over_tls");
+    TLS_PRIVATE_KEY_FILE = key("tls_private_key_file", Roles::MainServerOnly, "", PEM_FILE,
+        "Private key of that certificate, not encrypted: PKCS#8, PKCS#1 or SEC1. Both files are read once, at the start.",
+        "tls.rs: what_is_wrong_with_a_file_is_said_with_its_remedy");
+    TLS_CA_FILE = key("tls_ca_file", Roles::Both, "", PEM_FILE,
+        "Authorities that are trusted where `https://` is spoken, beside those of the system.",
+        "tls.rs: a_certificate_that_is_not_good_is_refused_and_told_why");
     REDIS_HOST = key("redis_host", Roles::Both, "localhost",
         Form::Text("host name or IP address; at a host this machine only"),
         "Redis of the cache: the shared one of the main server, a host's own.",

@@ -17,7 +17,7 @@ mod resolved;
 mod resolver;
 
 pub use endpoint::{Endpoint, EndpointError, Scheme};
-pub use resolved::{Config, EmbeddingProvider, EmbeddingSettings, RedisSettings, Role};
+pub use resolved::{Config, EmbeddingProvider, EmbeddingSettings, RedisSettings, Role, TlsFiles};
 
 use crate::diagnostic::{Diagnostic, Severity};
 

@@ -8,6 +8,7 @@ use super::excerpt;
 use super::keys::{BLANK, Form, KeySpec};
 use super::raw::{Entry, Findings, RawFile};
 use crate::diagnostic::nearest;
+use crate::limits;
 use crate::secret::Secret;
 
 /// The raw file, from which each key is taken once, and where errors go.
@@ -73,6 +74,22 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    /// The name of a file, as its entry.
+    pub(super) fn file(&mut self, spec: &'static KeySpec) -> Option<Option<Entry>> {
+        let Some(entry) = self.given(spec)? else { return Some(None) };
+        let text = entry.text();
+        if text.starts_with("-----") {
+            let help = "write it to a file that only this program may read, and give the file's path";
+            self.refuse(&entry, format!("`{}` takes the path of a file, not what is in it", spec.name), help);
+            return None;
+        }
+        if text.len() > limits::FILE_PATH_BYTES_MAX || text.contains(['=', '@', '?', '#']) {
+            self.refuse(&entry, format!("not a value of `{}`", spec.name), expectation(spec));
+            return None;
+        }
+        Some(Some(entry))
     }
 
     pub(super) fn checked(&mut self, spec: &'static KeySpec, check: impl Fn(&str) -> bool) -> Option<String> {

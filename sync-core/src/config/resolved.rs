@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use super::Endpoint;
 use super::excerpt::MASK;
@@ -47,6 +48,10 @@ pub struct Config {
     pub role: Role,
     /// `main_server_endpoint`; a host always has one.
     pub main_server_endpoint: Option<Endpoint>,
+    /// `tls_certificate_file` and `tls_private_key_file`; never at a host.
+    pub tls: Option<TlsFiles>,
+    /// `tls_ca_file`.
+    pub tls_ca_file: Option<PathBuf>,
     /// `redis_*`.
     pub redis: RedisSettings,
     /// `critical_timeout_ms`.
@@ -81,6 +86,15 @@ pub struct Config {
     pub worker_threads: usize,
     /// `debug_mode`.
     pub debug_mode: bool,
+}
+
+/// Where a listener's certificate is. Relative paths count from where the program runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, the listener's own certificate first.
+    pub certificate: PathBuf,
+    /// The private key of that certificate.
+    pub private_key: PathBuf,
 }
 
 /// Where the cache is.
@@ -203,10 +217,14 @@ impl Config {
         let hidden = |secret: Option<&Secret<String>>| secret.map_or(String::new(), |_| MASK.to_owned());
         let switch = |on: bool| u8::from(on).to_string();
         let address = |endpoint: Option<&Endpoint>| endpoint.map_or(String::new(), Endpoint::to_string);
+        let file = |path: Option<&Path>| path.map_or(String::new(), |path| path.display().to_string());
         let embedding = &self.embedding;
         [
             (&keys::ROLE, self.role.to_string()),
             (&keys::MAIN_SERVER_ENDPOINT, address(self.main_server_endpoint.as_ref())),
+            (&keys::TLS_CERTIFICATE_FILE, file(self.tls.as_ref().map(|tls| tls.certificate.as_path()))),
+            (&keys::TLS_PRIVATE_KEY_FILE, file(self.tls.as_ref().map(|tls| tls.private_key.as_path()))),
+            (&keys::TLS_CA_FILE, file(self.tls_ca_file.as_deref())),
             (&keys::REDIS_HOST, self.redis.host.clone()),
             (&keys::REDIS_PORT, self.redis.port.to_string()),
             (&keys::REDIS_PASSWORD, hidden(self.redis.password.as_ref())),

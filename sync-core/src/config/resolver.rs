@@ -9,7 +9,7 @@ use super::key_shape::{self, KeyShape};
 use super::keys::{self, Roles};
 use super::raw::{Entry, Findings, RawFile};
 use super::reader::{Reader, near, parts};
-use super::resolved::{Config, EmbeddingSettings, RedisSettings, Role};
+use super::resolved::{Config, EmbeddingSettings, RedisSettings, Role, TlsFiles};
 use crate::data_type::{SyncDataType, TypeSet};
 use crate::diagnostic::Severity;
 use crate::id::MapName;
@@ -26,6 +26,8 @@ pub(super) fn resolve(file: RawFile, findings: &mut Findings) -> Option<Config> 
     }
     // Everything is asked for before anything is given up, so that all errors are found at once.
     let main_server_endpoint = reader.main_server_endpoint(role);
+    let tls = reader.tls();
+    let tls_ca_file = reader.file(&keys::TLS_CA_FILE);
     let redis = reader.redis(role);
     let critical_timeout_ms = reader.number(&keys::CRITICAL_TIMEOUT_MS);
     let critical_types = reader.critical_types();
@@ -46,6 +48,8 @@ pub(super) fn resolve(file: RawFile, findings: &mut Findings) -> Option<Config> 
     Some(Config {
         role: role?,
         main_server_endpoint: main_server_endpoint?,
+        tls: tls?,
+        tls_ca_file: tls_ca_file?.map(|entry| entry.text().into()),
         redis: redis?,
         critical_timeout: Span::from_ms(critical_timeout_ms?),
         critical_types: critical_types?,
@@ -93,8 +97,8 @@ impl Reader<'_> {
             if entry.text().is_empty() || entry.text() == spec.default {
                 continue;
             }
-            let help = "the database and the embedding provider belong to the main server: remove the line; \
-                        a host reaches them through `main_server_endpoint`";
+            let help = "the database, the embedding provider and the server's certificate belong to the main \
+                        server: remove the line; a host reaches what is there through `main_server_endpoint`";
             self.findings.push_with(|file| {
                 let message = format!("`{}` in a host's file", spec.name);
                 entry.at_key(file, Severity::Error, message).with_help(help)
@@ -111,6 +115,24 @@ impl Reader<'_> {
             return None;
         }
         self.endpoint(spec)
+    }
+
+    /// Both files or none.
+    fn tls(&mut self) -> Option<Option<TlsFiles>> {
+        let certificate = self.file(&keys::TLS_CERTIFICATE_FILE);
+        let private_key = self.file(&keys::TLS_PRIVATE_KEY_FILE);
+        let (entry, missing) = match (certificate?, private_key?) {
+            (None, None) => return Some(None),
+            (Some(certificate), Some(private_key)) => {
+                let (certificate, private_key) = (certificate.text().into(), private_key.text().into());
+                return Some(Some(TlsFiles { certificate, private_key }));
+            }
+            (Some(entry), None) => (entry, &keys::TLS_PRIVATE_KEY_FILE),
+            (None, Some(entry)) => (entry, &keys::TLS_CERTIFICATE_FILE),
+        };
+        let message = format!("`{}` needs `{}`", entry.spec.name, missing.name);
+        self.refuse(&entry, message, "name both files, or none for plain HTTP");
+        None
     }
 
     fn redis(&mut self, role: Option<Role>) -> Option<RedisSettings> {

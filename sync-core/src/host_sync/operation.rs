@@ -125,6 +125,62 @@ pub enum TransportError {
     /// A frame that is not authentic.
     #[error("the reply is not authentic")]
     Untrusted,
+    /// Nothing was sent: TLS did not come about.
+    #[error("no TLS with the main server: {0}")]
+    Tls(TlsFault),
+}
+
+/// Why TLS did not come about with a server that can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsFault {
+    /// No authority that is trusted stands behind the certificate.
+    #[error("its certificate is of no authority that is trusted here")]
+    UnknownAuthority,
+    /// The certificate's time is over.
+    #[error("its certificate has expired")]
+    Expired,
+    /// The certificate's time has not begun.
+    #[error("its certificate is not valid yet")]
+    NotYetValid,
+    /// The certificate is another server's.
+    #[error("its certificate is not for the name or address in use")]
+    WrongName,
+    /// Anything else about the certificate.
+    #[error("its certificate cannot be used")]
+    Unusable,
+    /// What answers is not TLS.
+    #[error("it does not speak TLS at this address")]
+    NotTls,
+    /// The two sides did not agree on how to speak.
+    #[error("the two sides could not agree on version, cipher or protocol")]
+    NoAgreement,
+}
+
+impl TlsFault {
+    /// What to do about it.
+    pub const fn help(self) -> &'static str {
+        match self {
+            Self::UnknownAuthority => {
+                "name the file with the authority's certificate in `tls_ca_file`, if it is to be trusted; \
+                 the server's file must hold the whole chain"
+            }
+            Self::Expired => "renew it at the server, and see that this machine's clock is right",
+            Self::NotYetValid => "see that this machine's clock is right, or wait",
+            Self::WrongName => {
+                "use an address that the certificate names, or have one made that names this address"
+            }
+            Self::Unusable => {
+                "have a certificate made for a server (X.509 version 3, not an authority's own), signed with \
+                 SHA-256 or better"
+            }
+            Self::NotTls => {
+                "see that the port is right; a main server speaks TLS with `tls_certificate_file`, and without \
+                 it plain HTTP to `http://127.0.0.1`"
+            }
+            Self::NoAgreement => "the server must speak TLS 1.2 or 1.3 and HTTP/1.1",
+        }
+    }
 }
 
 /// Why an operation was not accepted.

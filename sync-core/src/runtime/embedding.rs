@@ -14,11 +14,12 @@ use super::clock::Clock;
 use super::duration;
 use super::entropy::OsEntropy;
 use super::http::{ClientError, Failure, HttpClient};
+use super::tls::Trust;
 use crate::embedding::{
     Attempts, EmbedError, Fault, InvalidReply, Provider, RetryPolicy, Vector, batches, reply,
 };
 use crate::entropy::{Entropy, Purpose};
-use crate::host_sync::operation::TransportError;
+use crate::host_sync::operation::{TlsFault, TransportError};
 use crate::time::Span;
 
 /// Gives texts their vectors. A harness stands in for the real one.
@@ -39,17 +40,25 @@ pub struct EmbeddingClient {
 }
 
 impl EmbeddingClient {
-    /// A client; nothing is connected yet.
+    /// A client that trusts the system's authorities; nothing is connected yet.
     ///
     /// # Errors
     /// When the address cannot be spoken to.
     pub fn new(provider: Provider) -> Result<Self, ClientError> {
+        Self::trusting(provider, &Trust::default())
+    }
+
+    /// The same, with a say in who is trusted.
+    ///
+    /// # Errors
+    /// When the address cannot be spoken to.
+    pub fn trusting(provider: Provider, trust: &Trust) -> Result<Self, ClientError> {
         let (name, value) = provider.authentication();
         let name = HeaderName::from_static(name);
         let mut value = HeaderValue::from_str(value.expose()).map_err(|_| ClientError::Address)?;
         // It is not shown then, not even by whoever prints headers.
         value.set_sensitive(true);
-        let http = HttpClient::new(provider.endpoint())?
+        let http = HttpClient::trusting(provider.endpoint(), trust)?
             .with_path(&provider.path_and_query())?
             .with_header(name, value);
         let (clock, policy) = (Clock::start(), RetryPolicy::default());
@@ -60,6 +69,12 @@ impl EmbeddingClient {
     #[must_use]
     pub fn with_policy(self, policy: RetryPolicy) -> Self {
         Self { policy, ..self }
+    }
+
+    /// The same; `report` is told why TLS does not come about with the provider, and with `None` that it does again.
+    #[must_use]
+    pub fn reporting(self, report: impl Fn(Option<TlsFault>) + Send + Sync + 'static) -> Self {
+        Self { http: self.http.reporting(report), ..self }
     }
 
     /// The vectors of any number of texts, asked for in as many requests as they take, one after the other.
@@ -98,7 +113,10 @@ impl EmbeddingClient {
                 Err(Fault::Status { code, retry_after })
             }
             Err(Failure { error: TransportError::TimedOut, .. }) => Err(Fault::TimedOut),
-            Err(Failure { error: TransportError::Unreachable, .. }) => Err(Fault::Unreachable),
+            // Why there is no TLS is for the operator of this server, not for its hosts.
+            Err(Failure { error: TransportError::Unreachable | TransportError::Tls(_), .. }) => {
+                Err(Fault::Unreachable)
+            }
             // What the client calls an answer that is too large.
             Err(Failure { error: TransportError::Untrusted, .. }) => Ok(Err(InvalidReply::TooLarge)),
         }

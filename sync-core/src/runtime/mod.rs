@@ -3,7 +3,8 @@
 //! Nothing here decides. [`postgres`] executes [`StoreRequest`](crate::store::StoreRequest)s and
 //! [`redis`] [`CacheRequest`](crate::cache::CacheRequest)s as their in-memory forms do, which
 //! differential tests hold together. [`driver`] gives each engine a mailbox, a clock and an alarm and
-//! performs its effects; [`embedding`] asks a provider for vectors; [`http`] is the way between hosts and server;
+//! performs its effects; [`embedding`] asks a provider for vectors; [`http`] is the way between hosts and server,
+//! [`tls`] who is trusted on it;
 //! [`main_server`] puts the parts together, and
 //! [`sync_proxy`] stands before it; [`facade`] is what a host's program calls. This is the one place in
 //! the core that reads a clock, draws from the system's randomness and leans on tokio.
@@ -21,6 +22,7 @@ pub mod main_server;
 pub mod postgres;
 pub mod redis;
 pub mod sync_proxy;
+pub mod tls;
 
 use std::time::Duration;
 

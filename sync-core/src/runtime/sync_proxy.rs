@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::duration;
 use super::http::{ClientError, Failure, HttpClient, Phase, bare, json, read, serve};
+use super::tls::{Identity, TlsFileError};
 use crate::config::Endpoint;
 use crate::host_sync::operation::TransportError;
 use crate::limits;
@@ -33,6 +34,9 @@ pub enum SyncProxyError {
     /// The main server's address.
     #[error("`--upstream`: {0}")]
     Upstream(#[from] ClientError),
+    /// A file of certificates or of a key.
+    #[error("{0}")]
+    Tls(#[from] TlsFileError),
     /// The address to listen on.
     #[error("cannot listen on {address}: {error}; is another program there?")]
     Listen {
@@ -58,14 +62,26 @@ impl SyncProxy {
     /// # Errors
     /// When `upstream` cannot be spoken to, or the address cannot be listened on.
     pub async fn start(upstream: &Endpoint, path: &str, listen: SocketAddr) -> Result<Self, SyncProxyError> {
-        let client = HttpClient::new(upstream)?;
+        Self::start_with(HttpClient::new(upstream)?, path, listen, None).await
+    }
+
+    /// The same with a client of one's own, over TLS when there is an identity.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn start_with(
+        client: HttpClient,
+        path: &str,
+        listen: SocketAddr,
+        identity: Option<Identity>,
+    ) -> Result<Self, SyncProxyError> {
         let refused = |error| SyncProxyError::Listen { address: listen, error };
         let socket = TcpListener::bind(listen).await.map_err(refused)?;
         let address = socket.local_addr().map_err(refused)?;
         let routes =
             Router::new().without_v07_checks().route(path, post(forward)).with_state(Arc::new(client));
         let (phase, phases) = watch::channel(Phase::Serving);
-        let listener = tokio::spawn(serve(socket, routes, phases));
+        let listener = tokio::spawn(serve(socket, identity, routes, phases));
         Ok(Self { address, phase, listener })
     }
 
@@ -114,8 +130,9 @@ fn status(error: TransportError) -> StatusCode {
             StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY)
         }
         TransportError::TimedOut => StatusCode::SERVICE_UNAVAILABLE,
-        TransportError::Status(_) | TransportError::Unreachable | TransportError::Untrusted => {
-            StatusCode::BAD_GATEWAY
-        }
+        TransportError::Status(_)
+        | TransportError::Unreachable
+        | TransportError::Untrusted
+        | TransportError::Tls(_) => StatusCode::BAD_GATEWAY,
     }
 }

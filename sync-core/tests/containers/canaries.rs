@@ -9,18 +9,26 @@
 )]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use sqlx::Executor as _;
-use sync_core::config::Config;
+use sync_core::config::{Config, TlsFiles};
 use sync_core::envelope::{self, HostKey, MasterKey};
 use sync_core::id::AccountId;
 use sync_core::runtime::postgres::PostgresOptions;
 use sync_core::wire::Kind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::live_support::{Sealer, run};
 use crate::runtime_support::{Postgres, Redis};
+use crate::tls_support::{self, Authority, Flaw};
 
 const MASTER: &str = "p2p-master:canary-1:Y2FuYXJ5IG1hc3RlciBrZXkgb2YgMzIgYnl0ZXMhIS4=";
 const ACCEPTED: &str = "p2p-master:canary-2:Y2FuYXJ5IGFjY2VwdGVkIGtleSBvZiAzMiBieXRlcy4=";
@@ -72,9 +80,36 @@ impl Canaries {
     }
 }
 
+/// A client that trusts one authority.
+fn tls(authority: &Authority) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.file()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+/// The key of a file as it might slip out: its lines, and the number that is secret in it (RFC 5958 with RFC 5915,
+/// P-256).
+fn key_forms(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("-----")).map(str::to_owned).collect();
+    let mut der = Vec::new();
+    envelope::decode_base64(lines.concat().as_bytes(), &mut der).unwrap();
+    let mut number = String::new();
+    let place = der.windows(2).position(|pair| pair == [0x04, 0x20]).unwrap() + 2;
+    envelope::encode_base64(&der[place..place + 32], &mut number);
+    lines.into_iter().chain([number]).collect()
+}
+
 /// One request as its bytes, and all bytes of the answer.
-async fn exchange(address: &str, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+async fn exchange(tls: &TlsConnector, address: &str, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = tls.connect(name, stream).await.unwrap();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         body.len()
@@ -96,18 +131,26 @@ fn no_secret_of_the_configuration_is_seen_anywhere() {
         let (_, server) = postgres.dsn.expose().rsplit_once('@').unwrap();
         let dsn = format!("postgresql://canary:{PASSWORD}@{server}");
         let redis_password = redis.settings.password.as_ref().unwrap().expose().clone();
+        let authority = Authority::new();
+        let identity = authority.issue(Flaw::None);
         let config = |dsn: &str| {
             format!(
-                "role = main_server\nencryption_key = {MASTER}\nencryption_keys_accepted = {ACCEPTED}\n\
+                "{}\ntls_ca_file = {}\nrole = main_server\nencryption_key = {MASTER}\nencryption_keys_accepted = {ACCEPTED}\n\
                  allow_legacy_envelope = 1\nlegacy_encryption_key = {LEGACY}\npg_connection_string = {dsn}\n\
                  redis_host = {}\nredis_port = {}\nredis_db = {}\nredis_password = {redis_password}\n\
                  openai_api_key = {OPENAI}\nopenai_endpoint = http://127.0.0.1:9/v1\nazure_openai_key = {AZURE}\ndebug_mode = 1\nworker_threads = 2\n",
-                redis.settings.host, redis.settings.port, redis.settings.db,
+                tls_support::lines(&identity),
+                authority.file().display(),
+                redis.settings.host,
+                redis.settings.port,
+                redis.settings.db,
             )
         };
         let master: MasterKey = MASTER.parse().unwrap();
         let key: HostKey = master.host_key(AccountId(7));
-        let canaries = Canaries::new(&[
+        let host_key = key.to_text();
+        let tls_key = key_forms(&identity.private_key);
+        let mut secrets = vec![
             ("encryption_key", MASTER),
             ("encryption_keys_accepted", ACCEPTED),
             ("legacy_encryption_key", LEGACY),
@@ -115,11 +158,15 @@ fn no_secret_of_the_configuration_is_seen_anywhere() {
             ("redis_password", &redis_password),
             ("openai_api_key", OPENAI),
             ("azure_openai_key", AZURE),
-            ("a host's key", key.to_text().expose()),
-        ]);
+            ("a host's key", host_key.expose()),
+        ];
+        secrets.extend(tls_key.iter().map(|form| ("tls_private_key_file", form.as_str())));
+        let canaries = Canaries::new(&secrets);
         // The alarm works.
         assert_eq!(canaries.seen_in(config(&dsn).as_bytes()), Some("encryption_key"));
         assert_eq!(canaries.seen_in(dsn.as_bytes()), Some("pg_connection_string"));
+        let file = std::fs::read(&identity.private_key).unwrap();
+        assert_eq!(canaries.seen_in(&file), Some("tls_private_key_file"));
         let (parsed, warnings) = Config::parse("test", config(&dsn).as_bytes()).unwrap();
         canaries.absent_from("the configuration's Debug form", format!("{parsed:?}").as_bytes());
         canaries.absent_from("a warning", format!("{warnings:?}").as_bytes());
@@ -133,6 +180,7 @@ fn no_secret_of_the_configuration_is_seen_anywhere() {
             child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
             panic!("it did not start: {why}");
         };
+        let tls = tls(&authority);
         let mut sealer = Sealer::new(MASTER, 7);
         let (_, write) = sealer.seal(Kind::SyncTo, r#"{"hp":1}"#);
         let (_, read) = sealer.seal(Kind::SyncFrom, "{}");
@@ -156,7 +204,7 @@ fn no_secret_of_the_configuration_is_seen_anywhere() {
             ("GET", "/metrics", Vec::new()),
             ("POST", "/elsewhere", Vec::new()),
         ] {
-            let answer = exchange(&address, method, path, &body).await;
+            let answer = exchange(&tls, &address, method, path, &body).await;
             let text = String::from_utf8_lossy(&answer);
             assert!(text.starts_with("HTTP/1.1 "), "{method} {path}: {text}");
             canaries.absent_from(&format!("the answer to {method} {path}"), &answer);
@@ -202,7 +250,12 @@ fn no_secret_of_the_configuration_is_seen_anywhere() {
             }
         }
 
-        // What is said of a start that fails.
+        // What is said of starts that fail.
+        let swapped = TlsFiles { certificate: identity.private_key.clone(), ..identity.clone() };
+        let text = config(&dsn).replace(&tls_support::lines(&identity), &tls_support::lines(&swapped));
+        let failed = spawn(&text).wait_with_output().unwrap();
+        assert_eq!(failed.status.code(), Some(2));
+        canaries.absent_from("why it did not start", &[failed.stdout, failed.stderr].concat());
         let wrong = dsn.replace(PASSWORD, "canary-of-the-database-2");
         let failed = spawn(&config(&wrong)).wait_with_output().unwrap();
         assert_ne!(failed.status.code(), Some(0));

@@ -5,6 +5,8 @@
 mod live_support;
 #[path = "../runtime_support/mod.rs"]
 mod runtime_support;
+#[path = "../tls_support/mod.rs"]
+mod tls_support;
 
 mod canaries;
 mod facade;

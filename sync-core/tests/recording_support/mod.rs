@@ -9,7 +9,7 @@ use sync_core::cache::{CacheError, CacheKey, CacheReply, CacheRequest, CacheValu
 use sync_core::data_type::SyncDataType;
 use sync_core::embedding::{EmbedError, InvalidReply, InvalidVector, Metadata, Vector};
 use sync_core::envelope::KeyUse;
-use sync_core::host_sync::operation::{Ask, AskError, Outcome, TransportError};
+use sync_core::host_sync::operation::{Ask, AskError, Outcome, TlsFault, TransportError};
 use sync_core::host_sync::server::{ServerEffect, ServerInput, Status};
 use sync_core::host_sync::session::{SessionEffect, SessionInput};
 use sync_core::id::{AccountId, Incarnation, MapName, OperationId, Token};
@@ -74,6 +74,7 @@ fn transport_error() -> impl Strategy<Value = TransportError> {
         Just(TransportError::TimedOut),
         any::<u16>().prop_map(TransportError::Status),
         Just(TransportError::Untrusted),
+        Just(TransportError::Tls(TlsFault::Expired)),
     ]
 }
 

@@ -1,20 +1,26 @@
 //! A host's end: sends one body and brings the answer's.
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use axum::http::uri::PathAndQuery;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use thiserror::Error;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::connector::{Connector, tls_fault};
 use crate::config::{Endpoint, Scheme};
-use crate::host_sync::operation::TransportError;
+use crate::host_sync::operation::{TlsFault, TransportError};
 use crate::limits;
 use crate::runtime::duration;
+use crate::runtime::tls::Trust;
 use crate::time::Span;
 
 /// Why one exchange brought no body.
@@ -30,10 +36,14 @@ pub struct Failure {
 /// Why an address cannot be spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ClientError {
-    /// `https://`.
+    /// Nobody is trusted, so no certificate could be.
     #[error(
-        "TLS is not built in: let a proxy on this machine speak it, and give its `http://127.0.0.1` address"
+        "the system trusts no authority, so `https://` leads nowhere: install its certificates (`ca-certificates`), \
+         or name a file in `tls_ca_file`"
     )]
+    NoAuthorities,
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up with what this program was built from")]
     Tls,
     /// The address is none that HTTP knows.
     #[error("the address cannot be used for HTTP")]
@@ -41,32 +51,58 @@ pub enum ClientError {
 }
 
 /// Sends bodies to one address over connections that are kept. Cheap to clone; clones share connections.
+///
+/// When TLS does not come about, and when it does again, that is logged once, as a warning under the target
+/// `p2p_data_sync`; whoever keeps its own log says so with [`reporting`](Self::reporting).
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     uri: Uri,
     /// Goes with every request, such as a key.
     header: Option<(HeaderName, HeaderValue)>,
+    /// For addresses with `https://`.
+    watch: Option<Arc<TlsWatch>>,
+}
+
+/// How TLS was last seen, and who is told of a change.
+struct TlsWatch {
+    last: Mutex<Option<TlsFault>>,
+    report: Box<dyn Fn(Option<TlsFault>) + Send + Sync>,
 }
 
 impl HttpClient {
-    /// A client for one address. Nothing is connected yet.
+    /// A client for one address that trusts the system's authorities. Nothing is connected yet.
     ///
     /// # Errors
-    /// When the address asks for TLS.
+    /// When the address cannot be spoken to.
     pub fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
-        if endpoint.scheme() == Scheme::Https {
-            return Err(ClientError::Tls);
-        }
+        Self::trusting(endpoint, &Trust::default())
+    }
+
+    /// A client for one address, with a say in who is trusted. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// When the address cannot be spoken to.
+    pub fn trusting(endpoint: &Endpoint, trust: &Trust) -> Result<Self, ClientError> {
         let uri: Uri = endpoint.to_string().parse().map_err(|_| ClientError::Address)?;
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(duration(limits::CONNECT_TIMEOUT)));
+        let tls = match endpoint.scheme() {
+            Scheme::Http => None,
+            Scheme::Https => Some(tls(endpoint, trust)?),
+        };
+        let watch = tls.is_some().then(|| Arc::new(TlsWatch::new(log)));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(duration(limits::CLIENT_IDLE))
-            .build(connector);
-        Ok(Self { client, uri, header: None })
+            .build(Connector::new(tls));
+        Ok(Self { client, uri, header: None, watch })
+    }
+
+    /// The same connections; `report` is told why TLS does not come about, and with `None` that it does again. Without
+    /// effect for plain HTTP.
+    #[must_use]
+    pub fn reporting(self, report: impl Fn(Option<TlsFault>) + Send + Sync + 'static) -> Self {
+        let watch = self.watch.as_ref().map(|_| Arc::new(TlsWatch::new(report)));
+        Self { watch, ..self }
     }
 
     /// The same connections, another path (and query) on the same server.
@@ -124,13 +160,60 @@ impl HttpClient {
             request.headers_mut().insert(name, value);
         }
         let answer = async {
-            let response = self.client.request(request).await.map_err(|_| TransportError::Unreachable)?;
-            read(response).await
+            let response = self.client.request(request).await;
+            let fault = response.as_ref().err().and_then(|error| tls_fault(error));
+            if let Some(watch) = &self.watch
+                && (fault.is_some() || response.is_ok())
+            {
+                watch.saw(fault);
+            }
+            let error = fault.map_or(TransportError::Unreachable, TransportError::Tls);
+            read(response.map_err(|_| error)?).await
         };
         let answer = timeout(duration(bound), answer).await.unwrap_or(Err(TransportError::TimedOut));
         answer.map_err(|error| Failure { error, retry_after: None })
     }
 }
+
+fn tls(endpoint: &Endpoint, trust: &Trust) -> Result<(TlsConnector, ServerName<'static>), ClientError> {
+    let name = ServerName::try_from(endpoint.host().to_owned()).map_err(|_| ClientError::Address)?;
+    let connector = trust.connector().map_err(|_| ClientError::Tls)?;
+    Ok((connector.ok_or(ClientError::NoAuthorities)?, name))
+}
+
+impl TlsWatch {
+    fn new(report: impl Fn(Option<TlsFault>) + Send + Sync + 'static) -> Self {
+        Self { last: Mutex::default(), report: Box::new(report) }
+    }
+
+    /// Reports a change.
+    fn saw(&self, fault: Option<TlsFault>) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != fault {
+            *last = fault;
+            drop(last);
+            (self.report)(fault);
+        }
+    }
+}
+
+impl fmt::Debug for TlsWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsWatch").field("last", &self.last).finish_non_exhaustive()
+    }
+}
+
+fn log(fault: Option<TlsFault>) {
+    match fault {
+        Some(fault) => {
+            tracing::warn!(target: LOG_TARGET, "no TLS with the server: {fault}; {}", fault.help())
+        }
+        None => tracing::warn!(target: LOG_TARGET, "TLS with the server works again"),
+    }
+}
+
+/// What log filters know these lines by.
+const LOG_TARGET: &str = "p2p_data_sync";
 
 async fn read(response: Response<Incoming>) -> Result<(StatusCode, HeaderMap, Vec<u8>), TransportError> {
     let (parts, body) = response.into_parts();
@@ -152,10 +235,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tls_is_refused_rather_than_left_out() {
-        let refused = HttpClient::new(&"https://sync.example.com/p2p-sync".parse().unwrap());
-        assert_eq!(refused.map(|_| ()), Err(ClientError::Tls));
-        assert!(HttpClient::new(&"http://[::1]:8080/p2p-sync".parse().unwrap()).is_ok());
+    fn a_change_of_tls_is_reported_once() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let watch = TlsWatch::new({
+            let told = Arc::clone(&told);
+            move |fault| told.lock().unwrap().push(fault)
+        });
+        let (expired, name) = (Some(TlsFault::Expired), Some(TlsFault::WrongName));
+        for seen in [None, expired, expired, name, None, None] {
+            watch.saw(seen);
+        }
+        assert_eq!(*told.lock().unwrap(), [expired, name, None]);
     }
 
     #[test]

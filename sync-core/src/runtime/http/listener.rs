@@ -1,4 +1,4 @@
-//! Accepts connections and serves them until told to stop.
+//! Accepts connections, over TLS where there is an identity, and serves them until told to stop.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,12 +8,16 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::limits;
 use crate::runtime::duration;
+use crate::runtime::tls::Identity;
 
 /// How far a server has come on its way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,8 +33,27 @@ pub(crate) enum Phase {
 /// How long to wait when no connection can be accepted: out of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The first byte of a connection that begins with TLS (RFC 8446, section 5.1: a record of a handshake).
+const TLS_HANDSHAKE: u8 = 22;
+
+/// What a client gets that speaks plain HTTP to a port with TLS.
+const NO_PLAIN_HTTP: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 36\r\n\
+    connection: close\r\n\r\nthis port speaks TLS: use https://\r\n";
+
+/// How long the end of such a connection is waited for, and how much of it is read: what is unread when a socket is
+/// closed makes the system throw away the answer, too.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS_BYTES_MAX: u64 = 64 * 1024;
+
 /// Serves `router` until [`Phase::Closing`], and returns when every connection has ended.
-pub(crate) async fn serve(listener: TcpListener, router: Router, phase: watch::Receiver<Phase>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    identity: Option<Identity>,
+    router: Router,
+    phase: watch::Receiver<Phase>,
+) {
+    let acceptor = identity.as_ref().map(Identity::acceptor);
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     let mut stop = phase.clone();
     loop {
@@ -42,9 +65,18 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, phase: watch::R
         };
         match accepted {
             Ok((stream, _)) => {
-                let (router, phase) = (router.clone(), phase.clone());
+                let (router, mut phase, acceptor) = (router.clone(), phase.clone(), acceptor.clone());
                 tokio::spawn(async move {
-                    connection(stream, router, phase).await;
+                    // It still works without, only slower.
+                    let _ = stream.set_nodelay(true);
+                    match acceptor {
+                        None => connection(stream, router, phase).await,
+                        Some(acceptor) => {
+                            if let Some(stream) = shaken(stream, &acceptor, &mut phase).await {
+                                connection(stream, router, phase).await;
+                            }
+                        }
+                    }
                     drop(place);
                 });
             }
@@ -58,9 +90,39 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, phase: watch::R
     let _ = places.acquire_many(all).await;
 }
 
-async fn connection(stream: TcpStream, router: Router, phase: watch::Receiver<Phase>) {
-    // A socket that cannot be told so still works.
-    let _ = stream.set_nodelay(true);
+/// The connection with TLS on it; `None` when that does not come about in time or before the server closes.
+async fn shaken(
+    mut stream: TcpStream,
+    acceptor: &TlsAcceptor,
+    phase: &mut watch::Receiver<Phase>,
+) -> Option<TlsStream<TcpStream>> {
+    let opening = async {
+        let mut first = [0];
+        // Nothing is there when the other side closed.
+        let speaks_tls = match stream.peek(&mut first).await {
+            Ok(1) => first[0] == TLS_HANDSHAKE,
+            _ => return None,
+        };
+        if speaks_tls {
+            return acceptor.accept(stream).await.ok();
+        }
+        if stream.write_all(NO_PLAIN_HTTP).await.is_ok() && stream.shutdown().await.is_ok() {
+            let mut rest = stream.take(LAST_WORDS_BYTES_MAX);
+            let _ = timeout(LAST_WORDS, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+        }
+        None
+    };
+    tokio::select! {
+        biased;
+        opened = timeout(duration(limits::TLS_HANDSHAKE_TIMEOUT), opening) => opened.ok().flatten(),
+        () = reached(phase, Phase::Closing) => None,
+    }
+}
+
+async fn connection<S>(stream: S, router: Router, phase: watch::Receiver<Phase>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(duration(limits::CONNECTION_IDLE))

@@ -1,10 +1,11 @@
 //! HTTP between hosts and the main server.
 //!
-//! Plain HTTP/1.1: TLS is not built in, and an address with `https://` is refused here rather than spoken
-//! to in clear. Between machines a proxy on each side terminates it; what travels is sealed all the same.
+//! HTTP/1.1, over TLS for addresses with `https://` and where a listener has a certificate ([`tls`](super::tls));
+//! in clear to this machine only, which the configuration sees to. What travels is sealed all the same.
 
 mod batch;
 mod client;
+mod connector;
 mod health;
 mod listener;
 mod metrics;

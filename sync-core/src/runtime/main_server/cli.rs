@@ -44,7 +44,7 @@ pub const UNREACHABLE: u8 = 3;
         main-server serve --config - --embedded < p2p_data_sync.conf\n  \
         main-server issue-host-key --config p2p_data_sync.conf --account 2000001\n  \
         main-server proxy --upstream http://127.0.0.1:8080/p2p-sync --listen 127.0.0.1:8081\n\n\
-        It speaks plain HTTP: let a proxy in front of it speak TLS."
+        With `tls_certificate_file` it speaks TLS, else plain HTTP."
 )]
 struct Arguments {
     #[command(subcommand)]

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::MainServerError;
 use crate::config::{Config, EmbeddingProvider};
+use crate::host_sync::operation::TlsFault;
 use crate::limits;
 use crate::runtime::embedding::{Embedder, EmbeddingClient};
 use crate::runtime::postgres::{PostgresOptions, PostgresStore};
 use crate::runtime::redis::{RedisCache, RedisOptions};
+use crate::runtime::tls::Trust;
 
 /// Connects to `pg_connection_string` and brings the schema up to date. There is a connection for each batch
 /// that the shards keep under way.
@@ -33,18 +35,23 @@ pub async fn connect_cache(config: &Config) -> Result<RedisCache, MainServerErro
     Ok(RedisCache::connect(&config.redis, RedisOptions::default()).await?)
 }
 
-/// The embedding provider of the configuration, if it has credentials for one. Nothing is connected yet.
+/// The embedding provider of the configuration, if it has credentials for one. Nothing is connected yet. `report` is told
+/// why TLS does not come about with it, and with `None` that it does again.
 ///
 /// # Errors
-/// When its address cannot be spoken to.
-pub fn connect_provider(config: &Config) -> Result<Option<Arc<dyn Embedder>>, MainServerError> {
+/// When its address cannot be spoken to, or `tls_ca_file` cannot be used.
+pub fn connect_provider(
+    config: &Config,
+    report: impl Fn(Option<TlsFault>) + Send + Sync + 'static,
+) -> Result<Option<Arc<dyn Embedder>>, MainServerError> {
+    let trust = Trust::of(config)?;
     let Some(provider) = config.embedding.provider() else { return Ok(None) };
     let key = match provider {
         EmbeddingProvider::OpenAi { .. } => "openai_endpoint",
         EmbeddingProvider::Azure { .. } => "azure_openai_endpoint",
     };
-    match EmbeddingClient::new(provider.into()) {
-        Ok(client) => Ok(Some(Arc::new(client))),
+    match EmbeddingClient::trusting(provider.into(), &trust) {
+        Ok(client) => Ok(Some(Arc::new(client.reporting(report)))),
         Err(error) => Err(MainServerError::Embedding { key, error }),
     }
 }

@@ -25,6 +25,7 @@ use super::http::{
 };
 use super::postgres::PostgresError;
 use super::redis::RedisFault;
+use super::tls::{Identity, TlsFileError};
 use crate::config::{Config, Role};
 use crate::envelope::{InvalidKey, InvalidRing, LegacyKey, MasterKey, MasterRing};
 use crate::host_sync::sealed::SealedServer;
@@ -68,6 +69,9 @@ pub enum MainServerError {
     /// The settings of the cache. A cache that is away is no error.
     #[error("{0}")]
     Cache(#[from] RedisFault),
+    /// A file of certificates or of a key.
+    #[error("{0}")]
+    Tls(#[from] TlsFileError),
     /// The address of the embedding provider.
     #[error("`{key}`: {error}")]
     Embedding {
@@ -138,12 +142,13 @@ pub struct MainServer {
 }
 
 impl MainServer {
-    /// Starts `worker_threads` shards and listens on `listen` (port 0 for a free one), in plain HTTP. The
-    /// endpoint's path is that of `main_server_endpoint`, or [`SYNC_PATH`]. Must be called within a tokio
-    /// runtime.
+    /// Starts `worker_threads` shards and listens on `listen` (port 0 for a free one), over TLS when the
+    /// configuration names a certificate, else in plain HTTP. The endpoint's path is that of `main_server_endpoint`, or
+    /// [`SYNC_PATH`]. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the configuration is not a main server's, or the address cannot be listened on.
+    /// When the configuration is not a main server's, a file that it names cannot be used, or the address cannot be
+    /// listened on.
     pub async fn start<D: Database, C: CacheService, I: Instruments>(
         config: &Config,
         listen: SocketAddr,
@@ -154,9 +159,10 @@ impl MainServer {
         if path == HEALTH_PATH || path == METRICS_PATH {
             return Err(MainServerError::Path);
         }
+        let identity = config.tls.as_ref().map(Identity::read).transpose()?;
         let embedder = match parts.embedder.take() {
             Some(embedder) => Some(embedder),
-            None => connect_provider(config)?,
+            None => connect_provider(config, |_| ())?,
         };
         let refused = |error| MainServerError::Listen { address: listen, error };
         let socket = TcpListener::bind(listen).await.map_err(refused)?;
@@ -174,7 +180,7 @@ impl MainServer {
         let health = HealthCheck::new(services, front.clone());
         let (phase, phases) = watch::channel(Phase::Serving);
         let routes = router(path, App { front: front.clone(), health, durations: Durations::default() });
-        let listener = tokio::spawn(serve(socket, routes, phases));
+        let listener = tokio::spawn(serve(socket, identity, routes, phases));
         Ok(Self { address, front, shards, phase, listener })
     }
 

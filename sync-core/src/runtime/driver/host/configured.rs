@@ -14,6 +14,7 @@ use crate::host_sync::settings::SessionSettings;
 use crate::id::AccountId;
 use crate::runtime::entropy::OsEntropy;
 use crate::runtime::http::{ClientError, HttpClient};
+use crate::runtime::tls::{TlsFileError, Trust};
 
 /// Why a host could not be started.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -27,8 +28,11 @@ pub enum StartError {
     /// The keys together.
     #[error(transparent)]
     Ring(#[from] InvalidRing),
-    /// The address.
+    /// `tls_ca_file`.
     #[error(transparent)]
+    Tls(#[from] TlsFileError),
+    /// The address.
+    #[error("`main_server_endpoint`: {0}")]
     Client(#[from] ClientError),
 }
 
@@ -64,7 +68,7 @@ pub(crate) fn parts(config: &Config) -> Result<Parts, StartError> {
     let settings = Arc::new(config.session_settings());
     Ok(Parts {
         account,
-        client: HttpClient::new(endpoint)?,
+        client: HttpClient::trusting(endpoint, &Trust::of(config)?)?,
         options: HostOptions::of(&settings),
         settings,
         codec: SealedHost::new(ring),

@@ -1,14 +1,17 @@
 //! `main-server proxy`: a sync proxy from its start to its orderly end.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{FAILED, INVALID, complain, say};
-use crate::config::Endpoint;
+use crate::config::{Endpoint, TlsFiles};
+use crate::runtime::http::HttpClient;
 use crate::runtime::main_server::SYNC_PATH;
 use crate::runtime::sync_proxy::{SyncProxy, SyncProxyError};
+use crate::runtime::tls::{Identity, Trust};
 
 /// `main-server proxy`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -16,12 +19,21 @@ pub struct ProxyArguments {
     /// The main server's sync endpoint; hosts never see it.
     #[arg(long, value_name = "URL")]
     upstream: Endpoint,
-    /// Where to listen; port 0 takes a free one. Plain HTTP: let something in front of it speak TLS.
+    /// Where to listen; port 0 takes a free one. In plain HTTP unless a certificate is given.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     listen: SocketAddr,
     /// The path that hosts post to.
     #[arg(long, value_name = "PATH", default_value = SYNC_PATH, value_parser = path)]
     path: String,
+    /// Certificate chain to speak TLS with, its own first, as PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    tls_certificate_file: Option<PathBuf>,
+    /// Private key of that certificate, as PEM, not encrypted.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate_file")]
+    tls_private_key_file: Option<PathBuf>,
+    /// Authorities to trust at the main server, beside those of the system, as PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_ca_file: Option<PathBuf>,
 }
 
 fn path(text: &str) -> Result<String, &'static str> {
@@ -44,7 +56,7 @@ pub(super) fn proxy(arguments: &ProxyArguments) -> u8 {
     };
     match runtime.block_on(run(arguments)) {
         Ok(()) => 0,
-        Err(error @ SyncProxyError::Upstream(_)) => {
+        Err(error @ (SyncProxyError::Upstream(_) | SyncProxyError::Tls(_))) => {
             complain(&format_args!("error: {error}"));
             INVALID
         }
@@ -61,7 +73,19 @@ async fn run(arguments: &ProxyArguments) -> Result<(), SyncProxyError> {
     // Before anybody is told that there is something to end.
     let (mut terminate, mut interrupt) =
         (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
-    let proxy = SyncProxy::start(&arguments.upstream, &arguments.path, arguments.listen).await?;
+    let trust = Trust::with_file("--tls-ca-file", arguments.tls_ca_file.as_deref())?;
+    let client = HttpClient::trusting(&arguments.upstream, &trust)?.reporting(|fault| match fault {
+        Some(fault) => complain(&format_args!("main-server: upstream: no TLS: {fault}; {}", fault.help())),
+        None => complain(&"main-server: upstream: TLS works again"),
+    });
+    let identity = match (&arguments.tls_certificate_file, &arguments.tls_private_key_file) {
+        (Some(certificate), Some(private_key)) => {
+            let files = TlsFiles { certificate: certificate.clone(), private_key: private_key.clone() };
+            Some(Identity::named(&files, ["--tls-certificate-file", "--tls-private-key-file"])?)
+        }
+        _ => None,
+    };
+    let proxy = SyncProxy::start_with(client, &arguments.path, arguments.listen, identity).await?;
     say(&format!("listening on {}", proxy.address()));
     tokio::select! {
         _ = terminate.recv() => {}

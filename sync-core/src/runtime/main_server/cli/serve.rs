@@ -15,7 +15,7 @@ use crate::host_sync::validate::Rules;
 use crate::runtime::driver::shards::{Drained, Service};
 use crate::runtime::driver::{CacheService, Database, EmbeddedCache, EmbeddedDatabase};
 use crate::runtime::main_server::{
-    MainServer, MainServerError, Parts, connect_cache, connect_database, server_settings,
+    MainServer, MainServerError, Parts, connect_cache, connect_database, connect_provider, server_settings,
 };
 use crate::runtime::postgres::{CleanedUp, MIGRATIONS, PostgresError, keep_clean};
 
@@ -25,7 +25,8 @@ pub struct ServeArguments {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArguments,
-    /// Where to listen; port 0 takes a free one. Plain HTTP: anything but this machine belongs behind a proxy.
+    /// Where to listen; port 0 takes a free one. In plain HTTP unless the configuration names a certificate:
+    /// anything but this machine needs one, or a proxy in front that speaks TLS.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// Keep everything in memory, without PostgreSQL and Redis: to try things out.
@@ -76,6 +77,7 @@ fn exit_code(error: &MainServerError) -> u8 {
         | MainServerError::Key(_)
         | MainServerError::Ring(_)
         | MainServerError::Path
+        | MainServerError::Tls(_)
         | MainServerError::Embedding { .. }
         | MainServerError::Cache(_) => INVALID,
     }
@@ -105,16 +107,26 @@ async fn run(
     if config.debug_mode {
         log(&format_args!("settings in force:\n{}", config.to_masked_text().trim_end()));
     }
-    if !arguments.listen.ip().is_loopback() {
-        log(&"listening beyond this machine in plain HTTP: let only a proxy that speaks TLS reach it");
+    if config.tls.is_some() {
+        log(&"TLS: on, and nothing is answered without it");
+    } else if !arguments.listen.ip().is_loopback() {
+        log(
+            &"listening beyond this machine in plain HTTP: name a certificate in `tls_certificate_file`, or let only a \
+              proxy that speaks TLS reach it",
+        );
     }
     if rules.is_some() {
         log(&"rules: what hosts write is held against them");
     }
+    let embedder = connect_provider(config, |fault| match fault {
+        Some(fault) => log(&format_args!("embedding provider: no TLS: {fault}; {}", fault.help())),
+        None => log(&"embedding provider: TLS works again"),
+    })?;
     let settings = rules.map(|rules| ServerSettings { rules: Some(rules), ..server_settings(config) });
     if arguments.embedded {
         log(&"embedded: everything is in memory, and nothing is kept when this process ends");
-        let parts = Parts { settings, ..Parts::new(EmbeddedDatabase::default(), EmbeddedCache::default()) };
+        let memory = Parts::new(EmbeddedDatabase::default(), EmbeddedCache::default());
+        let parts = Parts { settings, embedder, ..memory };
         return attend(arguments, config, parts).await;
     }
     let database = Arc::new(connect_database(config).await?);
@@ -135,7 +147,7 @@ async fn run(
         )),
         Err(error) => log(&format_args!("database: old rows could not be removed: {error}")),
     }));
-    let mut parts = Parts { settings, ..Parts::new(database, cache) };
+    let mut parts = Parts { settings, embedder, ..Parts::new(database, cache) };
     parts.report = Box::new(move |service, is_up| match (service, is_up) {
         (Service::Database, false) => log(&"database: down, requests are answered 503"),
         (Service::Database, true) => log(&"database: up again"),
