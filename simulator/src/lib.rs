@@ -13,6 +13,7 @@ pub mod embedding;
 pub mod history;
 pub mod latency;
 pub mod live_rig;
+pub mod overload;
 pub mod plan;
 pub mod recorder;
 pub mod recording;

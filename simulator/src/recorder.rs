@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::check::{Jury, Terms};
 use crate::history::{End, Event, OpRef, What};
 use crate::latency::Latencies;
-use crate::scenario::model::HistoryMode;
+use crate::overload::Meter;
+use crate::scenario::model::{Expect, HistoryMode};
 use crate::virtual_rig::world::Observer;
 
 /// Counts of one lane. planned = unsent + asked; asked = refused + ended + open.
@@ -66,6 +67,8 @@ pub struct Recorder {
     pub latencies: Latencies,
     /// Counts.
     pub counts: Counts,
+    /// Measures the overload that the scenario speaks of, if it does.
+    pub overload: Option<Meter>,
     /// The history.
     pub history: History,
 }
@@ -99,6 +102,7 @@ impl Recorder {
             // A run that keeps no history is one of millions of operations, where every table counts.
             latencies: if mode == HistoryMode::None { Latencies::default() } else { Latencies::with_types() },
             counts: Counts::default(),
+            overload: None,
             history: History {
                 mode,
                 text: Vec::new(),
@@ -116,12 +120,21 @@ impl Recorder {
     pub fn with_types(self) -> Self {
         Self { latencies: Latencies::with_types(), ..self }
     }
+
+    /// The same, with what these expectations need measured.
+    #[must_use]
+    pub fn measuring(self, expect: &Expect) -> Self {
+        Self { overload: expect.overload.as_ref().map(Meter::new), ..self }
+    }
 }
 
 impl Observer for Recorder {
     fn event(&mut self, event: Event) {
         self.counts.observe(&event);
         self.latencies.observe(&event);
+        if let Some(overload) = &mut self.overload {
+            overload.observe(&event);
+        }
         let at_fault = self.jury.observe(&event);
         self.history.keep(&event, at_fault);
     }

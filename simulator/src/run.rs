@@ -158,7 +158,7 @@ pub fn run_recorded(plan: &Plan, tape: Option<Tape>) -> RunResult {
 }
 
 fn run_in<V: Variant>(plan: &Plan, variant: V, tape: Option<Tape>) -> RunResult {
-    let recorder = Recorder::new(&terms(plan), plan.world.history);
+    let recorder = Recorder::new(&terms(plan), plan.world.history).measuring(&plan.world.expect);
     let (recorder, figures) = World::recorded(plan, variant, recorder, tape).run(plan);
     conclude(plan, recorder, figures, &Ran::virtually())
 }
@@ -234,7 +234,7 @@ fn clock_off_us_max(plan: &Plan) -> u64 {
 pub(crate) fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures, ran: &Ran) -> RunResult {
     let scenario = &plan.world;
     let recorder = search_history(plan, recorder, figures.simulated_us, &ran.secrets);
-    let Recorder { jury, latencies, counts, history } = recorder;
+    let Recorder { jury, latencies, counts, overload, history } = recorder;
     // Modelled frames are refused when altered because the model says so: that shows nothing.
     let modelled = scenario.network.frames == Frames::Modelled;
     let observable: Vec<_> =
@@ -243,6 +243,7 @@ pub(crate) fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures, ran
     let (critical, normal) = (latencies.critical.percentiles(), latencies.normal.percentiles());
     let mut thresholds = vec![at_rest(scenario, &counts)];
     thresholds.extend(ran.thresholds.iter().cloned());
+    thresholds.extend(overload.map(|overload| overload.threshold()));
     for (figure, bound) in &scenario.expect.at_most {
         thresholds.push(threshold(*figure, bound.span().as_us(), &critical, &normal));
     }

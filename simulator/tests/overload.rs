@@ -5,14 +5,23 @@
 mod support;
 
 use simulator::plan::Plan;
-use simulator::run::{Summary, run};
+use simulator::run::{Summary, Threshold, run};
 use simulator::scenario::Scenario;
 use simulator::verdict::Verdict;
 use support::repository;
 
 fn summary(file: &str, seed: u64) -> Summary {
-    let text = std::fs::read(repository(file)).unwrap();
-    run(&Plan::new(&Scenario::parse(file, &text).unwrap(), seed)).summary
+    summary_of(&std::fs::read_to_string(repository(file)).unwrap(), seed)
+}
+
+fn summary_of(text: &str, seed: u64) -> Summary {
+    run(&Plan::new(&Scenario::parse("overload", text.as_bytes()).unwrap(), seed)).summary
+}
+
+/// What came of the bound on the overload.
+fn load(summary: &Summary) -> &Threshold {
+    let mut load = summary.thresholds.iter().filter(|found| found.figure.starts_with("load in the overload"));
+    load.next().unwrap()
 }
 
 #[test]
@@ -24,9 +33,18 @@ fn at_three_times_the_capacity_others_are_refused_with_results_and_critical_ones
         assert!(critical.planned * 5 >= normal.planned, "a fifth is critical: {critical:?} {normal:?}");
         assert!(critical.completed * 1_000 >= critical.planned * 999, "{critical:?}");
         assert!(normal.refused + normal.displaced > normal.planned / 3, "{normal:?}");
+        assert_eq!(load(&summary).verdict, Verdict::Pass, "{:?}", load(&summary));
         assert_eq!(summary.counts.open, 0);
         assert!(summary.critical.corrected.p999_us.unwrap() <= 500_000);
     }
+}
+
+#[test]
+fn a_load_that_is_no_overload_is_told() {
+    let text = std::fs::read_to_string(repository("scenarios/critical/overload.yaml")).unwrap();
+    let summary = summary_of(&text.replace("poisson: 13/s", "poisson: 9/s"), 1);
+    assert_eq!(load(&summary).verdict, Verdict::Fail, "{:?}", load(&summary));
+    assert_eq!(summary.verdict, Verdict::Fail);
 }
 
 #[test]

@@ -186,7 +186,8 @@ impl LiveRig {
         let stage = self.interrupts.or(&self.runtime, set)??;
         let subscriber = Subscriber::start(&self.runtime, self.servers.redis_settings());
         let terms = crate::check::Terms { lateness_us_max: LATENESS_US_MAX, ..terms(plan) };
-        let watcher = Watcher::new(Recorder::new(&terms, plan.world.history).with_types());
+        let recorder = Recorder::new(&terms, plan.world.history).with_types();
+        let watcher = Watcher::new(recorder.measuring(&plan.world.expect));
         let mut world = World::outside(plan, variant, watcher, tape.clone());
         let mut secrets = self.secrets(count as usize)?;
         world.seek(plan, &secrets);

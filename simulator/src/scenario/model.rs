@@ -14,7 +14,7 @@ mod workload;
 
 pub use connection::{Connection, ConnectionEnd, Process};
 pub use distribution::{Distribution, Exponential, Lognormal, Uniform};
-pub use expect::{Expect, Figure, Recovery};
+pub use expect::{Expect, Figure, Overload, Recovery};
 pub use fault::{
     ClockStep, Crash, Degrade, Direction, Disturbance, EmbeddingAnswer, EmbeddingTrouble, Fault, Injection,
     Move, Partition, RotateKeys, ShutDown,

@@ -28,6 +28,9 @@ pub struct Expect {
     /// When goodput has to be back after an overload (property P22).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
+    /// How much more is asked for than can be done in an overload, both as measured in the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overload: Option<Overload>,
     /// Figures with an upper bound.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub at_most: BTreeMap<Figure, Length>,
@@ -48,6 +51,20 @@ pub struct Recovery {
     /// From the intended moment to the result of an operation done in time.
     #[serde(default = "default_good_latency")]
     pub latency_max: Length,
+}
+
+/// An overload: between `from` and `until`, at least `factor_min` times as many operations a second are asked for as
+/// are answered in the best second of that time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Overload {
+    /// When it begins.
+    pub from: Length,
+    /// When it ends; at least a second later.
+    pub until: Length,
+    /// How many times as much, 1 to 1,000.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub factor_min: u32,
 }
 
 /// A figure of the summary that a scenario can bound.

@@ -42,5 +42,18 @@ impl Rules<'_> {
             }
             self.length("expect.recovery.latency_max", recovery.latency_max, SHORTEST..=DAY);
         }
+        if let Some(overload) = &s.expect.overload {
+            self.moment("expect.overload.from", overload.from);
+            self.moment("expect.overload.until", overload.until);
+            if overload.until.as_us() < overload.from.as_us().saturating_add(SECOND_US) {
+                let help =
+                    "let it end at least a second after `from`: what is answered in the best second counts";
+                self.refuse("expect.overload.until", "the overload is too short to be measured", help);
+            }
+            self.range("expect.overload.factor_min", overload.factor_min, 1..=1_000);
+        }
     }
 }
+
+/// What an overload is measured by.
+const SECOND_US: u64 = 1_000_000;
