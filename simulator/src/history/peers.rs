@@ -13,8 +13,13 @@ use super::OpRef;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PeerWhat {
-    /// A transaction of an application began, at the moment the workload intended or, behind another one of its
-    /// session, later.
+    /// Rows that every peer holds before anything happens. At most once, first of all.
+    Stocked {
+        /// All of them.
+        rows: Vec<HeldRow>,
+    },
+    /// A transaction of an application began, be it only a read, at the moment the workload intended or, behind
+    /// another one of its session, later.
     Began {
         /// Which.
         op: OpRef,
@@ -50,7 +55,7 @@ pub enum PeerWhat {
         /// What it wrote, in order; at most one entry for a row, the last.
         writes: Vec<Written>,
     },
-    /// The application learnt that its transaction committed.
+    /// The application learnt that its transaction, told as committed before, did so.
     Acknowledged {
         /// Which.
         op: OpRef,
@@ -60,7 +65,7 @@ pub enum PeerWhat {
         /// Which.
         op: OpRef,
     },
-    /// A session read rows.
+    /// A session read rows. The end of an operation that only reads.
     Read {
         /// Which.
         op: OpRef,
@@ -81,6 +86,8 @@ pub enum PeerWhat {
         rows: Vec<MergedRow>,
         /// Whether they mend what was found corrupt.
         repair: bool,
+        /// Whether a comparison of everything (reconciliation) brought them, row by row, and not the feed.
+        reconcile: bool,
     },
     /// A peer moved its position in another's feed, durably.
     Advanced {
@@ -102,12 +109,19 @@ pub enum PeerWhat {
         /// How many.
         rows: u64,
     },
+    /// A peer dropped rows without leaving tombstones: others had deleted them and purged those.
+    Dropped {
+        /// The peer.
+        node: u32,
+        /// The rows.
+        rows: Vec<RowId>,
+    },
     /// A peer's database was set back to an older copy of itself.
     SetBack {
         /// The peer.
         node: u32,
         /// All that it holds now, tombstones included.
-        holds: Vec<(RowId, Version)>,
+        holds: Vec<HeldRow>,
     },
     /// A peer's database began a new life.
     Renewed {
@@ -195,6 +209,18 @@ impl PeerWhat {
             _ => None,
         }
     }
+}
+
+/// One row that a peer's database holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldRow {
+    /// The row.
+    pub row: RowId,
+    /// Its version.
+    pub version: Version,
+    /// Whether that is a tombstone.
+    pub deleted: bool,
 }
 
 /// One row that a transaction wrote.

@@ -17,6 +17,12 @@ pub struct PeerTerms {
     pub transaction_rows_max: usize,
     /// Tables whose rows go by the last writer by row: only there does the greater version win.
     pub last_writer_tables: Vec<String>,
+    /// Tables with another policy under which one of two versions still wins whole (first writer, priority of nodes).
+    /// Tables of neither list may join two versions into a third: their versions are not compared.
+    pub one_wins_tables: Vec<String>,
+    /// How long a committed write may take to be held by any other peer, in microseconds, if that is stated. Holds
+    /// during faults, too.
+    pub staleness_us_max: Option<u64>,
 }
 
 /// Every check of peers.
