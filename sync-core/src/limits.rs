@@ -278,6 +278,10 @@ pub const PEERS_MAX: usize = 1_000;
 pub const STAMP_AHEAD_MAX: Span = Span::from_secs(60);
 /// Microseconds since 1970 that a stamp may name: what a database keeps in eight bytes with a sign.
 pub const STAMP_US_MAX: u64 = i64::MAX as u64;
+/// What one life of a node may have added to a counter, and a counter's value at a write, are below this.
+pub const COUNTER_MAX: i128 = 10i128.pow(30);
+/// Lives of nodes that add to the counters of one row.
+pub const COUNTER_LIVES_MAX: usize = 10_000;
 /// Rows of a source's transaction that travel and commit whole; a larger one is split and reported so.
 pub const TRANSACTION_ROWS_MAX: usize = 10_000;
 /// Rows of one page of a feed, unless a transaction has more.
@@ -286,6 +290,8 @@ pub const PAGE_ROWS_MAX: usize = 5_000;
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of one row that travels.
 pub const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
+const _: () = assert!(COUNTER_MAX < i128::MAX / (4 * COUNTER_LIVES_MAX as i128));
+
 /// How long tombstones wait for peers that do not come back.
 pub const TOMBSTONE_RETENTION: Span = Span::from_secs(7 * 24 * 3_600);
 /// Bytes of the name of a peer's host; a DNS name has no more (RFC 1035, section 2.3.4).

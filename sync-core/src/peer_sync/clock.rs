@@ -162,7 +162,7 @@ mod tests {
         /// All clocks go on.
         Pass(u64),
         /// One clock is stepped to this offset from the true time, in microseconds.
-        Step(usize, u64),
+        Adjust(usize, u64),
         /// A node writes.
         Write(usize),
         /// A node receives the last stamp of another.
@@ -177,7 +177,7 @@ mod tests {
         let node = 0..3usize;
         prop_oneof![
             1 => (0u64..30).prop_map(Step::Pass),
-            1 => (node.clone(), 0u64..=100).prop_map(|(node, offset)| Step::Step(node, offset)),
+            1 => (node.clone(), 0u64..=100).prop_map(|(node, offset)| Step::Adjust(node, offset)),
             4 => node.clone().prop_map(Step::Write),
             4 => (node.clone(), node.clone()).prop_map(|(from, to)| Step::Send(from, to)),
             1 => (node.clone(), 0u64..400, prop_oneof![0u32..3, Just(u32::MAX)])
@@ -187,7 +187,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1_024))]
+        #![proptest_config(ProptestConfig { cases: 1_024, failure_persistence: None, ..ProptestConfig::default() })]
 
         /// P12 and P13 over nodes whose clocks run apart by more than the bound, step both ways, and restart.
         #[test]
@@ -215,7 +215,7 @@ mod tests {
                 let now = |node: usize| time + offsets[node] - 50;
                 match step {
                     Step::Pass(us) => time += us,
-                    Step::Step(node, offset) => offsets[node] = offset,
+                    Step::Adjust(node, offset) => offsets[node] = offset,
                     Step::Send(from, to) => {
                         let remote = clocks[from].last();
                         receive(to, now(to), remote, &mut clocks[to])?;

@@ -68,24 +68,31 @@ impl Content {
 
     /// The hash of a living row with this content.
     pub fn hash(&self) -> ContentHash {
-        truncated(&Sha256::digest(self.0.as_bytes()))
+        Self::hash_of(false, Some(self), None)
     }
 
     /// The hash of a tombstone that remembers this content: never that of a living row.
     pub fn tombstone_hash(last: Option<&Self>) -> ContentHash {
-        let mut digest = Sha256::new();
-        digest.update(b"deleted ");
-        if let Some(last) = last {
-            digest.update(last.0.as_bytes());
-        }
-        truncated(&digest.finalize())
+        Self::hash_of(true, last, None)
     }
-}
 
-fn truncated(digest: &[u8]) -> ContentHash {
-    let mut hash = [0; 16];
-    hash.copy_from_slice(&digest[..16]);
-    ContentHash(hash)
+    /// The hash over content and, behind a `|` that no column begins with, what a policy keeps beside it.
+    pub(super) fn hash_of(tombstone: bool, content: Option<&Self>, state: Option<&str>) -> ContentHash {
+        let mut digest = Sha256::new();
+        if tombstone {
+            digest.update(b"deleted ");
+        }
+        if let Some(content) = content {
+            digest.update(content.0.as_bytes());
+        }
+        if let Some(state) = state {
+            digest.update(b"|");
+            digest.update(state.as_bytes());
+        }
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&digest.finalize()[..16]);
+        ContentHash(hash)
+    }
 }
 
 /// The first column and what follows it.

@@ -2,9 +2,10 @@
 //!
 //! What is here, from the bottom up: [`version`] orders any two versions of a row; [`clock`] gives them their
 //! stamps; [`content`] is what a row holds, in one canonical form; [`schema`] says which tables and columns travel
-//! and what must hold between them; [`snapshot`] and [`position`] say how far somebody has read; [`store`] is what
-//! the engine asks of a database; [`message`] is what peers say to one another, [`announcement`] how they find each other; [`replica`] is
-//! the engine of a peer, with [`settings`] and [`events`].
+//! and what must hold between them; [`resolver`] decides where two versions of a row meet, and [`laws`] tests it;
+//! [`snapshot`] and [`position`] say how far somebody has read; [`store`] is what the engine asks of a database;
+//! [`message`] is what peers say to one another, [`announcement`] how they find each other; [`replica`] is the engine
+//! of a peer, with [`settings`] and [`events`].
 //!
 //! Source of the rules: the specification's guide to peer synchronisation; for versions, Kulkarni et al. 2014;
 //! for convergence, Shapiro et al. 2011.
@@ -13,9 +14,11 @@ pub mod announcement;
 pub mod clock;
 pub mod content;
 pub mod events;
+pub mod laws;
 pub mod message;
 pub mod position;
 pub mod replica;
+pub mod resolver;
 pub mod row;
 pub mod schema;
 pub mod settings;

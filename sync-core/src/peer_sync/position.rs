@@ -39,9 +39,10 @@ pub struct Within {
 pub struct Frontier(BTreeMap<(NodeId, Incarnation), Snapshot>);
 
 impl Frontier {
-    /// Whether what was written there is covered.
+    /// Whether what was written there is covered. A combined version is not: it has many origins.
     pub fn covers(&self, node: &NodeId, origin: Origin) -> bool {
-        self.of(node, origin.incarnation).is_some_and(|snapshot| snapshot.sees(origin.xid))
+        !origin.is_combined()
+            && self.of(node, origin.incarnation).is_some_and(|snapshot| snapshot.sees(origin.xid))
     }
 
     /// What is covered of one life of one peer.

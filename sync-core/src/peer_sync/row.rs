@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::content::Content;
-use super::version::{NodeId, Version};
+use super::version::{ContentHash, NodeId, Version};
 use crate::id::Incarnation;
 
 /// The name of a table, lower-case letters, digits and `_`. Cheap to clone.
@@ -71,12 +71,31 @@ impl Image {
         matches!(self, Self::Tombstone(_))
     }
 
-    /// The hash that a version with this image carries.
-    pub fn hash(&self) -> super::version::ContentHash {
+    /// The content: of a living row, or what a tombstone kept of it.
+    pub fn content(&self) -> Option<&Content> {
         match self {
-            Self::Row(content) => content.hash(),
-            Self::Tombstone(last) => Content::tombstone_hash(last.as_ref()),
+            Self::Row(content) => Some(content),
+            Self::Tombstone(last) => last.as_ref(),
         }
+    }
+
+    /// The hash that a version with this image carries where nothing is kept beside it.
+    pub fn hash(&self) -> ContentHash {
+        self.hash_with(&Extra::None)
+    }
+
+    /// The hash that a version with this image carries. Covers what a policy keeps beside it, so that digests
+    /// and scrubs see a difference there, too.
+    pub fn hash_with(&self, extra: &Extra) -> ContentHash {
+        let (tombstone, content) = match self {
+            Self::Row(content) => (false, Some(content)),
+            Self::Tombstone(last) => (true, last.as_ref()),
+        };
+        let state = match extra {
+            Extra::None => None,
+            Extra::State(state) => Some(&**state),
+        };
+        Content::hash_of(tombstone, content, state)
     }
 }
 
@@ -89,6 +108,19 @@ pub struct Origin {
     pub xid: u64,
 }
 
+impl Origin {
+    /// Of a version that a policy combined out of several writes, each with an origin of its own.
+    ///
+    /// No frontier covers it: a feed never leaves such a row out. Where a row is absent and might be older
+    /// than a purged tombstone, the rule is the cautious one as well: not above the horizon, it has expired.
+    pub const COMBINED: Self = Self { incarnation: Incarnation(0), xid: 0 };
+
+    /// Whether it is that of a combined version.
+    pub fn is_combined(self) -> bool {
+        self == Self::COMBINED
+    }
+}
+
 /// What a policy other than the last writer by row keeps beside a version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,9 +128,7 @@ pub enum Extra {
     /// Nothing.
     #[default]
     None,
-    /// The version of each column, in the table's order (last writer by column).
-    Columns(Arc<[Version]>),
-    /// Whatever a team's own resolver wrote there, as text.
+    /// What the table's policy wrote there, as text in one canonical form.
     State(Arc<str>),
 }
 
@@ -128,7 +158,13 @@ pub struct RowVersion {
 impl RowVersion {
     /// Whether the hash that it carries is that of what it says.
     pub fn is_sound(&self) -> bool {
-        self.image.hash() == self.version.hash
+        self.image.hash_with(&self.extra) == self.version.hash
+    }
+
+    /// Whether both are the same version of the same row with the same content, wherever they came from.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        (&self.row, &self.version, &self.image, &self.extra)
+            == (&other.row, &other.version, &other.image, &other.extra)
     }
 
     /// Who wrote it.
@@ -138,13 +174,9 @@ impl RowVersion {
 
     /// Bytes that it takes on its way, about: texts and 64 for all else. What bounds of pages count.
     pub fn bytes(&self) -> usize {
-        let content = match &self.image {
-            Image::Row(content) | Image::Tombstone(Some(content)) => content.as_canonical().len(),
-            Image::Tombstone(None) => 0,
-        };
+        let content = self.image.content().map_or(0, |content| content.as_canonical().len());
         let extra = match &self.extra {
             Extra::None => 0,
-            Extra::Columns(versions) => 64 * versions.len(),
             Extra::State(state) => state.len(),
         };
         64 + self.row.table.as_str().len()

@@ -225,6 +225,13 @@ impl Table {
         Ok(table)
     }
 
+    /// Whether a database decides alone who wins, by the greater version. Under any other policy the winner may have
+    /// the smaller version, or be neither: rows are decided by a [`Resolver`](super::resolver::Resolver), and of
+    /// two peers with different versions of a row each has to hear the other's.
+    pub fn goes_by_version(&self) -> bool {
+        self.policy == Policy::LastWriterByRow
+    }
+
     /// The place of a column.
     pub fn place(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|name| name == column)

@@ -14,7 +14,7 @@ use crate::limits;
 
 /// Names a peer. Ordered by its bytes, in every language and collation alike. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(Arc<str>);
+pub struct NodeId(pub(crate) Arc<str>);
 
 /// The text cannot name a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
