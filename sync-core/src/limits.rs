@@ -288,6 +288,8 @@ pub const TRANSACTION_ROWS_MAX: usize = 10_000;
 pub const PAGE_ROWS_MAX: usize = 5_000;
 /// Bytes of one page of a feed, unless a transaction or a single row has more.
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Transactions remembered of which tombstones were purged; all older ones are taken for such.
+pub const PURGED_TRANSACTIONS_KEPT: usize = 10_000;
 /// Bytes of one row that travels.
 pub const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
 const _: () = assert!(COUNTER_MAX < i128::MAX / (4 * COUNTER_LIVES_MAX as i128));

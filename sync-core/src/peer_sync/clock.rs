@@ -42,6 +42,11 @@ pub struct TooFarAhead {
 pub struct InvalidStamp(pub Stamp);
 
 impl HybridClock {
+    /// The clock of an empty database.
+    pub fn new(ahead_max: Span) -> Self {
+        Self { last: Stamp::default(), ahead_max }
+    }
+
     /// A clock that goes on after `last`: the greatest stamp of all that is durable at this node, its own
     /// and accepted ones alike; the default stamp for an empty database.
     ///

@@ -2,6 +2,8 @@
 //! executes it, so that applications may write at any time. What executes them in memory defines what is right;
 //! PostgreSQL executes the same as set-based SQL, and a differential test holds both together.
 
+pub mod memory;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -70,13 +72,20 @@ pub struct MergeRows {
     pub from: NodeId,
     /// The rows, whole transactions of their sources.
     pub rows: Vec<RowVersion>,
+    /// [`Page::known`] of the page that brought them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<RowId>,
     /// What the reader has read with them, stored in the same transaction.
     pub advance: Option<Advance>,
-    /// Whether rows replace a stored row of the same version: a repair of what was found corrupt.
+    /// Whether rows replace a stored row of the same version if that one is corrupt.
     pub repair: bool,
 }
 
 /// How far a reader comes with a merge.
+///
+/// The store adds nothing to the frontier from the position by itself. A page in the middle of a feed proves nothing
+/// about its writer's transactions: a row that one of them wrote may since have been overwritten, and what
+/// overwrote it is not read yet. Only the end of the feed does, and there the sender tells its frontier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advance {
     /// In the feed of the sender.
@@ -92,6 +101,9 @@ pub struct ApplyIf {
     pub from: NodeId,
     /// Each row, and the stored version that the decision saw; none for an absent row.
     pub rows: Vec<(RowVersion, Option<Version>)>,
+    /// As in [`MergeRows`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<RowId>,
     /// As in [`MergeRows`]; stored only when every row was applied.
     pub advance: Option<Advance>,
 }
@@ -209,7 +221,7 @@ pub struct TableDescription {
     pub tombstones: u64,
     /// Rows that are set aside.
     pub set_aside: u64,
-    /// The greatest stamp.
+    /// The greatest stamp that was ever stored, purged tombstones included.
     pub stamp: Stamp,
     /// Sum over the fingerprints of all versions; equal for equal content.
     pub sum: u64,
@@ -222,6 +234,10 @@ pub struct Page {
     pub rows: Vec<RowVersion>,
     /// How many of the rows belong to each transaction, in order; the sum is the number of rows.
     pub groups: Vec<u32>,
+    /// Rows that belong to the same transactions and are left out, as the reader has them or what beats them. Whoever
+    /// passes the others on has to pass these on with them, or its readers see a part of a transaction.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<RowId>,
     /// Where the reader stands with this page.
     pub position: Position,
     /// The sender's frontier, if this page ends the feed; covers what was left out, too.
@@ -249,7 +265,7 @@ pub struct Merged {
 pub enum Outcome {
     /// It was absent and is stored.
     Inserted,
-    /// It beat the stored version.
+    /// It beat the stored version, or repaired it: then both are the same.
     Updated {
         /// What it beat.
         beaten: Version,
@@ -270,7 +286,8 @@ pub enum Outcome {
     Expired,
     /// It names no table, has the wrong columns or is larger than a row may be, or its hash is not that of its content.
     Unsound(Unsound),
-    /// The stored version is not the one that the decision saw ([`PeerRequest::ApplyIf`]).
+    /// The stored version is not the one that the decision saw ([`PeerRequest::ApplyIf`]), or the policy of the
+    /// table has to decide between the two ([`PeerRequest::Merge`]).
     Changed,
 }
 

@@ -1,0 +1,161 @@
+//! Which transaction put which rows here: what a feed is read from.
+//!
+//! Each row is listed under the transaction of its stored version only. A transaction remembers which of its rows
+//! others hold: because they overwrote them, or because a received row was beaten by what was here. Whoever reads
+//! what is left of the transaction needs those with it, or sees a part.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
+
+use super::rows::{Place, Row, Rows};
+use crate::limits;
+use crate::peer_sync::row::{RowId, RowVersion};
+
+/// Rows by the transaction that put their version here.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Feed {
+    transactions: BTreeMap<u64, Wrote>,
+}
+
+/// What one transaction wrote. It is forgotten when nothing that it wrote is stored any more.
+#[derive(Clone, Debug, Default)]
+struct Wrote {
+    /// Places of its rows, and of some that others have overwritten since.
+    places: Vec<Place>,
+    /// Rows that are still as it wrote them.
+    living: usize,
+    /// Rows of it that others hold: place, and transaction in which the row was born.
+    lost: Vec<(Place, u64)>,
+    /// Its rows in order; made when it is read in parts.
+    ordered: Option<BTreeMap<RowId, Place>>,
+}
+
+/// Transactions that have to be read together.
+pub(super) struct Group {
+    pub(super) xids: BTreeSet<u64>,
+    /// Rows of these transactions that the reader has, or what beats them.
+    pub(super) known: BTreeSet<RowId>,
+    /// Whether others belonged to it that were left out for its size.
+    pub(super) cut: bool,
+}
+
+impl Feed {
+    /// A transaction put a version of a row here.
+    pub(super) fn wrote(&mut self, xid: u64, place: Place) {
+        let wrote = self.transactions.entry(xid).or_default();
+        wrote.places.push(place);
+        wrote.living += 1;
+    }
+
+    /// The row at a place, which the transaction had written, is overwritten by another.
+    pub(super) fn overwritten(&mut self, xid: u64, place: Place, born: u64, rows: &Rows) {
+        self.lost(xid, place, born);
+        self.gone(xid, rows);
+    }
+
+    /// A row of the transaction is held by another.
+    pub(super) fn lost(&mut self, xid: u64, place: Place, born: u64) {
+        if let Some(wrote) = self.transactions.get_mut(&xid) {
+            // Whoever wrote more than the bound is read in parts anyway.
+            if wrote.lost.len() < limits::TRANSACTION_ROWS_MAX {
+                wrote.lost.push((place, born));
+            }
+        }
+    }
+
+    /// A row that the transaction had written is not stored any more as it wrote it.
+    pub(super) fn gone(&mut self, xid: u64, rows: &Rows) {
+        let Some(wrote) = self.transactions.get_mut(&xid) else { return };
+        wrote.living -= 1;
+        if wrote.living == 0 {
+            self.transactions.remove(&xid);
+        } else if wrote.places.len() > 2 * wrote.living + 8 {
+            // Half of it and more is stale: looking through it now is paid for by what became stale.
+            wrote.places.retain(|place| rows.at(*place).is_some_and(|row| row.xid == xid));
+        }
+    }
+
+    /// The first transaction from this one on that has rows.
+    pub(super) fn next(&self, xid: u64) -> Option<u64> {
+        self.transactions.range(xid..).next().map(|(xid, _)| *xid)
+    }
+
+    /// Transactions with rows between two.
+    pub(super) fn between(&self, low: u64, high: u64) -> impl Iterator<Item = u64> {
+        self.transactions.range(low..high.max(low)).map(|(xid, _)| *xid)
+    }
+
+    /// Rows that are still as a transaction wrote them.
+    pub(super) fn living(&self, xid: u64) -> usize {
+        self.transactions.get(&xid).map_or(0, |wrote| wrote.living)
+    }
+
+    /// Those rows, in the order of their ids.
+    pub(super) fn rows<'a>(&self, xid: u64, rows: &'a Rows) -> Vec<&'a Row> {
+        let places = self.transactions.get(&xid).map(|wrote| &wrote.places);
+        let mut found: Vec<&Row> =
+            places.into_iter().flatten().filter_map(|place| of(rows, *place, xid)).collect();
+        found.sort_unstable_by(|a, b| a.stored.row.cmp(&b.stored.row));
+        found
+    }
+
+    /// Those rows from after one of them, in the order of their ids, for a transaction that is read in parts.
+    pub(super) fn rows_after<'a>(
+        &'a mut self,
+        xid: u64,
+        after: Option<&RowId>,
+        rows: &'a Rows,
+    ) -> impl Iterator<Item = &'a RowVersion> {
+        let ordered = self.transactions.get_mut(&xid).map(|wrote| {
+            &*wrote.ordered.get_or_insert_with(|| {
+                let own = wrote.places.iter().filter_map(|place| Some((*place, of(rows, *place, xid)?)));
+                own.map(|(place, row)| (row.stored.row.clone(), place)).collect()
+            })
+        });
+        let range = (after.map_or(Unbounded, Excluded), Unbounded);
+        ordered
+            .into_iter()
+            .flat_map(move |ordered| ordered.range::<RowId, _>(range))
+            .filter_map(move |(_, place)| of(rows, *place, xid).map(|row| &row.stored))
+    }
+
+    /// What has to be read with a transaction: those that hold rows which it has lost, and so on, but for what the
+    /// reader has and for rows that it does not need. None of them if they are too many for one transaction.
+    pub(super) fn group(
+        &self,
+        first: u64,
+        rows: &Rows,
+        has: impl Fn(u64) -> bool,
+        needs: impl Fn(&RowVersion) -> bool,
+    ) -> Group {
+        let mut xids = BTreeSet::from([first]);
+        let mut known = BTreeSet::new();
+        let mut living = self.living(first);
+        let mut open = vec![first];
+        while let Some(xid) = open.pop() {
+            let lost = self.transactions.get(&xid).map(|wrote| &wrote.lost);
+            for (place, born) in lost.into_iter().flatten() {
+                let Some(row) = rows.at(*place).filter(|row| row.born == *born) else { continue };
+                if xids.contains(&row.xid) {
+                    continue;
+                }
+                if has(row.xid) || !needs(&row.stored) {
+                    known.insert(row.stored.row.clone());
+                    continue;
+                }
+                living += self.living(row.xid);
+                if living > limits::TRANSACTION_ROWS_MAX {
+                    return Group { xids: BTreeSet::from([first]), known, cut: true };
+                }
+                xids.insert(row.xid);
+                open.push(row.xid);
+            }
+        }
+        Group { xids, known, cut: false }
+    }
+}
+
+/// The row at a place, if it is still as the transaction wrote it.
+fn of(rows: &Rows, place: Place, xid: u64) -> Option<&Row> {
+    rows.at(place).filter(|row| row.xid == xid)
+}

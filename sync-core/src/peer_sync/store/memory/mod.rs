@@ -1,0 +1,316 @@
+//! The database of a peer in memory: it defines what each request decides, and what applications are told.
+//!
+//! It models what matters of a real one: a transaction has a number from its first writing statement on and
+//! becomes visible when it commits, in whatever order that happens; rows are locked from the statement to the end;
+//! what is committed survives a crash, what is under way does not; the whole may be set back to an older copy.
+//!
+//! Every change goes through one place (`put` and `forget`), which keeps the feed, the digests, the totals and the
+//! tombstones in step with the rows.
+
+mod digests;
+mod feed;
+mod merge;
+mod page;
+mod purge;
+mod rows;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod transactions;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashMap;
+
+use self::digests::Digests;
+use self::feed::Feed;
+use self::purge::Purged;
+use self::rows::{Place, Row, Rows};
+use self::tables::Tables;
+use self::transactions::Open;
+pub use self::transactions::{Committed, TransactionId, Write, WriteError};
+use super::{AsideChange, Description, DigestPart, PeerReply, PeerRequest, Standing};
+use crate::id::Incarnation;
+use crate::peer_sync::clock::HybridClock;
+use crate::peer_sync::content::Content;
+use crate::peer_sync::position::{Frontier, Position};
+use crate::peer_sync::row::{Image, RowId, RowVersion, TableName};
+use crate::peer_sync::schema::Schema;
+use crate::peer_sync::snapshot::Snapshot;
+use crate::peer_sync::version::{NodeId, Stamp};
+use crate::time::{Span, Timestamp};
+
+/// The database of one peer.
+#[derive(Clone, Debug)]
+pub struct MemoryPeerStore {
+    node: NodeId,
+    incarnation: Incarnation,
+    clock: HybridClock,
+    tables: Tables,
+    rows: Rows,
+    feed: Feed,
+    digests: Digests,
+    /// Tombstones by the transaction that put them here, with the moment when.
+    tombstones: BTreeMap<(u64, Place), Timestamp>,
+    /// What is known of everybody else's writes.
+    others: Frontier,
+    positions: BTreeMap<NodeId, Position>,
+    passed: BTreeMap<NodeId, Position>,
+    purged: Purged,
+    /// The number that the next transaction gets.
+    next_xid: u64,
+    /// The last transaction of an application that is committed.
+    own_xid: Option<u64>,
+    under_way: BTreeSet<u64>,
+    open: BTreeMap<TransactionId, Open>,
+    opened: u64,
+    /// Never iterated: its order is nobody's.
+    locks: FxHashMap<RowId, TransactionId>,
+}
+
+/// The number of a database's first transaction.
+const FIRST_XID: u64 = 1;
+
+impl MemoryPeerStore {
+    /// An empty database. Stamps that lie further ahead of its clock than `stamp_ahead_max` are refused
+    /// ([`STAMP_AHEAD_MAX`](crate::limits::STAMP_AHEAD_MAX) unless a test wants another).
+    pub fn new(node: NodeId, schema: Schema, incarnation: Incarnation, stamp_ahead_max: Span) -> Self {
+        Self {
+            node,
+            incarnation,
+            clock: HybridClock::new(stamp_ahead_max),
+            tables: Tables::new(schema),
+            rows: Rows::default(),
+            feed: Feed::default(),
+            digests: Digests::default(),
+            tombstones: BTreeMap::new(),
+            others: Frontier::default(),
+            positions: BTreeMap::new(),
+            passed: BTreeMap::new(),
+            purged: Purged::default(),
+            next_xid: FIRST_XID,
+            own_xid: None,
+            under_way: BTreeSet::new(),
+            open: BTreeMap::new(),
+            opened: 0,
+            locks: FxHashMap::default(),
+        }
+    }
+
+    /// Executes one request at a moment of the database's clock.
+    pub fn execute(&mut self, now: Timestamp, request: PeerRequest) -> PeerReply {
+        match request {
+            PeerRequest::Describe => PeerReply::Described(self.describe(now)),
+            PeerRequest::Feed(request) => self.read_feed(&request),
+            PeerRequest::Merge(request) => self.merge(now, request),
+            PeerRequest::FetchVersions(rows) => {
+                PeerReply::Versions(rows.iter().map(|row| self.stored(row).cloned()).collect())
+            }
+            PeerRequest::ApplyIf(request) => self.apply_if(now, request),
+            PeerRequest::Digests(parts) => {
+                PeerReply::Digests(parts.iter().map(|part| self.digests.of(*part, &self.rows)).collect())
+            }
+            PeerRequest::Entries(parts) => PeerReply::Entries(self.digests.entries(&parts, &self.rows)),
+            PeerRequest::Passed { peer, position } => self.note_passed(peer, position),
+            PeerRequest::Purge(request) => self.purge(now, &request),
+            PeerRequest::Drop(entries) => self.drop_rows(&entries),
+            PeerRequest::Scrub(request) => self.scrub(&request),
+            PeerRequest::Renew(incarnation) => self.renew(incarnation),
+        }
+    }
+
+    /// Whose database it is.
+    pub fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    /// Its life.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The tables.
+    pub fn schema(&self) -> &Schema {
+        self.tables.schema()
+    }
+
+    /// The transactions that are visible now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.next_xid, self.under_way.iter().copied())
+    }
+
+    /// What is there of everybody's writes. Own writes are covered up to the last of them: merging what others
+    /// wrote is nothing that others would have to fetch, so it does not move this.
+    pub fn frontier(&self) -> Frontier {
+        let mut frontier = self.others.clone();
+        if let Some(last) = self.own_xid {
+            frontier.advance(&self.node, self.incarnation, &self.snapshot().up_to(last));
+        }
+        frontier
+    }
+
+    /// What applications see of a row.
+    pub fn read(&self, row: &RowId) -> Option<&Content> {
+        self.rows.by_id(row).and_then(Row::visible)
+    }
+
+    /// What applications see of a table, in the order of the keys.
+    pub fn rows(&self, table: &TableName) -> Vec<(&RowId, &Content)> {
+        let number = self.tables.number(table);
+        let of_table = self.rows.iter().filter(|(_, row)| Some(row.table) == number);
+        let mut rows: Vec<_> =
+            of_table.filter_map(|(_, row)| Some((&row.stored.row, row.visible()?))).collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    /// The stored version of a row, tombstones and rows that are set aside included.
+    pub fn stored(&self, row: &RowId) -> Option<&RowVersion> {
+        self.rows.by_id(row).map(|row| &row.stored)
+    }
+
+    /// All stored versions and how they stand, in the order of the rows' ids.
+    pub fn versions(&self) -> Vec<(&RowVersion, Standing)> {
+        let mut versions: Vec<_> = self.rows.iter().map(|(_, row)| (&row.stored, row.standing())).collect();
+        versions.sort_unstable_by(|a, b| a.0.row.cmp(&b.0.row));
+        versions
+    }
+
+    /// How a row stands; none if nothing is stored of it.
+    pub fn standing(&self, row: &RowId) -> Option<Standing> {
+        self.rows.by_id(row).map(Row::standing)
+    }
+
+    /// A copy as a backup would have it: what is committed.
+    pub fn durable_copy(&self) -> Self {
+        let mut copy = self.clone();
+        copy.crash();
+        copy
+    }
+
+    /// The database ends abruptly and starts again: what was committed is there, what was under way never was.
+    /// Its clock goes on after the greatest stamp that it knows.
+    pub fn crash(&mut self) {
+        self.open.clear();
+        self.under_way.clear();
+        self.locks.clear();
+        let greatest = self.tables.greatest_stamp();
+        // A stored stamp was given or accepted by this clock, so it is none that a clock may not reach.
+        self.clock = HybridClock::after(greatest, self.clock.ahead_max()).unwrap_or(self.clock);
+    }
+
+    /// Alters what a row holds and nothing else, as a defect of a disk would. Without effect on a tombstone without
+    /// content and on a row that is not there.
+    pub fn corrupt(&mut self, row: &RowId, content: Content) {
+        let place = self.rows.find(row);
+        if let Some(row) = place.and_then(|place| self.rows.at_mut(place)) {
+            match &mut row.stored.image {
+                Image::Row(held) | Image::Tombstone(Some(held)) => *held = content,
+                Image::Tombstone(None) => {}
+            }
+        }
+    }
+
+    fn describe(&self, now: Timestamp) -> Description {
+        Description {
+            node: self.node.clone(),
+            incarnation: self.incarnation,
+            snapshot: self.snapshot(),
+            frontier: self.frontier(),
+            positions: self.positions.clone(),
+            tables: self.tables.describe(),
+            digest: self.digests.of(DigestPart::ALL, &self.rows),
+            now,
+        }
+    }
+
+    fn draw_xid(&mut self) -> u64 {
+        let xid = self.next_xid;
+        self.next_xid += 1;
+        xid
+    }
+
+    /// Stores a version as the work of a transaction, and keeps all that follows from it.
+    fn put(&mut self, xid: u64, now: Timestamp, table: u32, stored: RowVersion) -> Place {
+        let found = self.rows.find(&stored.row);
+        self.put_at(found, xid, now, table, stored)
+    }
+
+    fn put_at(
+        &mut self,
+        found: Option<Place>,
+        xid: u64,
+        now: Timestamp,
+        table: u32,
+        stored: RowVersion,
+    ) -> Place {
+        let tombstone = stored.image.is_tombstone();
+        let stamp = stored.version.stamp;
+        let (place, old, new) = match found.and_then(|place| Some((place, self.rows.at_mut(place)?))) {
+            Some((place, row)) => {
+                let (old, old_xid, born) = (row.fingerprint, row.xid, row.born);
+                let was_tombstone = row.stored.image.is_tombstone();
+                row.replace(stored, xid);
+                let (leaf, new) = (row.leaf, row.fingerprint);
+                self.digests.replace(leaf, old, new);
+                if old_xid != xid {
+                    self.feed.overwritten(old_xid, place, born, &self.rows);
+                    self.feed.wrote(xid, place);
+                }
+                if was_tombstone {
+                    self.tombstones.remove(&(old_xid, place));
+                }
+                self.count(table, was_tombstone, -1);
+                (place, old, new)
+            }
+            None => {
+                let row = Row::new(stored, xid, table);
+                let (leaf, new) = (row.leaf, row.fingerprint);
+                let place = self.rows.insert(row);
+                self.digests.insert(leaf, place, new);
+                self.feed.wrote(xid, place);
+                (place, 0, new)
+            }
+        };
+        if tombstone {
+            self.tombstones.insert((xid, place), now);
+        }
+        self.count(table, tombstone, 1);
+        self.sum(table, old, new, stamp);
+        place
+    }
+
+    /// Takes a row away without a trace but for the horizon.
+    fn forget(&mut self, place: Place) {
+        let Some(row) = self.rows.remove(place) else { return };
+        self.digests.remove(row.leaf, place, row.fingerprint);
+        self.feed.gone(row.xid, &self.rows);
+        let tombstone = row.stored.image.is_tombstone();
+        if tombstone {
+            self.tombstones.remove(&(row.xid, place));
+        }
+        self.count(row.table, tombstone, -1);
+        self.sum(row.table, row.fingerprint, 0, Stamp::default());
+        self.purged.add(row.xid, row.stored.version);
+    }
+
+    fn count(&mut self, table: u32, tombstone: bool, by: i64) {
+        if let Some(rules) = self.tables.get_mut(table) {
+            let totals = &mut rules.totals;
+            let number = if tombstone { &mut totals.tombstones } else { &mut totals.rows };
+            *number = number.wrapping_add_signed(by);
+        }
+    }
+
+    fn sum(&mut self, table: u32, old: u64, new: u64, stamp: Stamp) {
+        if let Some(rules) = self.tables.get_mut(table) {
+            rules.totals.sum = rules.totals.sum.wrapping_sub(old).wrapping_add(new);
+            rules.totals.stamp = rules.totals.stamp.max(stamp);
+        }
+    }
+
+    /// Evaluates references and natural keys anew where these rows concern them.
+    fn settle(&mut self, _changed: &[Place]) -> Vec<AsideChange> {
+        Vec::new()
+    }
+}

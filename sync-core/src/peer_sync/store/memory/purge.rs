@@ -1,0 +1,178 @@
+//! Tombstones that nobody needs any more, what is remembered of them, and new lives of the database.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::MemoryPeerStore;
+use super::rows::{Place, Row};
+use crate::id::Incarnation;
+use crate::limits;
+use crate::peer_sync::position::Position;
+use crate::peer_sync::row::{RowId, RowVersion};
+use crate::peer_sync::snapshot::Snapshot;
+use crate::peer_sync::store::{DigestEntry, PeerReply, Purge, ReadFeed, Scrub, Scrubbed};
+use crate::peer_sync::version::{NodeId, Version};
+use crate::time::Timestamp;
+
+/// What is remembered of rows that were purged or dropped.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Purged {
+    /// The greatest version among them.
+    horizon: Option<Version>,
+    /// The last transactions whose rows they were, ascending.
+    xids: VecDeque<u64>,
+    /// All before this are taken for such transactions.
+    floor: u64,
+    /// What was visible at the last purge: all that was purged was written before.
+    snapshot: Snapshot,
+}
+
+impl Purged {
+    pub(super) fn add(&mut self, xid: u64, version: Version) {
+        self.horizon = self.horizon.take().max(Some(version));
+        if let Err(at) = self.xids.binary_search(&xid) {
+            self.xids.insert(at, xid);
+        }
+        if self.xids.len() > limits::PURGED_TRANSACTIONS_KEPT
+            && let Some(first) = self.xids.pop_front()
+        {
+            self.floor = self.floor.max(first + 1);
+        }
+    }
+
+    /// Whether anything was ever purged.
+    fn any(&self) -> bool {
+        self.horizon.is_some()
+    }
+
+    /// Whether a reader has read all that is purged. What is still under way here wrote nothing that was purged.
+    fn passed_by(&self, read: &Snapshot, under_way: &BTreeSet<u64>) -> bool {
+        let purged = |xid: &u64| {
+            (*xid < self.floor && !under_way.contains(xid)) || self.xids.binary_search(xid).is_ok()
+        };
+        self.xids.back().is_none_or(|last| *last < read.xmax()) && !read.under_way().iter().any(purged)
+    }
+}
+
+impl MemoryPeerStore {
+    /// Whether a reader may have missed the purge of a tombstone, or stands in another life of this database.
+    pub(super) fn is_cut_off(&self, request: &ReadFeed) -> bool {
+        match &request.since {
+            // Who has nothing has nothing that was deleted.
+            None => self.purged.any() && !request.frontier.is_empty(),
+            Some(since) => {
+                since.incarnation != self.incarnation
+                    || !self.snapshot().covers(&since.snapshot)
+                    || !self.purged.passed_by(&since.snapshot, &self.under_way)
+            }
+        }
+    }
+
+    /// Whether a version that is not here had been here: it, or what beat it, was deleted and the tombstone is purged.
+    pub(super) fn is_expired(&self, row: &RowVersion) -> bool {
+        self.purged.horizon.as_ref().is_some_and(|horizon| row.version <= *horizon) && self.covers(row)
+    }
+
+    /// Whether what was written there is covered.
+    fn covers(&self, row: &RowVersion) -> bool {
+        let own = *row.node() == self.node && row.origin.incarnation == self.incarnation;
+        if own { self.snapshot().sees(row.origin.xid) } else { self.others.covers(row.node(), row.origin) }
+    }
+
+    pub(super) fn note_passed(&mut self, peer: NodeId, position: Position) -> PeerReply {
+        if position.incarnation != self.incarnation {
+            return PeerReply::Noted { ahead: false };
+        }
+        if !self.snapshot().covers(&position.snapshot) {
+            return PeerReply::Noted { ahead: true };
+        }
+        if self.passed.len() < limits::PEERS_MAX || self.passed.contains_key(&peer) {
+            self.passed.insert(peer, position);
+        }
+        PeerReply::Noted { ahead: false }
+    }
+
+    pub(super) fn purge(&mut self, now: Timestamp, request: &Purge) -> PeerReply {
+        let passed: Option<Vec<&Snapshot>> =
+            request.peers.iter().map(|peer| Some(&self.passed.get(peer)?.snapshot)).collect();
+        // Who knows nobody does not know who has still to hear of it.
+        let passed = passed.filter(|passed| !passed.is_empty());
+        let oldest = now.saturating_sub(request.retention);
+        let mut ready: Vec<(u64, Place)> = Vec::new();
+        for (&(xid, place), stored) in &self.tombstones {
+            if ready.len() >= request.rows_max && ready.last().is_some_and(|(last, _)| *last != xid) {
+                break;
+            }
+            let Some(row) = self.rows.at(place) else { continue };
+            let everybody = passed.as_ref().is_some_and(|all| all.iter().all(|read| read.sees(xid)));
+            // A version that is not covered would be taken for a new one if it came again.
+            let needless = everybody && self.covers(&row.stored) || *stored < oldest;
+            if needless && row.visible().is_none() {
+                ready.push((xid, place));
+            }
+        }
+        ready.sort_by(|a, b| self.in_transaction(*a).cmp(&self.in_transaction(*b)));
+        ready.truncate(request.rows_max);
+        for (_, place) in &ready {
+            self.forget(*place);
+        }
+        if !ready.is_empty() {
+            self.purged.snapshot = self.snapshot();
+        }
+        let places: Vec<Place> = ready.iter().map(|(_, place)| *place).collect();
+        self.settle(&places);
+        PeerReply::Purged(ready.len() as u64)
+    }
+
+    fn in_transaction(&self, (xid, place): (u64, Place)) -> (u64, Option<&RowId>) {
+        (xid, self.rows.at(place).map(|row| &row.stored.row))
+    }
+
+    /// Drops rows of which others say that they were deleted, without tombstones, each if it is still in this version.
+    pub(super) fn drop_rows(&mut self, entries: &[DigestEntry]) -> PeerReply {
+        let mut dropped = Vec::new();
+        for DigestEntry { row, version } in entries {
+            let place = self.rows.find(row).filter(|_| !self.locks.contains_key(row));
+            let same = |row: &Row| row.stored.version == *version;
+            if let Some(place) = place.filter(|place| self.rows.at(*place).is_some_and(same)) {
+                self.forget(place);
+                dropped.push(place);
+            }
+        }
+        self.settle(&dropped);
+        PeerReply::Dropped(dropped.len() as u64)
+    }
+
+    pub(super) fn scrub(&self, request: &Scrub) -> PeerReply {
+        let mut scrubbed = Scrubbed::default();
+        let mut last = None;
+        for row in self.digests.rotate(request.after.as_ref(), &self.rows) {
+            if scrubbed.rows >= request.rows_max as u64 {
+                scrubbed.next = last;
+                break;
+            }
+            scrubbed.rows += 1;
+            if !row.stored.is_sound() {
+                scrubbed.corrupt.push(row.stored.row.clone());
+            }
+            last = Some(row.stored.row.clone());
+        }
+        PeerReply::Scrubbed(scrubbed)
+    }
+
+    /// Begins a new life. What was written here belongs to it from now on: peers may have read other things under
+    /// the same numbers of the old life, and must not take these for those. Of the old life only that is still
+    /// claimed to be covered which was there at the last purge: what came after may be what was lost.
+    pub(super) fn renew(&mut self, incarnation: Incarnation) -> PeerReply {
+        let old = std::mem::replace(&mut self.incarnation, incarnation);
+        for row in self.rows.iter_mut() {
+            if row.stored.version.node == self.node && row.stored.origin.incarnation == old {
+                row.stored.origin.incarnation = incarnation;
+            }
+        }
+        if self.purged.any() {
+            self.others.advance(&self.node, old, &self.purged.snapshot);
+        }
+        self.passed.clear();
+        PeerReply::Renewed
+    }
+}

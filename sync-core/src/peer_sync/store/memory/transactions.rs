@@ -1,0 +1,208 @@
+//! What applications do: transactions of writes, as a database with read-committed isolation runs them.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use super::MemoryPeerStore;
+use crate::limits;
+use crate::peer_sync::content::Content;
+use crate::peer_sync::row::{Extra, Image, Origin, RowId, RowVersion, TableName};
+use crate::peer_sync::store::AsideChange;
+use crate::peer_sync::version::Version;
+use crate::time::Timestamp;
+
+/// Names an application's transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransactionId(u64);
+
+/// A statement that writes one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Inserts the row, or updates it if it is there.
+    Put {
+        /// The table.
+        table: TableName,
+        /// All columns of the row.
+        content: Content,
+    },
+    /// Deletes the row if it is there.
+    Delete(RowId),
+}
+
+/// Why a statement did not take effect. The transaction is over then and can only be rolled back, as in
+/// PostgreSQL, but for [`Locked`](Self::Locked).
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum WriteError {
+    /// The transaction does not exist, has ended or was ended by a crash.
+    #[error("there is no such transaction; begin one")]
+    NoTransaction,
+    /// An earlier statement of it failed.
+    #[error("a statement of the transaction failed; roll it back")]
+    Aborted,
+    /// Another transaction has written it: the statement would wait until that has ended. Try it again.
+    #[error("{row} is locked by another transaction; try again when that has ended")]
+    Locked {
+        /// What.
+        row: RowId,
+        /// By whom.
+        by: TransactionId,
+    },
+    /// The content is no row of the table, or the table is not declared.
+    #[error("`{table}` does not exist or has other columns")]
+    NoSuchRow {
+        /// The table.
+        table: TableName,
+    },
+    /// The row is larger than a row may be.
+    #[error("{row} has more than {} bytes", limits::ROW_BYTES_MAX)]
+    TooLarge {
+        /// The row.
+        row: RowId,
+    },
+}
+
+/// What a commit did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// The transaction's number; none if it wrote nothing.
+    pub xid: Option<u64>,
+    /// Rows that stand otherwise than before, because of references and natural keys.
+    pub aside: Vec<AsideChange>,
+}
+
+/// A transaction under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Open {
+    /// From its first writing statement on.
+    xid: Option<u64>,
+    writes: BTreeMap<RowId, (u32, RowVersion)>,
+    failed: bool,
+}
+
+impl MemoryPeerStore {
+    /// Begins a transaction.
+    pub fn begin(&mut self) -> TransactionId {
+        self.opened += 1;
+        let transaction = TransactionId(self.opened);
+        self.open.insert(transaction, Open::default());
+        transaction
+    }
+
+    /// Executes one writing statement. Answers the version that it wrote; none for a delete that found nothing.
+    pub fn write(
+        &mut self,
+        transaction: TransactionId,
+        now: Timestamp,
+        write: Write,
+    ) -> Result<Option<Version>, WriteError> {
+        let open = self.open.get(&transaction).ok_or(WriteError::NoTransaction)?;
+        if open.failed {
+            return Err(WriteError::Aborted);
+        }
+        let written = self.write_row(transaction, now, write);
+        if let (Err(error), Some(open)) = (&written, self.open.get_mut(&transaction)) {
+            open.failed = !matches!(error, WriteError::Locked { .. });
+        }
+        written
+    }
+
+    /// What a transaction sees of a row: what it wrote itself, else what is committed.
+    pub fn read_in(&self, transaction: TransactionId, row: &RowId) -> Option<&Content> {
+        match self.open.get(&transaction).and_then(|open| open.writes.get(row)) {
+            Some((_, written)) => written.image.row(),
+            None => self.read(row),
+        }
+    }
+
+    /// Makes a transaction durable and visible, whole. One of which a statement failed is rolled back instead.
+    pub fn commit(&mut self, transaction: TransactionId, now: Timestamp) -> Result<Committed, WriteError> {
+        let open = self.end(transaction).ok_or(WriteError::NoTransaction)?;
+        if open.failed {
+            return Err(WriteError::Aborted);
+        }
+        let Some(xid) = open.xid.filter(|_| !open.writes.is_empty()) else { return Ok(Committed::default()) };
+        let mut changed = Vec::with_capacity(open.writes.len());
+        for (table, mut written) in open.writes.into_values() {
+            written.origin.incarnation = self.incarnation;
+            changed.push(self.put(xid, now, table, written));
+        }
+        self.own_xid = self.own_xid.max(Some(xid));
+        Ok(Committed { xid: Some(xid), aside: self.settle(&changed) })
+    }
+
+    /// Ends a transaction without effect. One that does not exist needs no end.
+    pub fn rollback(&mut self, transaction: TransactionId) {
+        self.end(transaction);
+    }
+
+    /// Transactions under way.
+    pub fn open_transactions(&self) -> impl Iterator<Item = TransactionId> {
+        self.open.keys().copied()
+    }
+
+    fn end(&mut self, transaction: TransactionId) -> Option<Open> {
+        let open = self.open.remove(&transaction)?;
+        for row in open.writes.keys() {
+            self.locks.remove(row);
+        }
+        if let Some(xid) = open.xid {
+            self.under_way.remove(&xid);
+        }
+        Some(open)
+    }
+
+    fn write_row(
+        &mut self,
+        transaction: TransactionId,
+        now: Timestamp,
+        write: Write,
+    ) -> Result<Option<Version>, WriteError> {
+        let (table, row) = self.target(&write)?;
+        if let Some(by) = self.locks.get(&row).copied().filter(|by| *by != transaction) {
+            return Err(WriteError::Locked { row, by });
+        }
+        let image = match write {
+            Write::Put { content, .. } => Image::Row(content),
+            Write::Delete(_) => match self.read_in(transaction, &row) {
+                None => return Ok(None),
+                Some(seen) => Image::Tombstone(Some(seen.clone())),
+            },
+        };
+        let version = Version { stamp: self.clock.stamp(now), node: self.node.clone(), hash: image.hash() };
+        let xid = self.xid_of(transaction)?;
+        let origin = Origin { incarnation: self.incarnation, xid };
+        let written = RowVersion { row, version: version.clone(), image, origin, extra: Extra::None };
+        if written.bytes() > limits::ROW_BYTES_MAX {
+            return Err(WriteError::TooLarge { row: written.row });
+        }
+        let open = self.open.get_mut(&transaction).ok_or(WriteError::NoTransaction)?;
+        self.locks.insert(written.row.clone(), transaction);
+        open.writes.insert(written.row.clone(), (table, written));
+        Ok(Some(version))
+    }
+
+    /// The table and the row that a statement writes.
+    fn target(&self, write: &Write) -> Result<(u32, RowId), WriteError> {
+        let (table, row) = match write {
+            Write::Put { table, content } => (table, self.tables.schema().row_id(table, content)),
+            Write::Delete(row) => (&row.table, Some(row.clone())),
+        };
+        let found = self.tables.number(table).zip(row);
+        found.ok_or_else(|| WriteError::NoSuchRow { table: table.clone() })
+    }
+
+    /// The number of a transaction, drawn at its first writing statement.
+    fn xid_of(&mut self, transaction: TransactionId) -> Result<u64, WriteError> {
+        let drawn = self.open.get(&transaction).ok_or(WriteError::NoTransaction)?.xid;
+        if let Some(xid) = drawn {
+            return Ok(xid);
+        }
+        let xid = self.draw_xid();
+        self.under_way.insert(xid);
+        if let Some(open) = self.open.get_mut(&transaction) {
+            open.xid = Some(xid);
+        }
+        Ok(xid)
+    }
+}
