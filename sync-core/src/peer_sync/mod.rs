@@ -2,7 +2,8 @@
 //!
 //! What is here, from the bottom up: [`version`] orders any two versions of a row; [`clock`] gives them their
 //! stamps; [`content`] is what a row holds, in one canonical form; [`schema`] says which tables and columns travel
-//! and what must hold between them; [`resolver`] decides where two versions of a row meet, and [`laws`] tests it;
+//! and what must hold between them; [`resolver`] decides where two versions of a row meet, and [`laws`] tests it; [`constraints`] says
+//! how rows stand to one another;
 //! [`snapshot`] and [`position`] say how far somebody has read; [`store`] is what the engine asks of a database;
 //! [`message`] is what peers say to one another, [`announcement`] how they find each other; [`replica`] is the engine
 //! of a peer, with [`settings`] and [`events`].
@@ -12,6 +13,7 @@
 
 pub mod announcement;
 pub mod clock;
+pub mod constraints;
 pub mod content;
 pub mod events;
 pub mod laws;
