@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::row::{Origin, RowId};
 use super::snapshot::Snapshot;
-use super::version::NodeId;
+use super::version::{NodeId, Version};
 use crate::id::Incarnation;
 
 /// How far a reader has come in one peer's feed. Moves only after what was read is durably applied.
@@ -34,9 +34,14 @@ pub struct Within {
 /// What somebody has of what each peer wrote, by the writers' own transactions.
 ///
 /// Covering a transaction means: what it wrote, or what beats it, was durably applied here. So whatever is
-/// covered need not be sent, and a version that is covered and yet absent had been deleted and its tombstone purged.
+/// covered need not be sent, and a version that is covered, absent, and not beyond the horizon had been deleted and its
+/// tombstone purged. The horizon goes where the frontier goes: who covers something because another did may
+/// never have seen the tombstone that the other purged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Frontier(BTreeMap<(NodeId, Incarnation), Snapshot>);
+pub struct Frontier {
+    covered: BTreeMap<(NodeId, Incarnation), Snapshot>,
+    horizon: Option<Version>,
+}
 
 impl Frontier {
     /// Whether what was written there is covered. A combined version is not: it has many origins.
@@ -47,45 +52,71 @@ impl Frontier {
 
     /// What is covered of one life of one peer.
     pub fn of(&self, node: &NodeId, incarnation: Incarnation) -> Option<&Snapshot> {
-        self.0.get(&(node.clone(), incarnation))
+        self.covered.get(&(node.clone(), incarnation))
     }
 
-    /// Whether everything that `other` covers is covered.
+    /// The greatest version among rows that were purged here, or where this frontier is from.
+    pub fn horizon(&self) -> Option<&Version> {
+        self.horizon.as_ref()
+    }
+
+    /// A row with this version is purged.
+    pub fn raise_horizon(&mut self, version: &Version) {
+        if self.horizon.as_ref() < Some(version) {
+            self.horizon = Some(version.clone());
+        }
+    }
+
+    /// Whether everything that `other` covers is covered, whatever the horizons.
     pub fn includes(&self, other: &Self) -> bool {
         let nothing = Snapshot::default();
-        other.0.iter().all(|(who, theirs)| self.0.get(who).unwrap_or(&nothing).covers(theirs))
+        other.covered.iter().all(|(who, theirs)| self.covered.get(who).unwrap_or(&nothing).covers(theirs))
     }
 
     /// Adds what one snapshot of one peer covers.
     pub fn advance(&mut self, node: &NodeId, incarnation: Incarnation, snapshot: &Snapshot) {
-        let mine = self.0.entry((node.clone(), incarnation)).or_default();
+        if *snapshot == Snapshot::default() {
+            return;
+        }
+        let mine = self.covered.entry((node.clone(), incarnation)).or_default();
         *mine = mine.union(snapshot);
     }
 
-    /// Adds what another covers.
+    /// Adds what another covers, and has purged.
     pub fn join(&mut self, other: &Self) {
-        for ((node, incarnation), snapshot) in &other.0 {
+        for ((node, incarnation), snapshot) in &other.covered {
             self.advance(node, *incarnation, snapshot);
+        }
+        if let Some(horizon) = &other.horizon {
+            self.raise_horizon(horizon);
         }
     }
 
     /// Who is covered, and how far, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&NodeId, Incarnation, &Snapshot)> {
-        self.0.iter().map(|((node, incarnation), snapshot)| (node, *incarnation, snapshot))
+        self.covered.iter().map(|((node, incarnation), snapshot)| (node, *incarnation, snapshot))
     }
 
     /// Lives of peers that it speaks of.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.covered.len()
     }
 
     /// Whether it covers nobody.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.covered.is_empty()
     }
 }
 
-/// One entry of a frontier in JSON.
+/// A frontier in JSON.
+#[derive(Serialize, Deserialize)]
+struct Text {
+    covered: Vec<Entry>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    horizon: Option<Version>,
+}
+
+/// One entry of it.
 #[derive(Serialize, Deserialize)]
 struct Entry {
     node: NodeId,
@@ -95,19 +126,21 @@ struct Entry {
 
 impl Serialize for Frontier {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter().map(|(node, incarnation, snapshot)| Entry {
+        let entry = |(node, incarnation, snapshot): (&NodeId, _, &Snapshot)| Entry {
             node: node.clone(),
             incarnation,
             snapshot: snapshot.clone(),
-        }))
+        };
+        let covered = self.iter().map(entry).collect();
+        Text { covered, horizon: self.horizon.clone() }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Frontier {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let entries = Vec::<Entry>::deserialize(deserializer)?;
-        let mut frontier = Self::default();
-        for Entry { node, incarnation, snapshot } in entries {
+        let Text { covered, horizon } = Text::deserialize(deserializer)?;
+        let mut frontier = Self { horizon, ..Self::default() };
+        for Entry { node, incarnation, snapshot } in covered {
             frontier.advance(&node, incarnation, &snapshot);
         }
         Ok(frontier)

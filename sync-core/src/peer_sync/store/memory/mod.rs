@@ -52,7 +52,7 @@ pub struct MemoryPeerStore {
     digests: Digests,
     /// Tombstones by the transaction that put them here, with the moment when.
     tombstones: BTreeMap<(u64, Place), Timestamp>,
-    /// What is known of everybody else's writes.
+    /// What is covered of everybody else's writes, and of own ones of earlier lives.
     others: Frontier,
     positions: BTreeMap<NodeId, Position>,
     passed: BTreeMap<NodeId, Position>,
@@ -291,7 +291,8 @@ impl MemoryPeerStore {
         }
         self.count(row.table, tombstone, -1);
         self.sum(row.table, row.fingerprint, 0, Stamp::default());
-        self.purged.add(row.xid, row.stored.version);
+        self.purged.add(row.xid);
+        self.others.raise_horizon(&row.stored.version);
     }
 
     fn count(&mut self, table: u32, tombstone: bool, by: i64) {

@@ -10,14 +10,12 @@ use crate::peer_sync::position::Position;
 use crate::peer_sync::row::{RowId, RowVersion};
 use crate::peer_sync::snapshot::Snapshot;
 use crate::peer_sync::store::{DigestEntry, PeerReply, Purge, ReadFeed, Scrub, Scrubbed};
-use crate::peer_sync::version::{NodeId, Version};
+use crate::peer_sync::version::NodeId;
 use crate::time::Timestamp;
 
 /// What is remembered of rows that were purged or dropped.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Purged {
-    /// The greatest version among them.
-    horizon: Option<Version>,
     /// The last transactions whose rows they were, ascending.
     xids: VecDeque<u64>,
     /// All before this are taken for such transactions.
@@ -27,8 +25,7 @@ pub(super) struct Purged {
 }
 
 impl Purged {
-    pub(super) fn add(&mut self, xid: u64, version: Version) {
-        self.horizon = self.horizon.take().max(Some(version));
+    pub(super) fn add(&mut self, xid: u64) {
         if let Err(at) = self.xids.binary_search(&xid) {
             self.xids.insert(at, xid);
         }
@@ -37,11 +34,6 @@ impl Purged {
         {
             self.floor = self.floor.max(first + 1);
         }
-    }
-
-    /// Whether anything was ever purged.
-    fn any(&self) -> bool {
-        self.horizon.is_some()
     }
 
     /// Whether a reader has read all that is purged. What is still under way here wrote nothing that was purged.
@@ -58,7 +50,7 @@ impl MemoryPeerStore {
     pub(super) fn is_cut_off(&self, request: &ReadFeed) -> bool {
         match &request.since {
             // Who has nothing has nothing that was deleted.
-            None => self.purged.any() && !request.frontier.is_empty(),
+            None => self.others.horizon().is_some() && !request.frontier.is_empty(),
             Some(since) => {
                 since.incarnation != self.incarnation
                     || !self.snapshot().covers(&since.snapshot)
@@ -69,7 +61,7 @@ impl MemoryPeerStore {
 
     /// Whether a version that is not here had been here: it, or what beat it, was deleted and the tombstone is purged.
     pub(super) fn is_expired(&self, row: &RowVersion) -> bool {
-        self.purged.horizon.as_ref().is_some_and(|horizon| row.version <= *horizon) && self.covers(row)
+        Some(&row.version) <= self.others.horizon() && self.covers(row)
     }
 
     /// Whether what was written there is covered.
@@ -169,9 +161,7 @@ impl MemoryPeerStore {
                 row.stored.origin.incarnation = incarnation;
             }
         }
-        if self.purged.any() {
-            self.others.advance(&self.node, old, &self.purged.snapshot);
-        }
+        self.others.advance(&self.node, old, &self.purged.snapshot);
         self.passed.clear();
         PeerReply::Renewed
     }

@@ -1,6 +1,7 @@
 //! What the store promises, shown with a few databases that read from one another.
 
 mod feed;
+mod lives;
 mod merge;
 mod mesh;
 mod transactions;
