@@ -288,7 +288,16 @@ async fn start_postgres(engine: &Engine, run: &RunId) -> Result<Server<Secret<St
         request
             .with_env_var("POSTGRES_PASSWORD", password.clone())
             .with_env_var("POSTGRES_DB", "p2psim")
-            .with_cmd(["-c", "max_connections=100", "-c", "fsync=on", "-c", "synchronous_commit=on"])
+            .with_cmd([
+                "-c",
+                "max_connections=100",
+                "-c",
+                "fsync=on",
+                "-c",
+                "synchronous_commit=on",
+                "-c",
+                "track_commit_timestamp=on",
+            ])
     })
     .await?;
     let address =

@@ -11,8 +11,7 @@ use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::sealed::Body;
 use sync_core::time::Span;
 
-use super::evidence::Row;
-use super::watch::Watcher;
+use super::watch::{Seen, Watcher};
 use crate::virtual_rig::outside::{Order, Outgoing};
 use crate::virtual_rig::variant::Variant;
 use crate::virtual_rig::world::World;
@@ -29,8 +28,8 @@ pub(super) enum Arrival {
     },
     /// A server is up again.
     Restarted(String),
-    /// Rows of the database.
-    Rows(Vec<Row>),
+    /// What the database has come to hold.
+    Seen(Vec<Seen>),
     /// The run cannot go on, or was asked to stop.
     Stop(String),
 }
@@ -78,7 +77,7 @@ where
             match arrival {
                 Arrival::Answer { exchange, answer } => world.answered(exchange, answer),
                 Arrival::Restarted(node) => world.restarted(&node),
-                Arrival::Rows(rows) => super::watch::show(world, rows),
+                Arrival::Seen(seen) => super::watch::show(world, seen),
                 Arrival::Stop(why) => return Err(why),
             }
             taken += 1;

@@ -2,8 +2,9 @@
 //! published messages.
 
 use std::collections::hash_map::Entry;
+use std::hash::Hasher as _;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use sync_core::data_type::{Nature, SyncDataType};
 use sync_core::id::{AccountId, Incarnation, MapName, OperationId};
 use sync_core::store::{Content, StateKey};
@@ -34,16 +35,33 @@ pub(super) struct Row {
 /// A text that is to be the value of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Quoted {
-    /// It is, byte for byte, what this operation writes at that length.
-    Whole(OpRef),
+    /// It is, byte for byte, what this operation writes at that length unless its value has a form of its own.
+    Plain(OpRef, Digest),
+    /// It names this operation.
+    Formed(OpRef, Digest),
     /// No operation writes it.
     Broken,
+}
+
+/// A hash over a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Digest(u64);
+
+impl Digest {
+    pub(super) fn of(text: &str) -> Self {
+        let mut hasher = FxHasher::default();
+        hasher.write(text.as_bytes());
+        Self(hasher.finish())
+    }
 }
 
 impl Quoted {
     pub(super) fn read(text: &str) -> Self {
         match (written_op(text), u32::try_from(text.len())) {
-            (Some(op), Ok(bytes)) if *value(op, bytes, &mut String::new()) == *text => Self::Whole(op),
+            (Some(op), Ok(bytes)) if *value(op, bytes, &mut String::new()) == *text => {
+                Self::Plain(op, Digest::of(text))
+            }
+            (Some(op), _) => Self::Formed(op, Digest::of(text)),
             _ => Self::Broken,
         }
     }
@@ -82,6 +100,8 @@ pub(super) struct Evidence {
     misquoted: u64,
     /// Operations that were critical to their hosts.
     critical: FxHashSet<OpRef>,
+    /// What operations write whose values have a form of their own.
+    formed: FxHashMap<OpRef, Digest>,
 }
 
 /// The writes of one state that rows account for.
@@ -96,6 +116,22 @@ impl Evidence {
     /// An operation is critical to its host.
     pub(super) fn is_critical(&mut self, op: OpRef) {
         self.critical.insert(op);
+    }
+
+    /// An operation writes a value in a form of its own.
+    pub(super) fn writes(&mut self, op: OpRef, text: &str) {
+        self.formed.insert(op, Digest::of(text));
+    }
+
+    /// The operation whose value this is, whole and unaltered.
+    fn quoted(&self, text: Quoted) -> Option<OpRef> {
+        match text {
+            Quoted::Plain(op, digest) => self.formed.get(&op).is_none_or(|own| *own == digest).then_some(op),
+            Quoted::Formed(op, digest) => {
+                self.formed.get(&op).is_some_and(|own| *own == digest).then_some(op)
+            }
+            Quoted::Broken => None,
+        }
     }
 
     /// An operation left its host under this id.
@@ -118,7 +154,7 @@ impl Evidence {
         match key {
             None => {
                 self.events.insert(op);
-                self.misquoted += u64::from(event != Some(Quoted::Whole(op)));
+                self.misquoted += u64::from(event.and_then(|text| self.quoted(text)) != Some(op));
             }
             Some(key) => {
                 let writes = self.states.entry(key).or_default();
@@ -190,11 +226,10 @@ impl Evidence {
     /// The operation that wrote this version of the state, if it did so with this value, or this event.
     fn written(&self, Sighting { key, version, text }: &Sighting) -> Option<OpRef> {
         if key.data_type.nature() == Nature::Event {
-            let Quoted::Whole(op) = text else { return None };
-            return self.events.contains(op).then_some(*op);
+            return self.quoted(*text).filter(|op| self.events.contains(op));
         }
         let written = self.states.get(key)?.by_version.get(version)?;
-        (*text == Quoted::Whole(*written)).then_some(*written)
+        (self.quoted(*text) == Some(*written)).then_some(*written)
     }
 
     /// A version grows by one with each write, so an effect without a row shows, and so does one with two.
@@ -217,7 +252,7 @@ impl Evidence {
     /// States whose value is not that of the operation which they name.
     fn misfiled(&self, content: &Content) -> u64 {
         let is_wrong = |id: OperationId, text: &str| match self.ids.get(&WireId::from(id)) {
-            Some(op) => Quoted::read(text) != Quoted::Whole(*op),
+            Some(op) => self.quoted(Quoted::read(text)) != Some(*op),
             // Counted among the strangers.
             None => false,
         };
@@ -278,6 +313,11 @@ mod tests {
         value(op(counter), 40, &mut String::new())
     }
 
+    /// What an operation writes, as it is read.
+    fn quoted(counter: u64) -> Quoted {
+        Quoted::read(&text(counter))
+    }
+
     fn row(counter: u64, version: u64) -> Row {
         Row {
             id: id(counter),
@@ -291,7 +331,7 @@ mod tests {
     }
 
     fn copy(counter: u64, version: u64) -> Sighting {
-        Sighting { key: key(), version, text: Quoted::Whole(op(counter)) }
+        Sighting { key: key(), version, text: quoted(counter) }
     }
 
     fn content(version: u64, last: u64) -> Content {
@@ -356,7 +396,7 @@ mod tests {
         state.states.get_mut(&key()).unwrap().data = text(2);
         let figure = "rows with a text that their operation did not write";
         assert_eq!(failed(&evidence().judge(&state, &[], &told())), [figure]);
-        for event in [None, Some(Quoted::Broken), Some(Quoted::Whole(op(1)))] {
+        for event in [None, Some(Quoted::Broken), Some(quoted(1))] {
             let mut evidence = evidence();
             evidence.sent(id(4).into(), op(4));
             evidence.row(Row { key: None, event, ..row(4, 1) });
@@ -366,9 +406,25 @@ mod tests {
 
     #[test]
     fn a_text_is_read_byte_for_byte() {
-        assert_eq!(Quoted::read(&text(7)), Quoted::Whole(op(7)));
+        let evidence = Evidence::default();
+        assert_eq!(evidence.quoted(quoted(7)), Some(op(7)));
         for broken in ["", "{}", "{\"w\":\"0.7\"", "{\"w\":\"0.7\"} ", "{\"w\":\"0.07\"}"] {
-            assert_eq!(Quoted::read(broken), Quoted::Broken, "{broken}");
+            assert_eq!(evidence.quoted(Quoted::read(broken)), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_value_in_a_form_of_its_own_is_known_by_that() {
+        let mut evidence = Evidence::default();
+        let formed = "{\"w\":\"0.7\",\"map_name\":\"m\"}";
+        assert_eq!(evidence.quoted(Quoted::read(formed)), None, "nobody said so");
+        evidence.writes(op(7), formed);
+        assert_eq!(evidence.quoted(Quoted::read(formed)), Some(op(7)));
+        // Cut short it has the plain form.
+        for broken in
+            ["{\"w\":\"0.7\"}", "{\"w\":\"0.7\",\"map_name\":\"n\"}", "{\"w\":\"0.7\",\"map_name\":\"m\""]
+        {
+            assert_eq!(evidence.quoted(Quoted::read(broken)), None, "{broken}");
         }
     }
 
@@ -417,7 +473,7 @@ mod tests {
         let mut evidence = evidence();
         evidence.is_critical(op(4));
         evidence.sent(id(4).into(), op(4));
-        evidence.row(Row { key: None, event: Some(Quoted::Whole(op(4))), ..row(4, 1) });
+        evidence.row(Row { key: None, event: Some(quoted(4)), ..row(4, 1) });
         let judged = evidence.judge(&content(3, 3), &[], &told());
         assert_eq!(failed(&judged), ["critical writes that were not published"]);
         let chat = StateKey { data_type: SyncDataType::ChatMessage, ..key() };

@@ -49,7 +49,7 @@ pub(super) async fn tail(
         }
         let Some(open) = &mut connection else { continue };
         let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
-        match watch::rows(open, since_us).await {
+        match watch::seen(open, since_us).await {
             // What was taken shortly before may be committed later.
             Ok(rows) => {
                 since_us = now_us.saturating_sub(kept_us).max(start_us);
@@ -60,7 +60,7 @@ pub(super) async fn tail(
                     if some.is_empty() {
                         break;
                     }
-                    if world.send(Arrival::Rows(some)).is_err() {
+                    if world.send(Arrival::Seen(some)).is_err() {
                         return;
                     }
                 }

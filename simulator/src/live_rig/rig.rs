@@ -27,14 +27,14 @@ use courier::Courier;
 use plan::{disturbs_services, may_lose_messages, notes, settings};
 
 use super::drive::drive;
-use super::evidence::{Row, Sighting};
+use super::evidence::Sighting;
 use super::interrupts::Interrupts;
 use super::limits;
 use super::node::MainServerSpec;
 use super::outlook::{Retention, Subscriber, cached, tail};
 use super::stage::{CACHE, DATABASE, HOSTS, SpecOf, Stage};
 use super::texts;
-use super::watch::{self, Watcher};
+use super::watch::{self, Seen, Watcher};
 use super::{FaultProxy, LinkSpec, LiveError, RunId, Servers, ServersOptions, Versions};
 use crate::history::Kind;
 use crate::plan::Plan;
@@ -46,22 +46,30 @@ use crate::virtual_rig::variant::{Sealed, Variant};
 use crate::virtual_rig::world::World;
 use crate::zoo;
 
-/// What this rig can observe: every kind of event but what a transaction of the database held, what a main server did for
-/// a read, and who hosts which map. Effects are read from the database's rows, the rest is seen at the hosts.
-pub const OBSERVABLE: &[Kind] = &{
-    const UNSEEN: usize = 4 + Kind::PEERS;
-    let (mut seen, mut from, mut to) = ([Kind::Asked; Kind::ALL.len() - UNSEEN], 0, 0);
+/// What this rig can observe: every kind of event but what a transaction of the database held and what a main server did
+/// for a read. Effects and the hosts of maps are read from the database's rows, the rest is seen at the hosts.
+pub const OBSERVABLE: &[Kind] = &all_but::<{ Kind::ALL.len() - 3 }>(false);
+
+/// The same where the database does not tell when a transaction was committed: who hosts which map at which effect
+/// remains unknown.
+pub const UNTIMED: &[Kind] = &all_but::<{ Kind::ALL.len() - 4 }>(true);
+
+const fn all_but<const SEEN: usize>(untimed: bool) -> [Kind; SEEN] {
+    let (mut seen, mut from, mut to) = ([Kind::Asked; SEEN], 0, 0);
     while from < Kind::ALL.len() {
-        if !Kind::ALL[from].is_of_peers()
-            && !matches!(Kind::ALL[from], Kind::Committed | Kind::Read | Kind::WriteAnswered | Kind::Hosting)
-        {
+        let unseen = match Kind::ALL[from] {
+            Kind::Committed | Kind::Read | Kind::WriteAnswered => true,
+            Kind::Hosting => untimed,
+            _ => false,
+        };
+        if !unseen {
             seen[to] = Kind::ALL[from];
             to += 1;
         }
         from += 1;
     }
     seen
-};
+}
 
 /// How late the rig itself may hand over an arrival or wake a host: past it the generator could not keep up,
 /// and the run does not show what it was to show.
@@ -82,6 +90,8 @@ pub struct LiveRig {
     proxy: Arc<FaultProxy>,
     servers: Arc<Servers>,
     versions: Versions,
+    /// Whether the database tells when a transaction was committed.
+    keeps_commit_moments: bool,
     /// To each main server, through the proxy.
     clients: Vec<HttpClient>,
     runtime: Runtime,
@@ -105,15 +115,16 @@ impl LiveRig {
         let setting_up = async {
             let servers = Servers::start(ServersOptions { postgres_url, redis_url, run }).await?;
             let versions = servers.versions().await?;
+            let keeps_commit_moments = watch::keeps_commit_moments(servers.postgres_dsn().expose()).await;
             let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
             let link = |name: &str, upstream| LinkSpec { name: name.to_owned(), upstream };
             let (database, redis) = (servers.postgres_address().await?, servers.redis_address().await?);
             let mut links = vec![link(DATABASE, database), link(CACHE, redis)];
             links.extend(HOSTS.map(|name| link(name, nowhere)));
             let proxy = FaultProxy::spawn(links, FAULT_SEED).await?;
-            Ok::<_, LiveError>((servers, versions, proxy))
+            Ok::<_, LiveError>((servers, versions, proxy, keeps_commit_moments))
         };
-        let (servers, versions, proxy) = interrupts.or(&runtime, setting_up)??;
+        let (servers, versions, proxy, keeps_commit_moments) = interrupts.or(&runtime, setting_up)??;
         let client = |name| {
             let address = listening(&proxy, name)?;
             let endpoint: Endpoint = format!("http://{address}/p2p-sync")
@@ -126,6 +137,7 @@ impl LiveRig {
             proxy: Arc::new(proxy),
             servers: Arc::new(servers),
             versions,
+            keeps_commit_moments: keeps_commit_moments.map_err(|e| reading(&e))?,
             clients,
             runtime,
             interrupts,
@@ -178,6 +190,8 @@ impl LiveRig {
         let tape = record.map(|(folder, effects)| tape(plan, folder, effects)).transpose();
         let tape = tape.map_err(LiveRunError::Recording)?;
         self.interrupts.or(&self.runtime, self.servers.reset())??;
+        let dsn = self.servers.postgres_dsn();
+        self.interrupts.or(&self.runtime, watch::watch_hosts(dsn.expose()))?.map_err(|e| reading(&e))?;
         let (to_world, arrivals) = channel();
         let count = plan.world.topology.main_servers;
         let specs = (0..count).map(|number| self.spec(plan, (number, count), record));
@@ -195,6 +209,7 @@ impl LiveRig {
         let (start, unix) = (Instant::now(), SystemTime::now());
         let unix_us = unix.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
         world.begins_at(unix_us);
+        world.observer_mut().start_us = unix_us;
         let retention = Retention::of(&settings(plan));
         let tail =
             self.runtime.spawn(tail(self.servers.postgres_dsn(), to_world.clone(), unix_us, retention));
@@ -227,7 +242,7 @@ impl LiveRig {
         }
         // Whatever the main server published before it ended has come by now, or got lost.
         let published = self.interrupts.or(&self.runtime, subscriber.stop(may_lose_messages(plan)))??;
-        watch::show(&mut world, left.rows);
+        watch::show(&mut world, left.seen);
         let now_us = unix_us + u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         let evidence = &world.observer_mut().evidence;
         let mut judged = evidence.judge(&left.content, &left.cached, &published);
@@ -240,7 +255,7 @@ impl LiveRig {
         judged.extend(struck.offences.into_iter().map(offence));
         let ran = Ran {
             rig: "live",
-            observable: OBSERVABLE,
+            observable: if self.keeps_commit_moments { OBSERVABLE } else { UNTIMED },
             servers: servers(&self.versions),
             notes: notes(plan),
             thresholds: judged,
@@ -315,17 +330,14 @@ impl LiveRig {
         let dsn = self.servers.postgres_dsn();
         // A main server that was killed may have left a statement that still runs.
         super::postgres::disconnect_others(&dsn).await?;
-        let reading = |error: &dyn std::fmt::Display| {
-            LiveRunError::Reading(format!("cannot read what the database holds: {error}"))
-        };
         let store =
             PostgresStore::connect(&dsn, PostgresOptions::default()).await.map_err(|e| reading(&e))?;
         let content = store.content().await.map_err(|e| reading(&e))?;
         store.close().await;
         let mut connection = watch::connect(dsn.expose()).await.map_err(|e| reading(&e))?;
-        let rows = watch::rows(&mut connection, 0).await.map_err(|e| reading(&e))?;
+        let seen = watch::seen(&mut connection, 0).await.map_err(|e| reading(&e))?;
         let cached = cached(&self.servers.redis_settings()).await?;
-        Ok(Left { content, rows, cached })
+        Ok(Left { content, seen, cached })
     }
 }
 
@@ -344,9 +356,13 @@ async fn alone<T>(mut shared: Arc<T>) -> Result<T, Arc<T>> {
 /// What the servers hold after a run.
 struct Left {
     content: Content,
-    rows: Vec<Row>,
+    seen: Vec<Seen>,
     /// What the cache holds for states; `None` for an entry that cannot be read.
     cached: Vec<Option<Sighting>>,
+}
+
+fn reading(error: &dyn std::fmt::Display) -> LiveRunError {
+    LiveRunError::Reading(format!("cannot read what the database holds: {error}"))
 }
 
 fn address(of: SocketAddr) -> Named {

@@ -1,13 +1,15 @@
 //! What is seen from outside while a run is on: events of the hosts, and the rows of the database.
 
+use rustc_hash::FxHashSet;
 use sqlx::{Connection as _, PgConnection, Row as _};
 use sync_core::data_type::{Nature, SyncDataType};
 use sync_core::host_sync::sealed::Body;
 use sync_core::id::{AccountId, Incarnation, MapName, OperationId};
 use sync_core::store::StateKey;
+use sync_core::store::hosting::Part;
 
 use super::evidence::{Evidence, Quoted, Row};
-use crate::history::{Event, StateName, What};
+use crate::history::{Event, OpRef, StateName, What};
 use crate::recorder::Recorder;
 use crate::virtual_rig::outside::SeenWrite;
 use crate::virtual_rig::variant::Variant;
@@ -17,11 +19,15 @@ use crate::virtual_rig::world::{Observer, World};
 pub(super) struct Watcher {
     pub(super) recorder: Recorder,
     pub(super) evidence: Evidence,
+    /// Changes of maps' hosts that were shown.
+    changes: FxHashSet<i64>,
+    /// The world's first moment, in microseconds since 1970.
+    pub(super) start_us: u64,
 }
 
 impl Watcher {
     pub(super) fn new(recorder: Recorder) -> Self {
-        Self { recorder, evidence: Evidence::default() }
+        Self { recorder, evidence: Evidence::default(), changes: FxHashSet::default(), start_us: 0 }
     }
 }
 
@@ -34,14 +40,46 @@ impl Observer for Watcher {
         }
         self.recorder.event(event);
     }
+
+    fn writes(&mut self, op: OpRef, text: &str) {
+        self.evidence.writes(op, text);
+    }
 }
 
-/// Shows rows to the checks, each once.
-pub(super) fn show<V>(world: &mut World<V, Watcher>, rows: Vec<Row>)
+/// What the database has come to hold: a row, or another host of a map.
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    Row(Row),
+    Change(Change),
+}
+
+/// A part on a map that began or ended.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    /// Names it.
+    number: i64,
+    begins: bool,
+    map: MapName,
+    account: u32,
+    part: Part,
+    epoch: u64,
+    /// When it was committed, in microseconds since 1970.
+    committed_us: u64,
+}
+
+/// Shows what was seen to the checks, each thing once.
+pub(super) fn show<V>(world: &mut World<V, Watcher>, seen: Vec<Seen>)
 where
     V: Variant<Request = Body, Reply = Body>,
 {
-    for row in rows {
+    for seen in seen {
+        let row = match seen {
+            Seen::Row(row) => row,
+            Seen::Change(change) => {
+                show_change(world, change);
+                continue;
+            }
+        };
         let Row { id, version, data_type, .. } = row;
         let (key, map) = (row.key.clone(), row.map.clone());
         if let Some(op) = world.observer_mut().evidence.row(row) {
@@ -50,14 +88,72 @@ where
     }
 }
 
-/// Reads the rows of operations that took effect and that a main server took after `since_us`, microseconds since 1970.
+fn show_change<V>(world: &mut World<V, Watcher>, change: Change)
+where
+    V: Variant<Request = Body, Reply = Body>,
+{
+    let Change { number, begins, map, account, part, epoch, committed_us } = change;
+    let watcher = world.observer_mut();
+    if !watcher.changes.insert(number) {
+        return;
+    }
+    let at_us = committed_us.saturating_sub(watcher.start_us);
+    let what = match begins {
+        true => What::Assigned { map, account, part, epoch },
+        false => What::Released { map, account, part, epoch },
+    };
+    // In the moment of its commit, whenever it was seen: two hosts follow each other in one and the same.
+    watcher.recorder.event(Event { at_us, what });
+}
+
+/// Reads the rows of operations that took effect and that a main server took after `since_us`, microseconds since 1970,
+/// and every change of a map's hosts, in the order of their commits.
+///
+/// Both are read from one snapshot. Writes of a map and changes of its hosts exclude each other until they are
+/// committed and visible, so of each map a snapshot holds all up to some commit and nothing later; and where the
+/// server keeps the moments of commits, theirs are in the same order.
 ///
 /// # Errors
 /// Those of the connection, and `Decode` for a row that is none of the main server's.
-pub(super) async fn rows(connection: &mut PgConnection, since_us: u64) -> Result<Vec<Row>, sqlx::Error> {
+pub(super) async fn seen(connection: &mut PgConnection, since_us: u64) -> Result<Vec<Seen>, sqlx::Error> {
     let since = i64::try_from(since_us).unwrap_or(i64::MAX);
-    let rows = sqlx::query(ROWS).bind(since).fetch_all(&mut *connection).await?;
-    rows.iter().map(row).collect()
+    let mut snapshot = connection.begin().await?;
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *snapshot).await?;
+    let rows = sqlx::query(ROWS).bind(since).fetch_all(&mut *snapshot).await?;
+    let changes = sqlx::query(CHANGES).fetch_all(&mut *snapshot).await?;
+    snapshot.commit().await?;
+    let mut seen = Vec::with_capacity(rows.len() + changes.len());
+    let mut changes = changes.iter().map(change).collect::<Result<Vec<_>, _>>()?.into_iter().peekable();
+    for found in &rows {
+        let committed_us = u64::try_from(found.try_get::<i64, _>(8)?).map_err(strange)?;
+        while let Some(change) = changes.next_if(|change| change.committed_us <= committed_us) {
+            seen.push(Seen::Change(change));
+        }
+        seen.push(Seen::Row(row(found)?));
+    }
+    seen.extend(changes.map(Seen::Change));
+    Ok(seen)
+}
+
+/// Whether the server keeps the moments of commits; without them the hosts of maps are not observed.
+///
+/// # Errors
+/// Those of the connection.
+pub(super) async fn keeps_commit_moments(dsn: &str) -> Result<bool, sqlx::Error> {
+    let mut connection = connect(dsn).await?;
+    let setting: String =
+        sqlx::query_scalar("SHOW track_commit_timestamp").fetch_one(&mut connection).await?;
+    Ok(setting == "on")
+}
+
+/// Lets the database write down, in a schema of the rig's own, every part on a map that begins or ends.
+///
+/// # Errors
+/// Those of the connection.
+pub(super) async fn watch_hosts(dsn: &str) -> Result<(), sqlx::Error> {
+    let mut connection = connect(dsn).await?;
+    sqlx::raw_sql(WATCH_HOSTS).execute(&mut connection).await?;
+    Ok(())
 }
 
 /// Connects for reading rows.
@@ -85,12 +181,46 @@ fn row(row: &sqlx::postgres::PgRow) -> Result<Row, sqlx::Error> {
     Ok(Row { id, data_type, map, key, version, created_us, event })
 }
 
+fn change(row: &sqlx::postgres::PgRow) -> Result<Change, sqlx::Error> {
+    let part = match row.try_get::<&str, _>(4)? {
+        "primary" => Part::Primary,
+        "backup" => Part::Backup,
+        "assistant" => Part::Assistant,
+        other => return Err(strange(format!("no part {other}"))),
+    };
+    Ok(Change {
+        number: row.try_get(0)?,
+        begins: row.try_get(1)?,
+        map: MapName::new(row.try_get(2)?).map_err(strange)?,
+        account: u32::try_from(row.try_get::<i64, _>(3)?).map_err(strange)?,
+        part,
+        epoch: u64::try_from(row.try_get::<i64, _>(5)?).map_err(strange)?,
+        committed_us: u64::try_from(row.try_get::<i64, _>(6)?).map_err(strange)?,
+    })
+}
+
 fn strange(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
     sqlx::Error::Decode(error.into())
 }
 
-/// In the order in which they took effect, as far as that can be told.
+/// In the order in which they took effect: that of their commits where the server keeps their moments, else as far as
+/// that can be told.
 const ROWS: &str = "SELECT account_id, incarnation, counter, data_type, map_name, outcome, \
-     (extract(epoch FROM created_at) * 1000000)::bigint, data FROM p2p_sync.operations \
-     WHERE status = 'APPLIED' AND created_at >= timestamptz 'epoch' + $1 * interval '1 microsecond' \
-     ORDER BY completed_at, outcome";
+     (extract(epoch FROM created_at) * 1000000)::bigint, data, (extract(epoch FROM committed) * 1000000)::bigint \
+     FROM (SELECT *, \
+         coalesce(CASE WHEN current_setting('track_commit_timestamp')::boolean THEN pg_xact_commit_timestamp(xmin) END, \
+             completed_at) AS committed \
+         FROM p2p_sync.operations \
+         WHERE status = 'APPLIED' AND created_at >= timestamptz 'epoch' + $1 * interval '1 microsecond') AS o \
+     ORDER BY committed, completed_at, outcome";
+
+/// Only those whose moment is known.
+const CHANGES: &str = "SELECT change_id, begins, map_name, account_id, part, epoch, \
+     (extract(epoch FROM committed) * 1000000)::bigint \
+     FROM (SELECT *, \
+         CASE WHEN current_setting('track_commit_timestamp')::boolean THEN pg_xact_commit_timestamp(xmin) END \
+             AS committed \
+         FROM p2psim.changes) AS c \
+     WHERE committed IS NOT NULL ORDER BY committed, change_id";
+
+const WATCH_HOSTS: &str = include_str!("watch_hosts.sql");

@@ -145,7 +145,9 @@ impl<V: Variant, O: Observer> World<V, O> {
             SyncDataType::VectorEmbedding => embedding_data(op, entry.kind),
             _ if kind == Kind::Report => shaped::report(self.draws, op.host, &map),
             _ if kind == Kind::SyncTo && (self.shaped || entry.hostile.is_some()) => {
-                shaped::value(op, entry, &map, now_us, &mut self.value_text)
+                let value = shaped::value(op, entry, &map, now_us, &mut self.value_text);
+                self.observer.writes(op, &value);
+                value
             }
             _ => value(op, entry.bytes, &mut self.value_text),
         };

@@ -42,7 +42,7 @@ use super::services::{About, Cache, Database};
 use super::variant::{Variant, WorldKeys};
 use crate::arrivals::{Generator, Stream};
 use crate::draw::Draws;
-use crate::history::{Event, What};
+use crate::history::{Event, OpRef, What};
 use crate::plan::{Action, Ask, Plan};
 use crate::scenario::model::{Fault, Injection, Move, Tamper};
 
@@ -50,6 +50,9 @@ use crate::scenario::model::{Fault, Injection, Move, Tamper};
 pub trait Observer {
     /// Takes one event.
     fn event(&mut self, event: Event);
+
+    /// Is told that an operation writes a value in a form of its own, which no event carries.
+    fn writes(&mut self, _op: OpRef, _text: &str) {}
 }
 
 /// The virtual world.

@@ -14,11 +14,6 @@ impl LiveRig {
         if plan.world.network.frames == Frames::Modelled {
             return no("`frames: modelled` are for the virtual rig: real servers open sealed frames only");
         }
-        if plan.world.main_server.rules {
-            return no(
-                "`rules: true` is for the virtual rig: here each row must be the plain value of its operation",
-            );
-        }
         if plan.defect.is_some_and(|defect| !zoo::is_plantable_live(defect)) {
             return no("this defect sits in a part that the live rig runs unchanged");
         }
