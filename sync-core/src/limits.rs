@@ -340,3 +340,11 @@ pub const DECISIONS_MAX: u32 = 16;
 const _: () = assert!(PEER_BACKOFF_MIN.as_us() <= PEER_BACKOFF_MAX.as_us());
 const _: () = assert!(PEER_ASK_TIMEOUT.as_us() < PEER_UNSEEN_MAX.as_us());
 const _: () = assert!(DIGEST_PARTS_MAX >= 16 && REPAIR_ROWS_MAX >= 1);
+/// Rows that a comparison finds to differ before it exchanges them.
+pub const RECONCILE_ROWS_MAX: usize = 100_000;
+/// Pages that one round reads; then it is others' turn, although what was read in part may come again from them.
+pub const PAGES_PER_ROUND_MAX: u64 = 10_000;
+/// Corrupt rows that wait for a sound copy.
+pub const CORRUPT_ROWS_MAX: usize = 10_000;
+/// Rows of one push: more than a transaction may have, since those that were cut short go with the next.
+pub const PUSH_ROWS_MAX: usize = 2 * TRANSACTION_ROWS_MAX;

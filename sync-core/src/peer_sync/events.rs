@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::announcement::PeerAddress;
 use super::message::Refusal;
+use super::resolver::Reason;
 use super::row::{RowId, TableName};
 use super::store::{Standing, Unsound};
 use super::version::{NodeId, Version};
@@ -84,7 +85,7 @@ pub enum ReplicaEvent {
         /// What lost.
         loser: Version,
         /// Why.
-        reason: WinReason,
+        reason: Reason,
     },
     /// A row became visible or invisible because of another.
     SetAside {
@@ -222,36 +223,6 @@ pub enum RoundFailure {
     Cancelled,
 }
 
-/// Why one version beat another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WinReason {
-    /// Its stamp is the later.
-    Stamp,
-    /// The stamps are equal; its node id is the greater.
-    Node,
-    /// Stamp and node are equal; its hash is the greater.
-    Hash,
-    /// The table's policy prefers it although its version is the smaller.
-    Policy,
-}
-
-impl WinReason {
-    /// Why `winner` beat `loser`.
-    pub fn of(winner: &Version, loser: &Version) -> Self {
-        match winner.stamp.cmp(&loser.stamp).then_with(|| Self::as_greater(winner, loser)) {
-            std::cmp::Ordering::Less => Self::Policy,
-            _ if winner.stamp != loser.stamp => Self::Stamp,
-            _ if winner.node != loser.node => Self::Node,
-            _ => Self::Hash,
-        }
-    }
-
-    fn as_greater(winner: &Version, loser: &Version) -> std::cmp::Ordering {
-        (&winner.node, winner.hash).cmp(&(&loser.node, loser.hash))
-    }
-}
-
 /// Why a peer is no longer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -323,20 +294,6 @@ pub struct Statistics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer_sync::version::{ContentHash, Stamp};
-
-    #[test]
-    fn a_win_has_its_reason() {
-        let version = |us, node: &str, hash| Version {
-            stamp: Stamp { us, counter: 0 },
-            node: NodeId::new(node).unwrap(),
-            hash: ContentHash([hash; 16]),
-        };
-        assert_eq!(WinReason::of(&version(2, "a", 0), &version(1, "b", 0)), WinReason::Stamp);
-        assert_eq!(WinReason::of(&version(1, "b", 0), &version(1, "a", 9)), WinReason::Node);
-        assert_eq!(WinReason::of(&version(1, "a", 9), &version(1, "a", 0)), WinReason::Hash);
-        assert_eq!(WinReason::of(&version(1, "a", 0), &version(2, "a", 0)), WinReason::Policy);
-    }
 
     #[test]
     fn an_event_is_an_object_with_its_type() {

@@ -1,0 +1,165 @@
+//! P1, P2, P15 and the cost of it.
+
+use proptest::prelude::*;
+
+use super::World;
+use super::world::item;
+use crate::time::Span;
+
+#[test]
+fn a_write_reaches_everybody_at_once_and_once() {
+    let mut world = World::mesh(1, 3);
+    world.start();
+    world.run(Span::from_secs(2));
+    for id in 0..200 {
+        let text = format!("value {id}");
+        world.write((id % 3) as usize, &[(id, Some(&text))], 500);
+        world.run(Span::from_ms(20));
+    }
+    let took = world.converges_within(Span::from_secs(1)).expect("all hold the same");
+    assert!(took <= Span::from_ms(300), "{took}");
+    assert_eq!(world.content(0).len(), 200);
+    for (node, copies) in world.copies.iter().enumerate() {
+        // Each node lacks two thirds of the rows.
+        assert!(*copies as f64 <= 1.2 * 134.0, "node {node}: {copies} copies");
+    }
+}
+
+#[test]
+fn rows_travel_on_through_others() {
+    // A line: each knows its neighbours only.
+    let mut world = World::with(2, 4, super::super::Standard, |a, b| a.abs_diff(b) == 1);
+    world.start();
+    world.run(Span::from_secs(2));
+    world.write(0, &[(1, Some("a")), (2, Some("b"))], 100);
+    world.write(3, &[(3, Some("c"))], 100);
+    world.run(Span::from_ms(1));
+    assert!(world.converges_within(Span::from_secs(1)).is_some());
+    assert_eq!(world.content(1).len(), 3);
+}
+
+/// What may happen in a rough world.
+#[derive(Clone, Debug)]
+enum Step {
+    Write { node: usize, rows: Vec<(u64, bool)>, after_us: u64 },
+    Wait(u64),
+    Crash(usize),
+    Restart(usize),
+    Cut(usize, usize),
+    Heal,
+}
+
+fn any_step(nodes: usize) -> impl Strategy<Value = Step> {
+    let node = 0..nodes;
+    let rows = proptest::collection::vec((0..12u64, proptest::bool::weighted(0.25)), 1..4);
+    prop_oneof![
+        12 => (node.clone(), rows, 0u64..200_000)
+            .prop_map(|(node, rows, after_us)| Step::Write { node, rows, after_us }),
+        6 => (0u64..4_000_000).prop_map(Step::Wait),
+        1 => node.clone().prop_map(Step::Crash),
+        2 => node.clone().prop_map(Step::Restart),
+        1 => (node.clone(), node).prop_map(|(from, to)| Step::Cut(from, to)),
+        1 => Just(Step::Heal),
+    ]
+}
+
+fn live(world: &mut World<impl super::super::ReplicaPolicy + Clone>, steps: &[Step]) {
+    for (count, step) in steps.iter().enumerate() {
+        match step {
+            Step::Write { node, rows, after_us } => {
+                let text = format!("{count} of {node}");
+                let rows: Vec<_> =
+                    rows.iter().map(|(id, delete)| (*id, (!delete).then_some(text.as_str()))).collect();
+                world.write(*node, &rows, *after_us);
+            }
+            Step::Wait(us) => world.run(Span::from_us(*us)),
+            Step::Crash(node) if world.nodes[*node].up => world.crash(*node),
+            Step::Restart(node) if !world.nodes[*node].up => world.restart(*node),
+            Step::Cut(from, to) => drop(world.cut.insert((*from, *to))),
+            Step::Heal => world.cut.clear(),
+            Step::Crash(_) | Step::Restart(_) => {}
+        }
+    }
+    world.cut.clear();
+    (world.lost, world.doubled) = (0, 0);
+    for node in 0..world.nodes.len() {
+        if !world.nodes[node].up {
+            world.restart(node);
+        }
+    }
+}
+
+/// Never compares: what arrives, arrives by the feeds.
+#[derive(Clone, Copy, Debug)]
+struct FeedsAlone;
+
+impl super::super::ReplicaPolicy for FeedsAlone {
+    fn compares(&self) -> bool {
+        false
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn feeds_alone_bring_everything_whatever_is_lost(
+        seed in any::<u64>(), nodes in 2usize..5, steps in proptest::collection::vec(any_step(4), 1..40),
+        lost in 0u64..200, doubled in 0u64..200,
+    ) {
+        let mut world = World::with(seed, nodes, FeedsAlone, |a, b| a != b);
+        (world.lost, world.doubled) = (lost, doubled);
+        world.start();
+        let steps: Vec<Step> = steps.into_iter().map(|step| within(step, nodes)).collect();
+        live(&mut world, &steps);
+        prop_assert!(world.converges_within(Span::from_secs(120)).is_some(), "seed {seed}");
+    }
+
+    #[test]
+    fn the_same_world_does_the_same(seed in any::<u64>(), steps in proptest::collection::vec(any_step(3), 1..20)) {
+        let run = || {
+            let mut world = World::mesh(seed, 3);
+            (world.lost, world.doubled) = (100, 100);
+            world.start();
+            live(&mut world, &steps);
+            world.run(Span::from_secs(30));
+            (world.trace, world.messages, world.bytes)
+        };
+        prop_assert_eq!(run(), run());
+    }
+}
+
+fn within(step: Step, nodes: usize) -> Step {
+    match step {
+        Step::Write { node, rows, after_us } => Step::Write { node: node % nodes, rows, after_us },
+        Step::Crash(node) => Step::Crash(node % nodes),
+        Step::Restart(node) => Step::Restart(node % nodes),
+        Step::Cut(from, to) => Step::Cut(from % nodes, to % nodes),
+        other => other,
+    }
+}
+
+#[test]
+fn a_long_feed_comes_in_pages_and_in_turns() {
+    let mut world = World::mesh(3, 3);
+    for settings in 0..3 {
+        world.settings[settings].page_rows_max = 4;
+    }
+    for node in 0..3 {
+        let life = world.nodes[node].store.clone();
+        world.crash(node);
+        world.nodes[node].store = life;
+    }
+    for node in 0..3 {
+        world.restart(node);
+    }
+    for id in 0..600 {
+        world.write(0, &[(id, Some("x"))], 0);
+        world.run(Span::from_us(50));
+    }
+    assert!(world.converges_within(Span::from_secs(20)).is_some());
+    assert!(world.nodes[1].store.read(&item(599)).is_some());
+    for copies in &world.copies[1..] {
+        assert!(*copies <= 720, "{copies}");
+    }
+}
