@@ -213,6 +213,13 @@ pub enum InvalidResolver {
 }
 
 impl Resolvers {
+    /// The declared policies of a schema alone: tables with a team's own resolver have none.
+    pub fn declared(schema: &Schema) -> Self {
+        let resolvers =
+            schema.tables().filter_map(|table| Some((table.name.clone(), declared(&table.policy)?)));
+        Self(resolvers.collect())
+    }
+
     /// The declared policies of a schema, and a team's own resolvers by their names. Each of these is tried on
     /// some thousand made-up writes first.
     ///

@@ -301,6 +301,9 @@ pub enum Unsound {
     /// Number of columns, or the key.
     #[error("its columns are not those of the table; give all peers the same schema")]
     Columns,
+    /// What is kept beside it.
+    #[error("what its policy keeps beside it has another form; give all peers the same schema")]
+    Extra,
     /// The hash.
     #[error("its hash is not that of its content; it was altered on its way")]
     Hash,

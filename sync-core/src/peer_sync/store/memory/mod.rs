@@ -34,6 +34,7 @@ use crate::id::Incarnation;
 use crate::peer_sync::clock::HybridClock;
 use crate::peer_sync::content::Content;
 use crate::peer_sync::position::{Frontier, Position};
+use crate::peer_sync::resolver::Resolvers;
 use crate::peer_sync::row::{Image, RowId, RowVersion, TableName};
 use crate::peer_sync::schema::Schema;
 use crate::peer_sync::snapshot::Snapshot;
@@ -95,6 +96,12 @@ impl MemoryPeerStore {
             opened: 0,
             locks: FxHashMap::default(),
         }
+    }
+
+    /// With resolvers that include a team's own. Without these, applications cannot write to tables that name one.
+    pub fn with_resolvers(mut self, resolvers: Resolvers) -> Self {
+        self.tables.resolvers = resolvers;
+        self
     }
 
     /// Executes one request at a moment of the database's clock.

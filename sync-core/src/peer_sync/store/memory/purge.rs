@@ -64,8 +64,12 @@ impl MemoryPeerStore {
         Some(&row.version) <= self.others.horizon() && self.covers(row)
     }
 
-    /// Whether what was written there is covered.
+    /// Whether what was written there is covered. Of a combined version nobody can tell: it counts as covered, so
+    /// that nothing deleted lives again.
     fn covers(&self, row: &RowVersion) -> bool {
+        if row.origin.is_combined() {
+            return true;
+        }
         let own = *row.node() == self.node && row.origin.incarnation == self.incarnation;
         if own { self.snapshot().sees(row.origin.xid) } else { self.others.covers(row.node(), row.origin) }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::limits;
+use crate::peer_sync::resolver::{Resolver, Resolvers};
 use crate::peer_sync::row::{Image, RowId, RowVersion, TableName};
 use crate::peer_sync::schema::{Policy, Schema, Table};
 use crate::peer_sync::store::{TableDescription, Unsound};
@@ -12,6 +13,7 @@ use crate::peer_sync::version::Stamp;
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
     schema: Schema,
+    pub(super) resolvers: Resolvers,
     rules: Vec<Rules>,
     numbers: BTreeMap<TableName, u32>,
 }
@@ -32,7 +34,7 @@ impl Tables {
         let rules: Vec<Rules> = schema.tables().map(Rules::new).collect();
         let numbers =
             rules.iter().zip(0..).map(|(rules, number)| (rules.table.name.clone(), number)).collect();
-        Self { schema, rules, numbers }
+        Self { resolvers: Resolvers::declared(&schema), schema, rules, numbers }
     }
 
     pub(super) fn schema(&self) -> &Schema {
@@ -58,6 +60,9 @@ impl Tables {
         if !rules.holds(&row.row, &row.image) {
             return Err(Unsound::Columns);
         }
+        if !self.accepts(rules, row) {
+            return Err(Unsound::Extra);
+        }
         if row.bytes() > limits::ROW_BYTES_MAX {
             return Err(Unsound::Size);
         }
@@ -65,6 +70,20 @@ impl Tables {
             return Err(Unsound::Hash);
         }
         Ok(number)
+    }
+
+    /// Whether what is kept beside a row has the form of the table's policy. A team's own resolver that is not known
+    /// here has decided that elsewhere.
+    fn accepts(&self, rules: &Rules, row: &RowVersion) -> bool {
+        if rules.greater_version_wins {
+            return row.extra.is_none();
+        }
+        self.resolver(rules).is_none_or(|resolver| resolver.accepts(&rules.table, row))
+    }
+
+    /// The resolver of a table; none for a team's own that was not given.
+    pub(super) fn resolver(&self, rules: &Rules) -> Option<&dyn Resolver> {
+        self.resolvers.of(&rules.table.name)
     }
 
     /// The greatest stamp that was ever stored.

@@ -7,7 +7,8 @@ use thiserror::Error;
 use super::MemoryPeerStore;
 use crate::limits;
 use crate::peer_sync::content::Content;
-use crate::peer_sync::row::{Extra, Image, Origin, RowId, RowVersion, TableName};
+use crate::peer_sync::resolver::{self, WriteRefused};
+use crate::peer_sync::row::{Origin, RowId, RowVersion, TableName};
 use crate::peer_sync::store::AsideChange;
 use crate::peer_sync::version::Version;
 use crate::time::Timestamp;
@@ -51,6 +52,15 @@ pub enum WriteError {
     /// The content is no row of the table, or the table is not declared.
     #[error("`{table}` does not exist or has other columns")]
     NoSuchRow {
+        /// The table.
+        table: TableName,
+    },
+    /// The table's policy cannot hold it.
+    #[error(transparent)]
+    Refused(#[from] WriteRefused),
+    /// The table names a resolver that the store was not given.
+    #[error("`{table}` has a resolver of its own, which is not known here; give it to the store")]
+    NoResolver {
         /// The table.
         table: TableName,
     },
@@ -162,17 +172,17 @@ impl MemoryPeerStore {
         if let Some(by) = self.locks.get(&row).copied().filter(|by| *by != transaction) {
             return Err(WriteError::Locked { row, by });
         }
-        let image = match write {
-            Write::Put { content, .. } => Image::Row(content),
-            Write::Delete(_) => match self.read_in(transaction, &row) {
-                None => return Ok(None),
-                Some(seen) => Image::Tombstone(Some(seen.clone())),
-            },
+        let content = match write {
+            Write::Put { content, .. } => Some(content),
+            Write::Delete(_) if self.read_in(transaction, &row).is_none() => return Ok(None),
+            Write::Delete(_) => None,
         };
-        let version = Version { stamp: self.clock.stamp(now), node: self.node.clone(), hash: image.hash() };
         let xid = self.xid_of(transaction)?;
         let origin = Origin { incarnation: self.incarnation, xid };
-        let written = RowVersion { row, version: version.clone(), image, origin, extra: Extra::None };
+        let (stamp, node) = (self.clock.stamp(now), self.node.clone());
+        let written =
+            self.decide(transaction, table, resolver::Write { row, content, stamp, node, origin })?;
+        let version = written.version.clone();
         if written.bytes() > limits::ROW_BYTES_MAX {
             return Err(WriteError::TooLarge { row: written.row });
         }
@@ -180,6 +190,21 @@ impl MemoryPeerStore {
         self.locks.insert(written.row.clone(), transaction);
         open.writes.insert(written.row.clone(), (table, written));
         Ok(Some(version))
+    }
+
+    /// The version that a statement makes, by the policy of its table.
+    fn decide(
+        &self,
+        transaction: TransactionId,
+        table: u32,
+        write: resolver::Write,
+    ) -> Result<RowVersion, WriteError> {
+        let own = self.open.get(&transaction).and_then(|open| open.writes.get(&write.row));
+        let seen = own.map(|(_, written)| written).or_else(|| self.stored(&write.row));
+        let no_resolver = || WriteError::NoResolver { table: write.row.table.clone() };
+        let rules = self.tables.get(table).ok_or_else(no_resolver)?;
+        let resolver = self.tables.resolver(rules).ok_or_else(no_resolver)?;
+        Ok(resolver::written(resolver, &rules.table, seen, write)?)
     }
 
     /// The table and the row that a statement writes.

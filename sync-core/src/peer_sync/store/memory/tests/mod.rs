@@ -4,6 +4,7 @@ mod feed;
 mod lives;
 mod merge;
 mod mesh;
+mod policies;
 mod transactions;
 
 use super::{MemoryPeerStore, TransactionId, Write};
