@@ -11,16 +11,20 @@
 //! invisible row falls with it (rows in a circle, or that refer to themselves, hang on nothing).
 //!
 //! Rows that are not visible are kept and set aside, and stand again as soon as the set of versions says so.
-//! [`standings`] computes all of it.
+//! [`standings`] computes all of it; [`Constraints`] keeps it up to date at a cost that follows what changes.
 
+mod demand;
+mod incremental;
 mod pure;
 mod rules;
+mod support;
 
-use crate::peer_sync::row::{Image, RowId, RowVersion};
+use crate::peer_sync::row::{Image, RowId};
 use crate::peer_sync::schema::OnDeleted;
 use crate::peer_sync::store::Standing;
 use crate::peer_sync::version::Version;
 
+pub use incremental::{Change, Constraints};
 pub use pure::standings;
 use rules::{TableRules, Ties};
 
@@ -36,13 +40,17 @@ enum Parent {
 }
 
 /// Whether a wanted row demands a deleted one back.
-fn demands(on_deleted: OnDeleted, child: &Version, parent: &RowVersion) -> bool {
-    let Image::Tombstone(Some(_)) = parent.image else { return false };
+fn demands(on_deleted: OnDeleted, child: &Version, parent: &Version) -> bool {
     match on_deleted {
         OnDeleted::Revive => true,
-        OnDeleted::Restrict => *child < parent.version,
+        OnDeleted::Restrict => child < parent,
         OnDeleted::Cascade => false,
     }
+}
+
+/// Whether a row that is deleted could be had back.
+fn can_return(image: &Image) -> bool {
+    matches!(image, Image::Tombstone(Some(_)))
 }
 
 /// How a row stands, given how those stand that it depends on.
@@ -77,5 +85,7 @@ fn standing_of(
     lost(false).or_else(beaten).or_else(|| lost(true)).unwrap_or(stands)
 }
 
+#[cfg(test)]
+mod random_tests;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::rules::{Rules, TableRules, Ties};
-use super::{Parent, demands, standing_of};
+use super::{Parent, can_return, demands, standing_of};
 use crate::peer_sync::row::{RowId, RowVersion, TableName};
 use crate::peer_sync::schema::Schema;
 use crate::peer_sync::store::Standing;
@@ -68,7 +68,10 @@ fn demand(all: &mut BTreeMap<RowId, Row>, name: &TableName, table: &TableRules) 
                 let Some((id, parent)) = parent.as_ref().and_then(|id| Some((id, all.get(id)?))) else {
                     continue;
                 };
-                if !parent.wanted && demands(rule.on_deleted, &row.version.version, parent.version) {
+                if !parent.wanted
+                    && can_return(&parent.version.image)
+                    && demands(rule.on_deleted, &row.version.version, &parent.version.version)
+                {
                     demanded.push(id.clone());
                 }
             }

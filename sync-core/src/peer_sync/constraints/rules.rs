@@ -22,6 +22,8 @@ pub(super) struct TableRules {
     /// Its natural keys: the places of their columns.
     unique: Vec<Vec<usize>>,
     columns: usize,
+    /// Whether another table, or this one, refers to it.
+    referenced: bool,
 }
 
 /// One reference.
@@ -60,8 +62,14 @@ impl Rules {
                 references: references.collect(),
                 unique: table.unique.iter().map(|columns| places(columns)).collect(),
                 columns: table.columns.len(),
+                referenced: false,
             };
             tables.insert(table.name.clone(), rules);
+        }
+        for reference in schema.tables().flat_map(|table| &table.references) {
+            if let Some(parent) = tables.get_mut(&reference.table) {
+                parent.referenced = true;
+            }
         }
         Self { order: schema.tables().map(|table| table.name.clone()).collect(), tables }
     }
@@ -71,12 +79,27 @@ impl Rules {
         self.order.iter().filter_map(|name| Some((name, self.tables.get(name)?)))
     }
 
+    pub(super) fn order_len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// A table by its place in the order.
+    pub(super) fn at(&self, place: usize) -> Option<(&TableName, &TableRules)> {
+        let name = self.order.get(place)?;
+        Some((name, self.tables.get(name)?))
+    }
+
     pub(super) fn table(&self, name: &TableName) -> Option<&TableRules> {
         self.tables.get(name)
     }
 }
 
 impl TableRules {
+    /// Whether a row of this table can stand in another way than as it was written.
+    pub(super) fn ties(&self) -> bool {
+        self.referenced || !self.references.is_empty() || !self.unique.is_empty()
+    }
+
     /// What a version says; nothing for a tombstone without content.
     pub(super) fn of(&self, row: &RowVersion) -> Ties {
         let columns: Vec<Option<&str>> =

@@ -3,7 +3,7 @@
 use super::*;
 use crate::id::Incarnation;
 use crate::peer_sync::content::Content;
-use crate::peer_sync::row::{Extra, Origin, TableName};
+use crate::peer_sync::row::{Extra, Origin, RowVersion, TableName};
 use crate::peer_sync::schema::{Reference, Schema, Table};
 use crate::peer_sync::version::{NodeId, Stamp};
 
