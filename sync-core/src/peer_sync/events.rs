@@ -217,6 +217,8 @@ pub enum RoundFailure {
     Nonsense,
     /// The own database did not answer.
     Store,
+    /// The own database was set back; a new life begins.
+    SetBack,
     /// Applications changed the rows again and again.
     Contended,
     /// The peer left, or synchronisation was switched off.

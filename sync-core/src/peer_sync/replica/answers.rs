@@ -150,9 +150,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         let (exchange, answer) = match (answering, reply) {
             (Answering::Passed(reading), PeerReply::Noted { ahead }) => {
                 if ahead && self.policy.renews() {
-                    let incarnation = self.next_incarnation();
-                    let pending = Pending::Renew { incarnation, read: Some(reading) };
-                    return self.store(PeerRequest::Renew(incarnation), pending, fx);
+                    return self.renew(Some(reading), fx);
                 }
                 if !ahead && let Some(state) = self.peers.get_mut(&reading.reader) {
                     state.passed.clone_from(&reading.read.since);
@@ -223,6 +221,12 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                 fits
             })
             .collect()
+    }
+
+    /// Begins a new life of the database; a question may wait for it.
+    pub(super) fn renew(&mut self, read: Option<Reading>, fx: &mut Vec<ReplicaEffect>) {
+        let incarnation = self.next_incarnation();
+        self.store(PeerRequest::Renew(incarnation), Pending::Renew { incarnation, read }, fx);
     }
 
     /// A new life of the database has begun, or not.

@@ -13,6 +13,7 @@ use crate::peer_sync::message::{PeerAnswer, PeerQuestion};
 use crate::peer_sync::position::{Frontier, Position};
 use crate::peer_sync::reconcile::{Action, Found, Reconcile};
 use crate::peer_sync::row::{RowId, TableName};
+use crate::peer_sync::snapshot::Snapshot;
 use crate::peer_sync::store::{Advance, Merged, Page, PeerReply, PeerRequest};
 use crate::peer_sync::version::NodeId;
 use crate::time::Now;
@@ -44,8 +45,8 @@ pub(super) struct Job {
 /// What the round waits for.
 #[derive(Debug)]
 enum Stage {
-    /// The own database says how far it has come.
-    Describing,
+    /// The own database says how far it has come; whether it has all of its own writes that the peer has.
+    Describing { theirs: Option<Snapshot> },
     /// The peer gives a page.
     Pulling,
     /// A page is applied; whether it was the last.
@@ -80,7 +81,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             address,
             news,
             tables_asked,
-            stage: Stage::Describing,
+            stage: Stage::Describing { theirs: None },
             position: None,
             compare,
             asked_repair: false,
@@ -145,8 +146,14 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         let Some(mut job) = self.job.take_if(|job| job.id == id) else { return };
         let stage = std::mem::replace(&mut job.stage, Stage::Moving);
         match (stage, reply) {
-            (Stage::Describing, PeerReply::Described(description)) => {
+            (Stage::Describing { theirs }, PeerReply::Described(description)) => {
+                let before = self.incarnation;
                 self.know(&description);
+                let set_back = theirs.is_some_and(|theirs| !self.snapshot.covers(&theirs));
+                if set_back && before == self.incarnation {
+                    self.renew(None, fx);
+                    return self.end_round(now, job, Some(RoundFailure::SetBack), fx);
+                }
                 job.position = description.positions.get(&job.peer).cloned();
                 let known = job.news.as_ref().is_some_and(|news| self.frontier.includes(news));
                 if known && !news_is_empty(&job) {
@@ -269,6 +276,12 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         let moved = job.position.as_ref() != Some(&page.position);
         if grouped != page.rows.len() as u64 || (!moved && page.frontier.is_none()) {
             return self.end_round(now, job, Some(RoundFailure::Nonsense), fx);
+        }
+        let own = self.incarnation.and_then(|life| page.frontier.as_ref()?.of(&self.node, life));
+        if let Some(theirs) = own.filter(|theirs| self.policy.renews() && !self.snapshot.covers(theirs)) {
+            // Written a moment ago, or before the database was set back: then it is not there now.
+            job.stage = Stage::Describing { theirs: Some(theirs.clone()) };
+            return self.wait_store(job, PeerRequest::Describe, fx);
         }
         job.pages += 1;
         job.rows += page.rows.len() as u64;

@@ -48,6 +48,7 @@ use super::position::Frontier;
 use super::resolver::Resolvers;
 use super::schema::Schema;
 use super::settings::ReplicaSettings;
+use super::snapshot::Snapshot;
 use super::store::{Description, PeerReply, PeerRequest};
 use super::version::NodeId;
 use crate::engine::Engine;
@@ -72,6 +73,8 @@ pub struct Replica<E, P = Standard> {
     activity: Activity,
     /// Whether the start knew that the database was set back.
     set_back: bool,
+    /// The own transactions, as far as is known.
+    snapshot: Snapshot,
     /// What is here of everybody's writes, as far as is known.
     frontier: Frontier,
     discovery: Discovery,
@@ -117,6 +120,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             incarnation: None,
             activity: Activity::Starting,
             set_back: false,
+            snapshot: Snapshot::default(),
             frontier: Frontier::default(),
             peers: BTreeMap::new(),
             known: BTreeSet::new(),
@@ -204,8 +208,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         }
         if self.set_back && self.policy.renews() {
             self.set_back = false;
-            let incarnation = self.next_incarnation();
-            self.store(PeerRequest::Renew(incarnation), Pending::Renew { incarnation, read: None }, fx);
+            self.renew(None, fx);
         }
         self.activity = Activity::Active;
         fx.push(ReplicaEffect::Event(ReplicaEvent::Started {
@@ -221,6 +224,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
     /// Takes over what the database says of itself.
     fn know(&mut self, description: &Description) {
         self.incarnation = Some(description.incarnation);
+        self.snapshot.clone_from(&description.snapshot);
         self.frontier.clone_from(&description.frontier);
         for peer in description.positions.keys() {
             self.remember(peer);

@@ -100,7 +100,7 @@ impl super::super::ReplicaPolicy for FeedsAlone {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn feeds_alone_bring_everything_whatever_is_lost(

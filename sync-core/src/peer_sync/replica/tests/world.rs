@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::*;
 use crate::peer_sync::announcement::HostName;
 use crate::peer_sync::content::Content;
-use crate::peer_sync::row::{RowId, RowVersion, TableName};
+use crate::peer_sync::row::{Origin, RowId, RowVersion, TableName};
 use crate::peer_sync::schema::{Schema, Table};
 use crate::peer_sync::store::memory::{MemoryPeerStore, TransactionId, Write};
 use crate::time::{Span, Timestamp};
@@ -367,9 +367,11 @@ impl<P: ReplicaPolicy + Clone> World<P> {
         self.give(node, ReplicaInput::Start { set_back: false });
     }
 
-    /// All that a node holds.
+    /// All that a node holds: values, deletes and stamps. Where it was written is no part of it, as a database that
+    /// was set back gives its writes a new place.
     pub(super) fn content(&self, node: usize) -> Vec<RowVersion> {
-        self.nodes[node].store.versions().into_iter().map(|(version, _)| version.clone()).collect()
+        let versions = self.nodes[node].store.versions();
+        versions.into_iter().map(|(row, _)| RowVersion { origin: Origin::COMBINED, ..row.clone() }).collect()
     }
 
     /// Whether all hold the same.
