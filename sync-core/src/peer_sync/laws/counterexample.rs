@@ -22,7 +22,7 @@ impl Counterexample {
     /// Takes away from a history whatever can go while some law stays broken.
     pub fn shrunk(resolver: &dyn Resolver, table: &Table, history: History, violation: Violation) -> Self {
         let mut least = (history.with_key(table), violation);
-        // Each step makes the history strictly smaller, so this ends.
+        // Each step leaves less: writes, deletes, what was seen, moments, values, in this order. So this ends.
         while let Some(smaller) = smaller(&least.0, table).into_iter().find_map(|history| {
             let violation = check(resolver, table, &history).err()?;
             Some((history, violation))
@@ -107,12 +107,17 @@ fn smaller(history: &History, table: &Table) -> Vec<History> {
         for at in simpler_stamps(write.at) {
             with(&|write| write.at = at);
         }
-        let Change::Set(values) = &write.change else { continue };
+        let Change::Set(values) = &write.change else {
+            for values in instead_of_deleting(history, table) {
+                with(&|write| write.change = Change::Set(values.clone()));
+            }
+            continue;
+        };
         for (nth, value) in values.iter().enumerate() {
             if table.columns.get(nth).is_none_or(|column| table.key.contains(column)) {
                 continue;
             }
-            for simpler in simpler_values(value.as_deref()) {
+            for simpler in simpler_values(place, value.as_deref()) {
                 let simpler = simpler.map(str::to_owned);
                 with(&|write| {
                     if let Change::Set(values) = &mut write.change {
@@ -125,6 +130,20 @@ fn smaller(history: &History, table: &Table) -> Vec<History> {
     found
 }
 
+/// What a write could write that does not have to delete: what another one writes, with one difference.
+fn instead_of_deleting(history: &History, table: &Table) -> Vec<Vec<Option<String>>> {
+    let free = table.columns.iter().rposition(|column| !table.key.contains(column));
+    let of = |write: &super::LawWrite| {
+        let Change::Set(values) = &write.change else { return None };
+        let mut values = values.clone();
+        let value = values.get_mut(free?)?;
+        let other = if value.as_deref() == Some("1") { "2" } else { "1" };
+        *value = Some(other.to_owned());
+        Some(values)
+    };
+    history.writes.iter().filter_map(of).collect()
+}
+
 /// Smaller stamps, the smallest first.
 fn simpler_stamps(at: Stamp) -> impl Iterator<Item = Stamp> {
     let simple = (1..=3).map(|us| Stamp { us, counter: 0 });
@@ -132,10 +151,12 @@ fn simpler_stamps(at: Stamp) -> impl Iterator<Item = Stamp> {
     simple.chain([same_time]).filter(move |simpler| *simpler < at)
 }
 
-/// Simpler values, in the order of how simple they are.
-fn simpler_values(value: Option<&str>) -> impl Iterator<Item = Option<&'static str>> {
-    const SIMPLE: [&str; 4] = ["1", "2", "a", "b"];
+/// Simpler values for the write of this place, in the order of how simple they are. Each write begins with one of
+/// its own, so that values tell writes apart wherever that keeps a law broken.
+fn simpler_values(place: usize, value: Option<&str>) -> Vec<Option<&'static str>> {
+    let mut simple = ["1", "2", "3", "a"];
+    simple.rotate_left(place % 3);
     let rank =
-        value.and_then(|value| SIMPLE.iter().position(|simple| *simple == value)).unwrap_or(SIMPLE.len());
-    SIMPLE.into_iter().take(rank).map(Some)
+        value.and_then(|value| simple.iter().position(|simple| *simple == value)).unwrap_or(simple.len());
+    simple.into_iter().take(rank).map(Some).collect()
 }

@@ -225,7 +225,8 @@ fn shown(row: &RowVersion) -> String {
     };
     match &row.image {
         Image::Row(content) => format!("{content:?}, version {}{state}", row.version),
-        Image::Tombstone(_) => format!("deleted, version {}{state}", row.version),
+        Image::Tombstone(None) => format!("deleted, version {}{state}", row.version),
+        Image::Tombstone(Some(last)) => format!("deleted {last:?}, version {}{state}", row.version),
     }
 }
 
