@@ -224,6 +224,13 @@ impl Lane {
     }
 }
 
+impl Row {
+    /// Of times in microseconds, with so many that are only known to be longer.
+    pub(crate) fn of(histogram: &Histogram<u64>, censored: u64) -> Self {
+        row(&Curve { histogram, censored })
+    }
+}
+
 fn row(curve: &Curve<'_>) -> Row {
     let at = |per_mille: u64| curve.at_rank((curve.total() * per_mille).div_ceil(1_000).max(1));
     Row { p50_us: at(500), p95_us: at(950), p99_us: at(990), p999_us: at(999), max_us: at(1_000) }

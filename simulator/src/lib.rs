@@ -14,6 +14,7 @@ pub mod history;
 pub mod latency;
 pub mod live_rig;
 pub mod overload;
+pub mod peer_figures;
 pub mod plan;
 pub mod recorder;
 pub mod recording;

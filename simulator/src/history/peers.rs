@@ -237,6 +237,8 @@ pub struct Written {
     pub seen: Option<Version>,
     /// What the peer's clock showed at the statement, in microseconds since the epoch.
     pub clock_us: u64,
+    /// The greatest that it has shown so far: more than that only after it stepped back.
+    pub clock_us_max: u64,
 }
 
 /// One row that a session saw.
@@ -294,7 +296,9 @@ pub enum MergeOutcome {
 }
 
 /// What decided a conflict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum DecidedBy {
     /// The later stamp.

@@ -2,7 +2,36 @@
 //!
 //! Their memory is bounded by peers times rows, never by the length of the run.
 
+mod acknowledged;
+mod dealt;
+mod held;
+mod p01_convergence;
+mod p02_liveness;
+mod p03_merge_laws;
+mod p04_winner_order;
+mod p05_acknowledged;
+mod p06_no_phantom;
+mod p07_no_resurrection;
+mod p08_delete_symmetry;
+mod p09_monotonic_reads;
+mod p10_own_writes;
+mod p11_key_order;
+mod p12_causality;
+mod p13_clock_contract;
+mod p14_exactly_once;
+mod p15_cursor;
+mod p16_atomic_batches;
+mod p17_staleness;
+mod p18_convergence_time;
+mod p30_honesty;
+mod recorded;
+mod sessions;
+#[cfg(test)]
+pub(crate) mod testing;
+pub(crate) mod visibility;
+
 use super::Check;
+use crate::history::peers::FinalState;
 
 /// What the checks need to know of a scenario among peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +55,45 @@ pub struct PeerTerms {
 }
 
 /// Every check of peers.
-pub fn all(_terms: &PeerTerms) -> Vec<Box<dyn Check>> {
-    vec![]
+pub fn all(terms: &PeerTerms) -> Vec<Box<dyn Check>> {
+    vec![
+        Box::new(p01_convergence::Convergence::default()),
+        Box::new(p02_liveness::Liveness::new(terms)),
+        Box::new(p03_merge_laws::MergeLaws::new(terms)),
+        Box::new(p04_winner_order::WinnerOrder::new(terms)),
+        Box::new(p05_acknowledged::NothingLost::new(terms)),
+        Box::new(p06_no_phantom::NoPhantom::new(terms)),
+        Box::new(p07_no_resurrection::NoResurrection::new(terms)),
+        Box::new(p08_delete_symmetry::DeleteSymmetry::new(terms)),
+        Box::new(p09_monotonic_reads::MonotonicReads::new(terms)),
+        Box::new(p10_own_writes::OwnWrites::new(terms)),
+        Box::new(p11_key_order::KeyOrder::new(terms)),
+        Box::new(p12_causality::Causality::new(terms)),
+        Box::new(p13_clock_contract::ClockContract::new(terms)),
+        Box::new(p14_exactly_once::ExactlyOnce::new(terms)),
+        Box::new(p15_cursor::CursorCompleteness::new(terms)),
+        Box::new(p16_atomic_batches::AtomicBatches::new(terms)),
+        Box::new(p17_staleness::Staleness::new(terms)),
+        Box::new(p18_convergence_time::ConvergenceTime::new(terms)),
+        Box::new(p30_honesty::Honesty::default()),
+    ]
 }
+
+/// Peers in a sentence, the first few of them.
+fn list(peers: &[u32]) -> String {
+    let named: Vec<_> = peers.iter().take(LISTED_MAX).map(u32::to_string).collect();
+    let more = if peers.len() > LISTED_MAX {
+        format!(" and {} more", peers.len() - LISTED_MAX)
+    } else {
+        String::new()
+    };
+    named.join(", ") + &more
+}
+
+/// What a peer holds, in a sentence.
+fn say(state: &FinalState) -> String {
+    let tombstone = if state.deleted { "tombstone " } else { "" };
+    format!("{tombstone}{} ({})", state.version, state.version.hash)
+}
+
+const LISTED_MAX: usize = 5;

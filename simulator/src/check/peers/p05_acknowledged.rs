@@ -1,0 +1,159 @@
+//! P5: no acknowledged write is lost under the declared policy.
+//!
+//! In the end some peer holds each acknowledged write, or a recorded one that beats it. What was on one disk
+//! only when that disk was set back is lost with it: counted, and not judged.
+
+use super::super::{Basis, Check, Findings, Property};
+use super::PeerTerms;
+use super::acknowledged::Acknowledged;
+use super::held::{Held, Rule};
+use crate::history::peers::PeerWhat;
+use crate::history::{Event, Kind, What};
+use sync_core::peer_sync::version::Version;
+
+pub(super) struct NothingLost {
+    held: Held,
+    acknowledged: Acknowledged,
+    /// By row: the greatest version that any peer ends with, none where all end with nothing.
+    ends: Vec<Option<Version>>,
+    last_us: u64,
+}
+
+impl NothingLost {
+    pub(super) fn new(terms: &PeerTerms) -> Self {
+        let (held, acknowledged) = (Held::new(terms), Acknowledged::new(terms));
+        Self { held, acknowledged, ends: Vec::new(), last_us: 0 }
+    }
+
+    /// What is wrong with how a row ends, if anything.
+    fn wrong(&self, row: u32) -> Option<String> {
+        let wanted = self.acknowledged.wanted(row)?;
+        let rule = self.held.names.rule(row);
+        let Some(version) = self.ends.get(row as usize).and_then(Option::as_ref) else {
+            return (!self.acknowledged.may_be_absent(row))
+                .then(|| "no peer holds the row in the end".to_owned());
+        };
+        if !self.acknowledged.is_served(row, rule, version) {
+            return Some(format!("the greatest version in the end is {version}"));
+        }
+        let latest = self.acknowledged.latest(row).map(|latest| &latest.version);
+        let beyond = rule == Rule::LastWriter && latest.is_some_and(|latest| latest < version);
+        beyond.then(|| format!("{version}, which nobody wrote, beats {} in the end", wanted.version))
+    }
+}
+
+impl Check for NothingLost {
+    fn property(&self) -> Property {
+        Property {
+            id: "P5",
+            name: "no acknowledged write is lost",
+            statement: "In the end each acknowledged write is held, or beaten by a recorded one.",
+            needs: &[
+                Kind::PeerTransaction,
+                Kind::PeerCommitted,
+                Kind::Merged,
+                Kind::Purged,
+                Kind::PeerLife,
+                Kind::FinalRow,
+            ],
+        }
+    }
+
+    fn observe(&mut self, event: &Event, findings: &mut Findings) {
+        self.last_us = event.at_us;
+        let What::Peer(what) = &event.what else { return };
+        if let PeerWhat::FinalRow { row, holds, .. } = what {
+            let place = self.held.names.number(row) as usize;
+            if place >= self.ends.len() {
+                self.ends.resize(place + 1, None);
+            }
+            let version = holds.as_ref().map(|state| state.version.clone());
+            self.ends[place] = self.ends[place].take().max(version);
+            return;
+        }
+        self.held.observe(what);
+        if let Some(op) = self.acknowledged.observe(what, &mut self.held) {
+            findings.add(event.at_us, Some(op), || {
+                format!("transaction {op} was acknowledged and never committed")
+            });
+        }
+    }
+
+    fn finish(&mut self, findings: &mut Findings) -> Basis {
+        for row in 0..self.held.names.count() {
+            let Some(wrong) = self.wrong(row) else { continue };
+            let (name, wanted) = (self.held.names.row(row), self.acknowledged.wanted(row));
+            let (op, version) =
+                wanted.map(|wanted| (wanted.op, wanted.version.to_string())).unwrap_or_default();
+            findings.add(self.last_us, op, || format!("{name} {version} was acknowledged: {wrong}"));
+        }
+        let words = match self.acknowledged.set_back {
+            0 => "acknowledged writes looked for at the end".to_owned(),
+            rows => format!(
+                "acknowledged writes looked for at the end; {rows} rows were lost with a disk that was set back"
+            ),
+        };
+        Basis::new(self.acknowledged.writes, &words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    fn check() -> NothingLost {
+        NothingLost::new(&terms())
+    }
+
+    fn wrote() -> Vec<PeerWhat> {
+        vec![committed(0, 1, 1, vec![write(1, v(5, "p0"), None)]), acknowledged(0, 1)]
+    }
+
+    fn then(rest: Vec<PeerWhat>) -> Vec<PeerWhat> {
+        wrote().into_iter().chain(rest).collect()
+    }
+
+    #[test]
+    fn a_write_that_is_there_or_beaten_passes() {
+        passes(check(), then(vec![ends(1, &[0, 1], lives(v(5, "p0"))), ends(1, &[2], None)]));
+        let later = committed(1, 2, 1, vec![write(1, v(6, "p1"), None)]);
+        passes(check(), then(vec![later, ends(1, &[0, 1, 2], lives(v(6, "p1")))]));
+        assert_eq!(basis(check(), wrote()), 1);
+    }
+
+    #[test]
+    fn a_write_that_is_gone_fails() {
+        fails(check(), wrote(), "no peer holds the row in the end");
+        fails(check(), then(vec![ends(1, &[0, 1, 2], None)]), "no peer holds the row in the end");
+        let older = ends(1, &[0, 1, 2], lives(v(4, "p1")));
+        fails(check(), then(vec![older]), "the greatest version in the end is 4.0@p1");
+    }
+
+    #[test]
+    fn a_version_that_nobody_wrote_beats_nothing() {
+        fails(check(), then(vec![ends(1, &[0, 1, 2], lives(v(9, "p1")))]), "which nobody wrote");
+    }
+
+    #[test]
+    fn what_did_not_commit_is_not_to_be_acknowledged() {
+        fails(check(), vec![acknowledged(0, 1)], "was acknowledged and never committed");
+    }
+
+    #[test]
+    fn what_was_on_one_disk_only_is_lost_with_it() {
+        let back = PeerWhat::SetBack { node: 0, holds: vec![] };
+        passes(check(), then(vec![back.clone()]));
+        let travelled = merged(1, 0, vec![took(1, v(5, "p0"))]);
+        fails(check(), then(vec![travelled, back]), "no peer holds the row in the end");
+    }
+
+    #[test]
+    fn a_deleted_row_may_be_purged() {
+        let deletes = committed(0, 2, 2, vec![delete(1, v(6, "p0"), Some(v(5, "p0")))]);
+        let purged = PeerWhat::Purged { node: 0, rows: 1 };
+        let gone = ends(1, &[0, 1, 2], None);
+        passes(check(), then(vec![deletes, acknowledged(0, 2), purged.clone(), gone.clone()]));
+        fails(check(), then(vec![purged, gone]), "no peer holds");
+    }
+}

@@ -1,0 +1,341 @@
+//! P15: a position in a peer's feed skips nothing, whatever the order of commits.
+//!
+//! When a reader moves its position, it must have dealt with the row of every transaction of the source that the
+//! position covers: hold it, or what beats it, or have been offered and refused it (too far ahead, expired,
+//! unsound). Looked at is the latest version of each row at its source, since that is what a feed has. A version that
+//! somebody refused as too far ahead travels by comparison later on and is not judged.
+//!
+//! After a source's disk was set back nobody can tell what its transaction numbers mean until a new life of its
+//! database begins. If none does, the readers' positions are judged in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashMap;
+use sync_core::id::Incarnation;
+use sync_core::peer_sync::snapshot::Snapshot;
+use sync_core::peer_sync::version::Version;
+
+use super::super::{Basis, Check, Findings, Property};
+use super::PeerTerms;
+use super::dealt::Dealt;
+use super::held::{Names, RowNumber, Rule};
+use crate::history::peers::{HeldRow, MergeOutcome, MergedRow, PeerWhat};
+use crate::history::{Event, Kind, What};
+
+pub(super) struct CursorCompleteness {
+    names: Names,
+    dealt: Dealt,
+    sources: BTreeMap<u32, Source>,
+    /// By reader and source: the position that was judged last; after the source was set back, the latest.
+    positions: BTreeMap<(u32, u32), (Incarnation, Snapshot)>,
+    /// By row: the greatest version that somebody refused as too far ahead.
+    too_far: FxHashMap<RowNumber, Version>,
+    judged: u64,
+    last_us: u64,
+}
+
+/// What a peer's feed has.
+#[derive(Default)]
+struct Source {
+    life: Option<Incarnation>,
+    /// Whether its disk was set back and no new life began.
+    set_back: bool,
+    rows: FxHashMap<RowNumber, Offered>,
+    by_xid: BTreeMap<u64, BTreeSet<RowNumber>>,
+    purged: bool,
+}
+
+struct Offered {
+    /// None: of a transaction before the disk was set back.
+    xid: Option<u64>,
+    version: Version,
+    deleted: bool,
+}
+
+impl Source {
+    fn offer(&mut self, row: RowNumber, offered: Offered) {
+        if let Some(xid) = offered.xid {
+            self.by_xid.entry(xid).or_default().insert(row);
+        }
+        let before = self.rows.insert(row, offered).and_then(|before| before.xid);
+        let now = self.rows.get(&row).and_then(|offered| offered.xid);
+        if let Some(xid) = before.filter(|xid| Some(*xid) != now)
+            && let Some(rows) = self.by_xid.get_mut(&xid)
+        {
+            rows.remove(&row);
+            if rows.is_empty() {
+                self.by_xid.remove(&xid);
+            }
+        }
+    }
+
+    fn set_back(&mut self, rows: FxHashMap<RowNumber, Offered>) {
+        self.set_back = true;
+        self.by_xid.clear();
+        self.rows = rows;
+    }
+
+    /// In its new life everybody has to compare everything: what is there lies before whatever comes.
+    fn renewed(&mut self, life: Incarnation) {
+        self.life = Some(life);
+        if std::mem::take(&mut self.set_back) {
+            let old = self.rows.iter_mut().filter(|(_, offered)| offered.xid.is_none());
+            for (row, offered) in old {
+                offered.xid = Some(0);
+                self.by_xid.entry(0).or_default().insert(*row);
+            }
+        }
+    }
+}
+
+impl CursorCompleteness {
+    pub(super) fn new(terms: &PeerTerms) -> Self {
+        Self {
+            names: Names::new(terms),
+            dealt: Dealt::default(),
+            sources: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            too_far: FxHashMap::default(),
+            judged: 0,
+            last_us: 0,
+        }
+    }
+
+    fn merged(&mut self, node: u32, xid: Option<u64>, merged: &MergedRow) {
+        let row = self.names.number(&merged.row);
+        self.dealt.with(node, row, &merged.version);
+        if merged.outcome == MergeOutcome::TooFarAhead {
+            let too_far = self.too_far.entry(row).or_insert_with(|| merged.version.clone());
+            *too_far = merged.version.clone().max(too_far.clone());
+        }
+        let took = matches!(merged.outcome, MergeOutcome::Inserted | MergeOutcome::Updated);
+        if let (Some(version), Some(xid), true) = (&merged.holds, xid, took) {
+            self.dealt.with(node, row, version);
+            let offered = Offered { xid: Some(xid), version: version.clone(), deleted: merged.deleted };
+            self.sources.entry(node).or_default().offer(row, offered);
+        }
+    }
+
+    /// Judges what a reader's position covers and its last one did not.
+    fn advanced(&mut self, reader: u32, of: u32, life: Incarnation, to: &Snapshot, findings: &mut Findings) {
+        let Some(source) = self.sources.get(&of) else { return };
+        let from = self.positions.get(&(reader, of)).filter(|(before, _)| *before == life);
+        let from = from.map(|(_, from)| from.clone()).unwrap_or_default();
+        for (xid, rows) in source.by_xid.range(from.xmin()..to.xmax().max(from.xmin())) {
+            if !to.sees(*xid) || from.sees(*xid) {
+                continue;
+            }
+            for row in rows {
+                let Some(offered) = source.rows.get(row) else { continue };
+                self.judged += 1;
+                let version = &offered.version;
+                let last_writer = self.names.rule(*row) == Rule::LastWriter;
+                let dealt = self.dealt.last(reader, *row);
+                let has = dealt.is_some_and(|dealt| !last_writer || dealt >= version);
+                let purged = offered.deleted && source.purged && dealt.is_none();
+                let too_far = self.too_far.get(row).is_some_and(|too_far| too_far >= version);
+                if has || purged || too_far {
+                    continue;
+                }
+                findings.add(self.last_us, None, || {
+                    let name = self.names.row(*row);
+                    let has = dealt.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+                    format!("peer {reader} has read transaction {xid} of peer {of} and skipped {name} {version}; it has {has}")
+                });
+            }
+        }
+    }
+
+    fn set_back(&mut self, node: u32, holds: &[HeldRow]) {
+        let mut rows = FxHashMap::default();
+        self.dealt.set_back(node);
+        for HeldRow { row, version, deleted } in holds {
+            let row = self.names.number(row);
+            self.dealt.with(node, row, version);
+            rows.insert(row, Offered { xid: None, version: version.clone(), deleted: *deleted });
+        }
+        self.sources.entry(node).or_default().set_back(rows);
+        self.positions.retain(|(reader, _), _| *reader != node);
+    }
+}
+
+impl Check for CursorCompleteness {
+    fn property(&self) -> Property {
+        Property {
+            id: "P15",
+            name: "cursor completeness",
+            statement: "A reader's position covers no transaction of which it skipped a row, whatever the order of commits.",
+            needs: &[Kind::PeerCommitted, Kind::Merged, Kind::Advanced, Kind::Purged, Kind::PeerLife],
+        }
+    }
+
+    fn observe(&mut self, event: &Event, findings: &mut Findings) {
+        self.last_us = event.at_us;
+        let What::Peer(what) = &event.what else { return };
+        match what {
+            PeerWhat::Stocked { rows } => {
+                for held in rows {
+                    let row = self.names.number(&held.row);
+                    self.dealt.stock(row, &held.version);
+                }
+            }
+            PeerWhat::Committed { op, incarnation, xid, writes, .. } => {
+                let source = self.sources.entry(op.host).or_default();
+                source.life = source.life.or(Some(*incarnation));
+                for write in writes {
+                    let row = self.names.number(&write.row);
+                    let (version, deleted) = (write.version.clone(), write.deleted);
+                    source.offer(row, Offered { xid: Some(*xid), version, deleted });
+                    self.dealt.with(op.host, row, &write.version);
+                }
+            }
+            PeerWhat::Merged { node, xid, rows, .. } => {
+                rows.iter().for_each(|merged| self.merged(*node, *xid, merged));
+            }
+            PeerWhat::Advanced { node, of, incarnation, snapshot, .. } => {
+                let source = self.sources.entry(*of).or_default();
+                if source.life.is_some_and(|life| life != *incarnation) {
+                    return;
+                }
+                source.life = Some(*incarnation);
+                if !source.set_back {
+                    self.advanced(*node, *of, *incarnation, snapshot, findings);
+                }
+                self.positions.insert((*node, *of), (*incarnation, snapshot.clone()));
+            }
+            PeerWhat::Purged { node, .. } => self.sources.entry(*node).or_default().purged = true,
+            // Others had deleted it: whatever of it comes next is dealt with.
+            PeerWhat::Dropped { node, rows } => {
+                for row in rows {
+                    let row = self.names.number(row);
+                    let offered = self.sources.values().filter_map(|source| source.rows.get(&row));
+                    if let Some(version) = offered.map(|offered| offered.version.clone()).max() {
+                        self.dealt.with(*node, row, &version);
+                    }
+                }
+            }
+            PeerWhat::SetBack { node, holds } => self.set_back(*node, holds),
+            PeerWhat::Renewed { node, incarnation } => {
+                self.sources.entry(*node).or_default().renewed(*incarnation)
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, findings: &mut Findings) -> Basis {
+        let positions = std::mem::take(&mut self.positions);
+        for ((reader, of), (life, to)) in &positions {
+            let source = self.sources.get(of);
+            if source.is_some_and(|source| source.set_back && source.life == Some(*life)) {
+                self.advanced(*reader, *of, *life, to, findings);
+            }
+        }
+        Basis::new(self.judged, "rows looked for behind positions")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    fn check() -> CursorCompleteness {
+        CursorCompleteness::new(&terms())
+    }
+
+    fn wrote(key: u32, us: u64, xid: u64) -> PeerWhat {
+        committed(0, us, xid, vec![write(key, v(us, "p0"), None)])
+    }
+
+    fn at(xmax: u64) -> PeerWhat {
+        advanced(1, 0, Snapshot::new(xmax, []))
+    }
+
+    #[test]
+    fn a_position_behind_which_everything_is_there_passes() {
+        let history = vec![
+            wrote(1, 3, 10),
+            wrote(2, 4, 12),
+            merged(1, 0, vec![took(1, v(3, "p0"))]),
+            advanced(1, 0, Snapshot::new(11, [])),
+            wrote(3, 5, 11),
+            merged(1, 0, vec![took(2, v(9, "p2"))]),
+            // 11 committed late: the reader's snapshot does not see it yet.
+            advanced(1, 0, Snapshot::new(13, [11])),
+            merged(1, 2, vec![came(3, v(5, "p0"), MergeOutcome::Expired, None)]),
+            at(13),
+        ];
+        assert_eq!(basis(check(), history.clone()), 3);
+        passes(check(), history);
+    }
+
+    #[test]
+    fn a_late_commit_that_is_skipped_fails() {
+        let history = vec![
+            wrote(2, 4, 12),
+            merged(1, 0, vec![took(2, v(4, "p0"))]),
+            advanced(1, 0, Snapshot::new(13, [11])),
+            wrote(1, 3, 11),
+            at(13),
+        ];
+        fails(
+            check(),
+            history,
+            "peer 1 has read transaction 11 of peer 0 and skipped users(1) 3.0@p0; it has nothing",
+        );
+    }
+
+    #[test]
+    fn a_relay_counts_as_well() {
+        let history = vec![
+            PeerWhat::Merged {
+                node: 0,
+                from: 2,
+                xid: Some(7),
+                rows: vec![took(1, v(3, "p2"))],
+                repair: false,
+                reconcile: false,
+            },
+            at(8),
+        ];
+        fails(check(), history, "skipped users(1) 3.0@p2");
+    }
+
+    #[test]
+    fn an_older_version_is_not_enough() {
+        let history = vec![wrote(1, 3, 10), merged(1, 2, vec![took(1, v(2, "p2"))]), at(11)];
+        fails(check(), history, "it has 2.0@p2");
+    }
+
+    #[test]
+    fn a_restored_source_is_judged_by_its_new_life() {
+        let back = PeerWhat::SetBack { node: 0, holds: holding(vec![(1, v(3, "p0"))]) };
+        let life = Incarnation(2);
+        let renewed = PeerWhat::Renewed { node: 0, incarnation: life };
+        let anew = |rows| {
+            vec![
+                merged(1, 0, rows),
+                PeerWhat::Advanced {
+                    node: 1,
+                    of: 0,
+                    incarnation: life,
+                    snapshot: Snapshot::new(20, []),
+                    reconciled: true,
+                },
+            ]
+        };
+        let start =
+            vec![wrote(1, 3, 10), merged(1, 0, vec![took(1, v(3, "p0"))]), at(15), back, wrote(2, 6, 11)];
+        fails(check(), start.clone(), "skipped users(2) 6.0@p0");
+        passes(check(), [start.clone(), vec![renewed.clone()], anew(vec![took(2, v(6, "p0"))])].concat());
+        fails(check(), [start, vec![renewed], anew(vec![])].concat(), "skipped users(2) 6.0@p0");
+    }
+
+    #[test]
+    fn a_set_back_reader_reads_again() {
+        let start = vec![wrote(1, 3, 10), merged(1, 0, vec![took(1, v(3, "p0"))]), at(11)];
+        let back = PeerWhat::SetBack { node: 1, holds: vec![] };
+        fails(check(), [start.clone(), vec![back.clone(), at(11)]].concat(), "skipped users(1)");
+        passes(check(), [start, vec![back, merged(1, 0, vec![took(1, v(3, "p0"))]), at(11)]].concat());
+    }
+}

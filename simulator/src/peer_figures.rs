@@ -1,0 +1,333 @@
+//! What a run among peers cost and what it came to, in figures: a fold over events beside the checks.
+//!
+//! Figures judge nothing. Ratios are in thousandths, so that a summary holds whole numbers only.
+
+use std::collections::BTreeMap;
+use std::hash::Hasher;
+
+use hdrhistogram::Histogram;
+use rustc_hash::FxHasher;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::check::peers::PeerTerms;
+use crate::check::peers::visibility::{Sample, Visibility};
+use crate::history::peers::{DecidedBy, MergeOutcome, PeerWhat};
+use crate::history::{Event, What};
+use crate::latency::Row;
+
+/// Figures of one run among peers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PeerFigures {
+    /// From the heal to equal content; none if that was not reached, or nothing was healed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convergence: Option<Convergence>,
+    /// Messages between peers, and what was in them.
+    pub traffic: Traffic,
+    /// Those of comparisons of everything (reconciliation).
+    pub reconciliation: Traffic,
+    /// By peer, ascending.
+    pub receivers: Vec<Receiver>,
+    /// Versions that met one which did not know of them.
+    pub conflicts: u64,
+    /// What decided them.
+    pub decided_by: BTreeMap<DecidedBy, u64>,
+    /// The first of them.
+    pub first_conflicts: Vec<NamedConflict>,
+    /// Times that a row's standing changed because of another row.
+    pub set_aside: u64,
+    /// Tombstones purged.
+    pub purged: u64,
+    /// Peers whose disk was set back to an older copy.
+    pub disks_set_back: u64,
+    /// Hash over the order in which transactions committed, merges and positions followed one another, without their
+    /// times, in hex: runs with different ones took different courses.
+    pub interleaving: String,
+}
+
+/// From the heal to the same content everywhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Convergence {
+    /// How long it took.
+    pub took_us: u64,
+    /// Bytes sent meanwhile.
+    pub bytes: u64,
+    /// Rows that took effect at a peer meanwhile.
+    pub repaired_rows: u64,
+    /// Bytes for each of them; none if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_row: Option<u64>,
+}
+
+/// Messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub struct Traffic {
+    pub messages: u64,
+    pub bytes: u64,
+    pub rows: u64,
+}
+
+/// What one peer received.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Receiver {
+    /// The peer.
+    pub peer: u32,
+    /// Rows sent to it.
+    pub rows_sent: u64,
+    /// Rows that took effect there.
+    pub rows_new: u64,
+    /// How often a row was sent that took effect once, in thousandths; none where none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies_thousandths: Option<u64>,
+    /// Writes of others that it has not in the end, of those that are timed.
+    pub missing: u64,
+    /// From a commit elsewhere until it was held here, or was beaten.
+    pub visible_after: Row,
+}
+
+/// A conflict by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NamedConflict {
+    /// When the versions met, in microseconds since the start of the run.
+    pub at_us: u64,
+    /// Where.
+    pub peer: u32,
+    /// The row.
+    pub row: String,
+    /// What won.
+    pub winner: String,
+    /// What lost.
+    pub loser: String,
+    /// What decided.
+    pub by: DecidedBy,
+}
+
+/// Makes the figures of a run.
+pub struct PeerMeter {
+    figures: PeerFigures,
+    visibility: Visibility,
+    peers: BTreeMap<u32, Peer>,
+    healed_at_us: Option<u64>,
+    repaired_rows: u64,
+    hasher: FxHasher,
+    last_us: u64,
+}
+
+struct Peer {
+    rows_sent: u64,
+    rows_new: u64,
+    missing: u64,
+    visible_after: Histogram<u64>,
+}
+
+impl PeerMeter {
+    /// For a run under these terms.
+    pub fn new(terms: &PeerTerms) -> Self {
+        Self {
+            figures: PeerFigures::default(),
+            visibility: Visibility::new(terms),
+            peers: (0..terms.count).map(|peer| (peer, Peer::new())).collect(),
+            healed_at_us: None,
+            repaired_rows: 0,
+            hasher: FxHasher::default(),
+            last_us: 0,
+        }
+    }
+
+    /// Takes one event; they come in the order of their happening.
+    pub fn observe(&mut self, event: &Event) {
+        self.last_us = event.at_us;
+        let what = match &event.what {
+            What::Healed => {
+                self.healed_at_us = Some(event.at_us);
+                (self.figures.convergence, self.repaired_rows) = (None, 0);
+                return;
+            }
+            What::Peer(what) => what,
+            _ => return,
+        };
+        let peers = &mut self.peers;
+        self.visibility.observe(event.at_us, what, |Sample { peer, took_us, .. }| {
+            // A histogram that grows by itself takes every value.
+            let _ = peers.entry(peer).or_insert_with(Peer::new).visible_after.record(took_us);
+        });
+        self.hash(what);
+        self.count(event.at_us, what);
+    }
+
+    /// The figures.
+    pub fn finish(mut self) -> PeerFigures {
+        let peers = &mut self.peers;
+        self.visibility.missing(self.last_us, |Sample { peer, .. }| {
+            peers.entry(peer).or_insert_with(Peer::new).missing += 1;
+        });
+        let receivers = self.peers.iter().map(|(peer, told)| told.receiver(*peer)).collect();
+        PeerFigures { receivers, interleaving: format!("{:016x}", self.hasher.finish()), ..self.figures }
+    }
+
+    fn peer(&mut self, peer: u32) -> &mut Peer {
+        self.peers.entry(peer).or_insert_with(Peer::new)
+    }
+
+    fn count(&mut self, at_us: u64, what: &PeerWhat) {
+        match what {
+            PeerWhat::Sent { to, bytes, rows, reconcile, .. } => {
+                self.figures.traffic.add(*bytes, *rows);
+                if *reconcile {
+                    self.figures.reconciliation.add(*bytes, *rows);
+                }
+                self.peer(*to).rows_sent += rows;
+            }
+            PeerWhat::Merged { node, rows, .. } => {
+                let took = |outcome| matches!(outcome, MergeOutcome::Inserted | MergeOutcome::Updated);
+                let new = rows.iter().filter(|row| took(row.outcome)).count() as u64;
+                self.peer(*node).rows_new += new;
+                self.repaired_rows += new;
+            }
+            PeerWhat::Conflict { node, row, winner, loser, by } => {
+                self.figures.conflicts += 1;
+                *self.figures.decided_by.entry(*by).or_default() += 1;
+                if self.figures.first_conflicts.len() < CONFLICTS_NAMED_MAX {
+                    self.figures.first_conflicts.push(NamedConflict {
+                        at_us,
+                        peer: *node,
+                        row: row.to_string(),
+                        winner: winner.to_string(),
+                        loser: loser.to_string(),
+                        by: *by,
+                    });
+                }
+            }
+            PeerWhat::Equal { bytes } => {
+                let Some(healed_at_us) = self.healed_at_us.filter(|_| self.figures.convergence.is_none())
+                else {
+                    return;
+                };
+                let (bytes, repaired_rows) = (*bytes, self.repaired_rows);
+                self.figures.convergence = Some(Convergence {
+                    took_us: at_us.saturating_sub(healed_at_us),
+                    bytes,
+                    repaired_rows,
+                    bytes_per_row: bytes.checked_div(repaired_rows),
+                });
+            }
+            PeerWhat::Aside { .. } => self.figures.set_aside += 1,
+            PeerWhat::Purged { rows, .. } => self.figures.purged += rows,
+            PeerWhat::SetBack { .. } => self.figures.disks_set_back += 1,
+            _ => {}
+        }
+    }
+
+    fn hash(&mut self, what: &PeerWhat) {
+        let mut write = |kind: u8, one: u32, other: u64| {
+            self.hasher.write_u8(kind);
+            self.hasher.write_u32(one);
+            self.hasher.write_u64(other);
+        };
+        match what {
+            PeerWhat::Committed { op, .. } => write(0, op.host, op.ticket),
+            PeerWhat::Merged { node, from, rows, .. } => {
+                write(1, *node, u64::from(*from));
+                rows.iter().for_each(|row| write(2, row.outcome as u32, row.origin_xid));
+            }
+            PeerWhat::Advanced { node, of, .. } => write(3, *node, u64::from(*of)),
+            PeerWhat::SetBack { node, .. } => write(4, *node, 0),
+            PeerWhat::Renewed { node, .. } => write(5, *node, 0),
+            _ => {}
+        }
+    }
+}
+
+impl Traffic {
+    fn add(&mut self, bytes: u64, rows: u64) {
+        self.messages += 1;
+        self.bytes += bytes;
+        self.rows += rows;
+    }
+}
+
+impl Peer {
+    fn new() -> Self {
+        let visible_after =
+            Histogram::new(PRECISION_DIGITS).unwrap_or_else(|_| unreachable!("fixed precision"));
+        Self { rows_sent: 0, rows_new: 0, missing: 0, visible_after }
+    }
+
+    fn receiver(&self, peer: u32) -> Receiver {
+        Receiver {
+            peer,
+            rows_sent: self.rows_sent,
+            rows_new: self.rows_new,
+            copies_thousandths: (self.rows_sent * 1_000).checked_div(self.rows_new),
+            missing: self.missing,
+            visible_after: Row::of(&self.visible_after, self.missing),
+        }
+    }
+}
+
+/// Conflicts that are named.
+const CONFLICTS_NAMED_MAX: usize = 10;
+/// Significant decimal digits of a time to visibility.
+const PRECISION_DIGITS: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::peers::testing::*;
+
+    fn figures(events: Vec<(u64, What)>) -> PeerFigures {
+        let mut meter = PeerMeter::new(&terms());
+        timed(events).iter().for_each(|event| meter.observe(event));
+        meter.finish()
+    }
+
+    fn sent(rows: u64, reconcile: bool) -> What {
+        What::Peer(PeerWhat::Sent { from: 0, to: 1, bytes: 100, rows, reconcile })
+    }
+
+    fn story() -> Vec<(u64, What)> {
+        let conflict = PeerWhat::Conflict {
+            node: 1,
+            row: row(1),
+            winner: v(6, "p1"),
+            loser: v(5, "p0"),
+            by: DecidedBy::Stamp,
+        };
+        vec![
+            (10, What::Peer(committed(0, 1, 1, vec![write(1, v(5, "p0"), None)]))),
+            (12, sent(1, false)),
+            (20, What::Healed),
+            (25, sent(2, true)),
+            (30, What::Peer(merged(1, 0, vec![took(1, v(5, "p0")), took(2, v(4, "p0"))]))),
+            (31, What::Peer(conflict)),
+            (50, What::Peer(PeerWhat::Equal { bytes: 100 })),
+        ]
+    }
+
+    #[test]
+    fn cost_time_and_winners_are_told() {
+        let figures = figures(story());
+        let expected = Convergence { took_us: 30, bytes: 100, repaired_rows: 2, bytes_per_row: Some(50) };
+        assert_eq!(figures.convergence, Some(expected));
+        assert_eq!(figures.traffic, Traffic { messages: 2, bytes: 200, rows: 3 });
+        assert_eq!(figures.reconciliation, Traffic { messages: 1, bytes: 100, rows: 2 });
+        assert_eq!(figures.decided_by[&DecidedBy::Stamp], 1);
+        assert_eq!(figures.first_conflicts[0].winner, "6.0@p1");
+        let receiver = &figures.receivers[1];
+        assert_eq!((receiver.rows_sent, receiver.rows_new, receiver.copies_thousandths), (3, 2, Some(1_500)));
+        assert_eq!((receiver.visible_after.p50_us, receiver.missing), (Some(20), 0));
+        let other = &figures.receivers[2];
+        assert_eq!((other.copies_thousandths, other.visible_after.max_us, other.missing), (None, None, 1));
+    }
+
+    #[test]
+    fn runs_that_take_another_course_have_another_hash() {
+        let mut later = story();
+        later.iter_mut().for_each(|(at_us, _)| *at_us *= 2);
+        assert_eq!(figures(story()).interleaving, figures(later).interleaving, "times do not count");
+        let mut other = story();
+        other.remove(4);
+        assert_ne!(figures(story()).interleaving, figures(other).interleaving);
+    }
+}
