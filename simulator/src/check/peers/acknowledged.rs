@@ -1,13 +1,13 @@
 //! What was acknowledged, and so must not be lost: of each row the greatest version, and the greatest one committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::peer_sync::version::Version;
 
 use super::PeerTerms;
 use super::held::{Held, Holding, RowNumber, Rule};
 use crate::history::OpRef;
-use crate::history::peers::PeerWhat;
+use crate::history::peers::{MergeOutcome, MergedRow, PeerWhat};
 
 #[derive(Debug, Default)]
 pub(super) struct Acknowledged {
@@ -20,8 +20,8 @@ pub(super) struct Acknowledged {
     pub(super) writes: u64,
     /// Of them, those that nobody else held when the disk of their peer was set back: lost by it, and not judged.
     pub(super) set_back: u64,
-    /// Whether a peer purged tombstones.
-    purged: bool,
+    /// Peers that purged tombstones.
+    purged: BTreeSet<u32>,
 }
 
 /// A version that must be there, or one that beats it.
@@ -61,11 +61,33 @@ impl Acknowledged {
                 writes.into_iter().for_each(|(row, version)| self.want(row, version, Some(*op)));
             }
             PeerWhat::Indefinite { op } => drop(self.open.remove(op)),
-            PeerWhat::Purged { .. } => self.purged = true,
+            PeerWhat::Purged { node, .. } => {
+                self.purged.insert(*node);
+            }
             PeerWhat::SetBack { node, .. } => self.set_back(*node, held),
             _ => {}
         }
         None
+    }
+
+    /// Takes one row that a peer merged. A write of which a deleter did not know may come when the tombstone that
+    /// beats it is purged: it is taken for a new row, and the delete is over. (P7 judges what was known.)
+    pub(super) fn merged(&mut self, node: u32, row: RowNumber, merged: &MergedRow) {
+        let came = &merged.version;
+        let inserted = merged.outcome == MergeOutcome::Inserted
+            && !merged.deleted
+            && merged.holds.as_ref() == Some(came);
+        let Some(latest) =
+            self.latest(row).filter(|latest| inserted && self.purged.contains(&node) && latest.deleted)
+        else {
+            return;
+        };
+        if latest.version > *came
+            && let Some(wanted) = slot(&mut self.wanted, row)
+            && wanted.version > *came
+        {
+            wanted.version = came.clone();
+        }
     }
 
     /// What must be there of a row.
@@ -80,7 +102,7 @@ impl Acknowledged {
 
     /// Whether nothing at all is as good as what is wanted of a row: it was deleted, and tombstones were purged.
     pub(super) fn may_be_absent(&self, row: RowNumber) -> bool {
-        self.purged && self.latest(row).is_some_and(|latest| latest.deleted)
+        !self.purged.is_empty() && self.latest(row).is_some_and(|latest| latest.deleted)
     }
 
     /// Whether a version is what is wanted of a row, or beats it.
@@ -112,7 +134,7 @@ impl Acknowledged {
             let beaten = greatest.as_ref().is_some_and(|greatest| greatest >= version);
             let kept = if held.names.rule(row) == Rule::LastWriter { beaten } else { greatest.is_some() };
             // Where nobody holds anything because it was deleted and purged, nothing is lost either.
-            let gone = self.purged
+            let gone = !self.purged.is_empty()
                 && self
                     .latest
                     .get(row as usize)

@@ -72,15 +72,16 @@ impl Liveness {
     }
 
     fn reached(&mut self, peer: u32, row: RowNumber) {
-        if let Some(version) = self.due.get(&(row, peer)) {
-            if self.held.has(peer, row, version) {
-                self.due.remove(&(row, peer));
-            }
+        if let Some(version) = self.due.get(&(row, peer))
+            && self.held.has(peer, row, version)
+        {
+            self.due.remove(&(row, peer));
         }
     }
 
     fn merged(&mut self, node: u32, merged: &MergedRow) {
         let row = self.held.merged(node, merged);
+        self.acknowledged.merged(node, row, merged);
         if merged.outcome == MergeOutcome::Expired {
             self.due.remove(&(row, node));
         }

@@ -72,6 +72,12 @@ impl Check for NothingLost {
             return;
         }
         self.held.observe(what);
+        if let PeerWhat::Merged { node, rows, .. } = what {
+            for merged in rows {
+                let row = self.held.names.number(&merged.row);
+                self.acknowledged.merged(*node, row, merged);
+            }
+        }
         if let Some(op) = self.acknowledged.observe(what, &mut self.held) {
             findings.add(event.at_us, Some(op), || {
                 format!("transaction {op} was acknowledged and never committed")
@@ -146,6 +152,26 @@ mod tests {
         passes(check(), then(vec![back.clone()]));
         let travelled = merged(1, 0, vec![took(1, v(5, "p0"))]);
         fails(check(), then(vec![travelled, back]), "no peer holds the row in the end");
+    }
+
+    #[test]
+    fn a_write_that_comes_after_the_purge_of_its_delete_is_a_new_row() {
+        let deletes = committed(0, 2, 2, vec![delete(1, v(6, "p0"), Some(v(5, "p0")))]);
+        let history = |purged| {
+            let purged = PeerWhat::Purged { node: purged, rows: 1 };
+            let late = committed(1, 1, 1, vec![write(1, v(4, "p1"), None)]);
+            let came = merged(0, 1, vec![took(1, v(4, "p1"))]);
+            vec![
+                deletes.clone(),
+                acknowledged(0, 2),
+                purged,
+                late,
+                came,
+                ends(1, &[0, 1, 2], lives(v(4, "p1"))),
+            ]
+        };
+        passes(check(), then(history(0)));
+        fails(check(), then(history(2)), "the greatest version in the end is 4.0@p1");
     }
 
     #[test]

@@ -3,8 +3,11 @@
 //! A peer that held a tombstone must not come to hold, or show, an older living version, be the tombstone purged or
 //! not; and no peer may end with a living version that is older than a tombstone which any peer still knows of. A
 //! peer whose disk was set back knows only the tombstones that its copy holds.
+//!
+//! One thing is counted and not judged: a write that comes to a peer for the first time after the tombstone which
+//! beats it was purged there. The deleter did not know of it, nobody can tell it from a new row, and it is taken for one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 use sync_core::peer_sync::version::Version;
@@ -12,7 +15,7 @@ use sync_core::peer_sync::version::Version;
 use super::super::{Basis, Check, Findings, Property};
 use super::PeerTerms;
 use super::held::{Names, RowNumber, Rule};
-use crate::history::peers::{HeldRow, PeerWhat};
+use crate::history::peers::{HeldRow, MergeOutcome, MergedRow, PeerWhat};
 use crate::history::{Event, Kind, What};
 
 pub(super) struct NoResurrection {
@@ -21,6 +24,11 @@ pub(super) struct NoResurrection {
     dead: BTreeMap<u32, FxHashMap<RowNumber, Version>>,
     /// By row: living versions that peers end with.
     living: BTreeMap<RowNumber, Vec<(Version, Vec<u32>)>>,
+    /// By peer: the latest versions of each row that came to it, or that it wrote.
+    met: BTreeMap<u32, FxHashMap<RowNumber, Vec<Version>>>,
+    purged: BTreeSet<u32>,
+    /// Versions that came for the first time after the tombstone which beats them was purged.
+    anew: BTreeSet<(RowNumber, Version)>,
     deletes: u64,
     last_us: u64,
 }
@@ -31,6 +39,9 @@ impl NoResurrection {
             names: Names::new(terms),
             dead: BTreeMap::new(),
             living: BTreeMap::new(),
+            met: BTreeMap::new(),
+            purged: BTreeSet::new(),
+            anew: BTreeSet::new(),
             deletes: 0,
             last_us: 0,
         }
@@ -49,7 +60,42 @@ impl NoResurrection {
 
     /// The tombstone which a peer has held and that beats this version.
     fn grave(&self, peer: u32, row: RowNumber, version: &Version) -> Option<&Version> {
-        self.dead.get(&peer)?.get(&row).filter(|dead| *dead > version)
+        let beats = |dead: &&Version| *dead > version && !self.anew.contains(&(row, version.clone()));
+        self.dead.get(&peer)?.get(&row).filter(beats)
+    }
+
+    /// A version comes to a peer, or is written there. Whether it had been there before.
+    fn meet(&mut self, peer: u32, row: RowNumber, version: &Version) -> bool {
+        let met = self.met.entry(peer).or_default().entry(row).or_default();
+        let known = met.contains(version);
+        if !known {
+            if met.len() == MET_MAX {
+                met.remove(0);
+            }
+            met.push(version.clone());
+        }
+        known
+    }
+
+    fn merged(&mut self, node: u32, from: u32, merged: &MergedRow) -> Option<String> {
+        let row = self.names.number(&merged.row);
+        let (name, version) = (&merged.row, &merged.version);
+        let known = self.meet(node, row, version);
+        if merged.holds.as_ref() != Some(version) {
+            return None;
+        }
+        if merged.deleted {
+            self.bury(node, row, version);
+            return None;
+        }
+        let grave = self.grave(node, row, version)?.clone();
+        if !known && merged.outcome == MergeOutcome::Inserted && self.purged.contains(&node) {
+            self.anew.insert((row, version.clone()));
+            return None;
+        }
+        Some(format!(
+            "peer {from} brought {name} {version} back to peer {node}, which had the delete {grave}"
+        ))
     }
 }
 
@@ -59,7 +105,14 @@ impl Check for NoResurrection {
             id: "P7",
             name: "no resurrection",
             statement: "After a dominating delete a row stays absent until a later insert, also when the tombstone is purged.",
-            needs: &[Kind::PeerCommitted, Kind::Merged, Kind::PeerRead, Kind::PeerLife, Kind::FinalRow],
+            needs: &[
+                Kind::PeerCommitted,
+                Kind::Merged,
+                Kind::PeerRead,
+                Kind::Purged,
+                Kind::PeerLife,
+                Kind::FinalRow,
+            ],
         }
     }
 
@@ -68,23 +121,23 @@ impl Check for NoResurrection {
         let What::Peer(what) = &event.what else { return };
         match what {
             PeerWhat::Committed { op, writes, .. } => {
-                for write in writes.iter().filter(|write| write.deleted) {
+                for write in writes {
                     let row = self.names.number(&write.row);
-                    self.bury(op.host, row, &write.version);
+                    self.meet(op.host, row, &write.version);
+                    if write.deleted {
+                        self.bury(op.host, row, &write.version);
+                    }
                 }
             }
             PeerWhat::Merged { node, from, rows, .. } => {
-                for merged in rows.iter().filter(|merged| merged.holds.as_ref() == Some(&merged.version)) {
-                    let row = self.names.number(&merged.row);
-                    if merged.deleted {
-                        self.bury(*node, row, &merged.version);
-                    } else if let Some(grave) = self.grave(*node, row, &merged.version) {
-                        findings.add(event.at_us, None, || {
-                            let (name, version) = (&merged.row, &merged.version);
-                            format!("peer {from} brought {name} {version} back to peer {node}, which had the delete {grave}")
-                        });
+                for merged in rows {
+                    if let Some(wrong) = self.merged(*node, *from, merged) {
+                        findings.add(event.at_us, None, || wrong);
                     }
                 }
+            }
+            PeerWhat::Purged { node, .. } => {
+                self.purged.insert(*node);
             }
             PeerWhat::Read { op, rows, .. } => {
                 for seen in rows.iter().filter(|seen| seen.visible.is_some()) {
@@ -99,9 +152,13 @@ impl Check for NoResurrection {
             }
             PeerWhat::SetBack { node, holds } => {
                 self.dead.remove(node);
-                for HeldRow { row, version, .. } in holds.iter().filter(|held| held.deleted) {
+                self.met.remove(node);
+                for HeldRow { row, version, deleted } in holds {
                     let row = self.names.number(row);
-                    self.bury(*node, row, version);
+                    self.meet(*node, row, version);
+                    if *deleted {
+                        self.bury(*node, row, version);
+                    }
                 }
             }
             PeerWhat::FinalRow { row, nodes, holds: Some(state) } if !state.deleted => {
@@ -116,16 +173,28 @@ impl Check for NoResurrection {
         for (row, states) in &self.living {
             let graves = self.dead.iter().filter_map(|(peer, dead)| Some((dead.get(row)?, *peer)));
             let Some((grave, deleter)) = graves.max() else { continue };
-            for (version, nodes) in states.iter().filter(|(version, _)| version < grave) {
+            for (version, nodes) in states
+                .iter()
+                .filter(|(version, _)| version < grave && !self.anew.contains(&(*row, version.clone())))
+            {
                 findings.add(self.last_us, None, || {
                     let (name, nodes) = (self.names.row(*row), super::list(nodes));
                     format!("{name} lives as {version} at peer {nodes} in the end, and peer {deleter} has the delete {grave}")
                 });
             }
         }
-        Basis::new(self.deletes, "deletes at peers")
+        let anew = match self.anew.len() {
+            0 => String::new(),
+            writes => format!(
+                "; {writes} writes came after the delete that beats them was purged, and count as new"
+            ),
+        };
+        Basis::new(self.deletes, &format!("deletes at peers{anew}"))
     }
 }
+
+/// Versions of a row that are remembered for each peer.
+const MET_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -164,7 +233,13 @@ mod tests {
     #[test]
     fn a_row_that_comes_back_fails() {
         let back = merged(1, 2, vec![took(1, v(3, "p0"))]);
-        fails(check(), then(vec![back]), "brought users(1) 3.0@p0 back to peer 1");
+        fails(check(), then(vec![back.clone()]), "brought users(1) 3.0@p0 back to peer 1");
+        let purged = PeerWhat::Purged { node: 1, rows: 1 };
+        let had = merged(1, 0, vec![took(1, v(3, "p0"))]);
+        let history = [vec![had], then(vec![purged.clone(), back.clone()])].concat();
+        fails(check(), history, "brought users(1) 3.0@p0 back to peer 1");
+        let lives = ends(1, &[0, 1, 2], lives(v(3, "p0")));
+        passes(check(), then(vec![purged, back, lives]));
         fails(
             check(),
             then(vec![read(1, 2, vec![saw(1, v(3, "p0"))])]),

@@ -16,11 +16,17 @@ use crate::history::{Event, Kind, What};
 pub(super) struct DeleteSymmetry {
     held: Held,
     /// Rows of which a tombstone met a living version, with what the first peers told of end with.
-    rows: BTreeMap<RowNumber, Option<(Option<FinalState>, Vec<u32>)>>,
+    rows: BTreeMap<RowNumber, Option<First>>,
     purged: bool,
     /// Rows that were told of in the end.
     ended: BTreeSet<RowNumber>,
     met: u64,
+}
+
+/// What the first peers told of end with.
+struct First {
+    holds: Option<FinalState>,
+    nodes: Vec<u32>,
 }
 
 impl DeleteSymmetry {
@@ -98,15 +104,15 @@ impl Check for DeleteSymmetry {
                 let number = self.held.names.number(row);
                 let Some(first) = self.rows.get_mut(&number) else { return };
                 self.ended.insert(number);
-                let (state, who) = first.get_or_insert_with(|| (holds.clone(), nodes.clone()));
-                if !alike(state.as_ref(), holds.as_ref(), self.purged) {
+                let first = first.get_or_insert_with(|| First { holds: holds.clone(), nodes: nodes.clone() });
+                if !alike(first.holds.as_ref(), holds.as_ref(), self.purged) {
                     let say =
                         |state: Option<&FinalState>| state.map_or_else(|| "nothing".to_owned(), super::say);
                     findings.add(event.at_us, None, || {
                         format!(
                             "{row} was deleted and inserted: peer {} ends with {}, peer {} with {}",
-                            super::list(who),
-                            say(state.as_ref()),
+                            super::list(&first.nodes),
+                            say(first.holds.as_ref()),
                             super::list(nodes),
                             say(holds.as_ref())
                         )

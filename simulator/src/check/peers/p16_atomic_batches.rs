@@ -26,6 +26,8 @@ pub(super) struct AtomicBatches {
     writers: Vec<Vec<(Version, u64)>>,
     /// Transactions that are in parts at a peer, where that is no violation or was told.
     excused: BTreeSet<(u64, u32)>,
+    /// Whether a peer purged tombstones.
+    purged: bool,
     judged: u64,
     split: u64,
     compared: u64,
@@ -54,6 +56,7 @@ impl AtomicBatches {
             latest: Vec::new(),
             writers: Vec::new(),
             excused: BTreeSet::new(),
+            purged: false,
             judged: 0,
             split: 0,
             compared: 0,
@@ -127,7 +130,7 @@ impl AtomicBatches {
             }
         }
         let (there, missing) = (there?, missing?);
-        let gone = self.held.of(node, missing).is_none() && self.may_be_absent(missing);
+        let gone = (self.purged || self.held.of(node, missing).is_none()) && self.may_be_absent(missing);
         (!gone).then_some(Torn { there, missing })
     }
 
@@ -191,7 +194,9 @@ impl AtomicBatches {
                 self.judged += 1;
                 let last_writer = self.held.names.rule(*row) == Rule::LastWriter;
                 let whole = match seen[row] {
-                    Some(seen) => !last_writer || seen >= version,
+                    Some(seen) => {
+                        !last_writer || seen >= version || (self.purged && self.may_be_absent(*row))
+                    }
                     None => self.may_be_absent(*row),
                 };
                 if !whole {
@@ -234,6 +239,7 @@ impl Check for AtomicBatches {
                     findings.add(event.at_us, Some(*op), || wrong);
                 }
             }
+            PeerWhat::Purged { .. } => self.purged = true,
             _ => self.held.observe(what),
         }
     }

@@ -38,9 +38,12 @@ impl Sessions {
     pub(super) fn behind(&mut self, session: (u32, u32), seen: &Seen) -> Option<Version> {
         let row = self.names.number(&seen.row);
         let last = self.last.get(&session)?.get(&row)?;
+        let purging = self.purging.contains(&session.0);
         let behind = match &seen.version {
+            // A purged tombstone no longer beats a write that comes and that the deleter did not know.
+            Some(_) if !last.visible && purging => false,
             Some(version) => self.names.rule(row) == Rule::LastWriter && *version < last.version,
-            None => last.visible || !self.purging.contains(&session.0),
+            None => last.visible || !purging,
         };
         behind.then(|| last.version.clone())
     }
