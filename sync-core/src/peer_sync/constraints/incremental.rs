@@ -99,6 +99,18 @@ impl Constraints {
         self.rows.get(&stored.row).map_or_else(plain, |row| row.standing.clone())
     }
 
+    /// The rows that have a natural key of their table and are not set aside for a reference; of these at most one
+    /// is visible.
+    pub fn holders(&self, table: &TableName, nth: usize, key: &Content) -> impl Iterator<Item = &RowId> {
+        let group = self.groups.get(&(table.clone(), nth, key.clone()));
+        group.into_iter().flatten().map(|(_, row)| row)
+    }
+
+    /// The rows whose stored versions refer to a row, however they stand, in the order of their ids.
+    pub fn children(&self, row: &RowId) -> impl Iterator<Item = &RowId> {
+        self.children.get(row).into_iter().flatten()
+    }
+
     /// Works changes in, all at once. Tells, ordered by row, who stands in another way because of another row: whoever is
     /// now, or was, set aside or had back. That a write shows or a delete hides its own row goes without saying.
     pub fn apply<'a>(&mut self, changes: impl IntoIterator<Item = Change<'a>>) -> Vec<AsideChange> {

@@ -61,7 +61,7 @@ impl MemoryPeerStore {
                 }
             }
         }
-        let aside = self.settle(&work.changed);
+        let aside = self.settle(&work.changed, &[]);
         let advanced = advance.is_some();
         if let Some(Advance { position, frontier }) = advance {
             self.positions.insert(from.clone(), position);

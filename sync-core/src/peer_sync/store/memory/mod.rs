@@ -7,6 +7,7 @@
 //! Every change goes through one place (`put` and `forget`), which keeps the feed, the digests, the totals and the
 //! tombstones in step with the rows.
 
+mod claims;
 mod digests;
 mod feed;
 mod merge;
@@ -22,21 +23,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 
+use self::claims::Claims;
 use self::digests::Digests;
 use self::feed::Feed;
 use self::purge::Purged;
-use self::rows::{Place, Row, Rows};
+use self::rows::{Class, Place, Row, Rows};
 use self::tables::Tables;
 use self::transactions::Open;
 pub use self::transactions::{Committed, TransactionId, Write, WriteError};
 use super::{AsideChange, Description, DigestPart, PeerReply, PeerRequest, Standing};
 use crate::id::Incarnation;
 use crate::peer_sync::clock::HybridClock;
+use crate::peer_sync::constraints::{Change, Constraints};
 use crate::peer_sync::content::Content;
 use crate::peer_sync::position::{Frontier, Position};
 use crate::peer_sync::resolver::Resolvers;
 use crate::peer_sync::row::{Image, RowId, RowVersion, TableName};
-use crate::peer_sync::schema::Schema;
+use crate::peer_sync::schema::{Schema, Table};
 use crate::peer_sync::snapshot::Snapshot;
 use crate::peer_sync::version::{NodeId, Stamp};
 use crate::time::{Span, Timestamp};
@@ -67,6 +70,10 @@ pub struct MemoryPeerStore {
     opened: u64,
     /// Never iterated: its order is nobody's.
     locks: FxHashMap<RowId, TransactionId>,
+    claims: Claims,
+    constraints: Constraints,
+    /// Whether any table has a reference or a natural key.
+    constrained: bool,
 }
 
 /// The number of a database's first transaction.
@@ -76,10 +83,14 @@ impl MemoryPeerStore {
     /// An empty database. Stamps that lie further ahead of its clock than `stamp_ahead_max` are refused
     /// ([`STAMP_AHEAD_MAX`](crate::limits::STAMP_AHEAD_MAX) unless a test wants another).
     pub fn new(node: NodeId, schema: Schema, incarnation: Incarnation, stamp_ahead_max: Span) -> Self {
+        let ties = |table: &Table| !table.references.is_empty() || !table.unique.is_empty();
+        let constrained = schema.tables().any(ties);
         Self {
             node,
             incarnation,
             clock: HybridClock::new(stamp_ahead_max),
+            constraints: Constraints::new(&schema),
+            constrained,
             tables: Tables::new(schema),
             rows: Rows::default(),
             feed: Feed::default(),
@@ -95,6 +106,7 @@ impl MemoryPeerStore {
             open: BTreeMap::new(),
             opened: 0,
             locks: FxHashMap::default(),
+            claims: Claims::default(),
         }
     }
 
@@ -201,6 +213,7 @@ impl MemoryPeerStore {
         self.open.clear();
         self.under_way.clear();
         self.locks.clear();
+        self.claims = Claims::default();
         let greatest = self.tables.greatest_stamp();
         // A stored stamp was given or accepted by this clock, so it is none that a clock may not reach.
         self.clock = HybridClock::after(greatest, self.clock.ahead_max()).unwrap_or(self.clock);
@@ -257,8 +270,9 @@ impl MemoryPeerStore {
             Some((place, row)) => {
                 let (old, old_xid, born) = (row.fingerprint, row.xid, row.born);
                 let was_tombstone = row.stored.image.is_tombstone();
+                let before = row.class();
                 row.replace(stored, xid);
-                let (leaf, new) = (row.leaf, row.fingerprint);
+                let (leaf, new, after) = (row.leaf, row.fingerprint, row.class());
                 self.digests.replace(leaf, old, new);
                 if old_xid != xid {
                     self.feed.overwritten(old_xid, place, born, &self.rows);
@@ -267,12 +281,13 @@ impl MemoryPeerStore {
                 if was_tombstone {
                     self.tombstones.remove(&(old_xid, place));
                 }
-                self.count(table, was_tombstone, -1);
+                self.count(table, Some(before), Some(after));
                 (place, old, new)
             }
             None => {
                 let row = Row::new(stored, xid, table);
-                let (leaf, new) = (row.leaf, row.fingerprint);
+                let (leaf, new, after) = (row.leaf, row.fingerprint, row.class());
+                self.count(table, None, Some(after));
                 let place = self.rows.insert(row);
                 self.digests.insert(leaf, place, new);
                 self.feed.wrote(xid, place);
@@ -282,30 +297,34 @@ impl MemoryPeerStore {
         if tombstone {
             self.tombstones.insert((xid, place), now);
         }
-        self.count(table, tombstone, 1);
         self.sum(table, old, new, stamp);
         place
     }
 
     /// Takes a row away without a trace but for the horizon.
-    fn forget(&mut self, place: Place) {
-        let Some(row) = self.rows.remove(place) else { return };
+    fn forget(&mut self, place: Place) -> Option<RowId> {
+        let row = self.rows.remove(place)?;
         self.digests.remove(row.leaf, place, row.fingerprint);
         self.feed.gone(row.xid, &self.rows);
-        let tombstone = row.stored.image.is_tombstone();
-        if tombstone {
+        if row.stored.image.is_tombstone() {
             self.tombstones.remove(&(row.xid, place));
         }
-        self.count(row.table, tombstone, -1);
+        self.count(row.table, Some(row.class()), None);
         self.sum(row.table, row.fingerprint, 0, Stamp::default());
         self.purged.add(row.xid);
         self.others.raise_horizon(&row.stored.version);
+        Some(row.stored.row)
     }
 
-    fn count(&mut self, table: u32, tombstone: bool, by: i64) {
-        if let Some(rules) = self.tables.get_mut(table) {
-            let totals = &mut rules.totals;
-            let number = if tombstone { &mut totals.tombstones } else { &mut totals.rows };
+    fn count(&mut self, table: u32, before: Option<Class>, after: Option<Class>) {
+        let Some(rules) = self.tables.get_mut(table) else { return };
+        for (class, by) in [(before, -1), (after, 1)] {
+            let number = match class {
+                None => continue,
+                Some(Class::Visible) => &mut rules.totals.rows,
+                Some(Class::Tombstone) => &mut rules.totals.tombstones,
+                Some(Class::SetAside) => &mut rules.totals.set_aside,
+            };
             *number = number.wrapping_add_signed(by);
         }
     }
@@ -317,8 +336,34 @@ impl MemoryPeerStore {
         }
     }
 
-    /// Evaluates references and natural keys anew where these rows concern them.
-    fn settle(&mut self, _changed: &[Place]) -> Vec<AsideChange> {
-        Vec::new()
+    /// Evaluates references and natural keys anew where what changed concerns them.
+    fn settle(&mut self, changed: &[Place], removed: &[RowId]) -> Vec<AsideChange> {
+        if !self.constrained {
+            return Vec::new();
+        }
+        let stored =
+            changed.iter().filter_map(|place| self.rows.at(*place)).map(|row| Change::Put(&row.stored));
+        let aside = self.constraints.apply(stored.chain(removed.iter().map(Change::Remove)));
+        for place in changed {
+            if let Some(row) = self.rows.at(*place) {
+                let standing = self.constraints.standing(&row.stored);
+                self.stand(*place, standing);
+            }
+        }
+        for change in &aside {
+            if let Some(place) = self.rows.find(&change.row) {
+                self.stand(place, change.standing.clone());
+            }
+        }
+        aside
+    }
+
+    fn stand(&mut self, place: Place, standing: Standing) {
+        let Some(row) = self.rows.at_mut(place) else { return };
+        let before = row.class();
+        let plain = matches!(standing, Standing::Visible | Standing::Deleted);
+        row.standing = (!plain).then(|| Box::new(standing));
+        let (table, after) = (row.table, row.class());
+        self.count(table, Some(before), Some(after));
     }
 }

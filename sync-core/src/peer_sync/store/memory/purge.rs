@@ -102,20 +102,18 @@ impl MemoryPeerStore {
             let everybody = passed.as_ref().is_some_and(|all| all.iter().all(|read| read.sees(xid)));
             // A version that is not covered would be taken for a new one if it came again.
             let needless = everybody && self.covers(&row.stored) || *stored < oldest;
-            if needless && row.visible().is_none() {
+            // One that is demanded back, even in vain, may be needed.
+            if needless && row.standing.is_none() {
                 ready.push((xid, place));
             }
         }
         ready.sort_by(|a, b| self.in_transaction(*a).cmp(&self.in_transaction(*b)));
         ready.truncate(request.rows_max);
-        for (_, place) in &ready {
-            self.forget(*place);
-        }
+        let gone: Vec<RowId> = ready.iter().filter_map(|(_, place)| self.forget(*place)).collect();
         if !ready.is_empty() {
             self.purged.snapshot = self.snapshot();
         }
-        let places: Vec<Place> = ready.iter().map(|(_, place)| *place).collect();
-        self.settle(&places);
+        self.settle(&[], &gone);
         PeerReply::Purged(ready.len() as u64)
     }
 
@@ -130,11 +128,10 @@ impl MemoryPeerStore {
             let place = self.rows.find(row).filter(|_| !self.locks.contains_key(row));
             let same = |row: &Row| row.stored.version == *version;
             if let Some(place) = place.filter(|place| self.rows.at(*place).is_some_and(same)) {
-                self.forget(place);
-                dropped.push(place);
+                dropped.extend(self.forget(place));
             }
         }
-        self.settle(&dropped);
+        self.settle(&[], &dropped);
         PeerReply::Dropped(dropped.len() as u64)
     }
 

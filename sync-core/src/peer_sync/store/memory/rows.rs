@@ -26,6 +26,14 @@ pub(super) struct Row {
     pub(super) standing: Option<Box<Standing>>,
 }
 
+/// What a row counts as in the totals of its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    Visible,
+    Tombstone,
+    SetAside,
+}
+
 /// The rows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rows {
@@ -51,7 +59,16 @@ impl Row {
     pub(super) fn replace(&mut self, stored: RowVersion, xid: u64) {
         self.fingerprint = DigestEntry::fingerprint(&stored.row, &stored.version);
         self.xid = xid;
+        self.standing = None;
         self.stored = stored;
+    }
+
+    pub(super) fn class(&self) -> Class {
+        match self.standing.as_deref() {
+            None if self.stored.image.is_tombstone() => Class::Tombstone,
+            None | Some(Standing::Revived) => Class::Visible,
+            Some(_) => Class::SetAside,
+        }
     }
 
     pub(super) fn standing(&self) -> Standing {

@@ -64,6 +64,30 @@ pub enum WriteError {
         /// The table.
         table: TableName,
     },
+    /// Another visible row has one of its natural keys.
+    #[error("{row} has a natural key that {holder} has already")]
+    NaturalKey {
+        /// The row.
+        row: RowId,
+        /// The other.
+        holder: RowId,
+    },
+    /// A row that it refers to is not there.
+    #[error("{row} refers to {parent}, which is not there")]
+    NoParent {
+        /// The row.
+        row: RowId,
+        /// The other.
+        parent: RowId,
+    },
+    /// Another row refers to what would be deleted, and is not to go with it.
+    #[error("{row} cannot be deleted: {child} refers to it")]
+    HasChildren {
+        /// The row.
+        row: RowId,
+        /// The other.
+        child: RowId,
+    },
     /// The row is larger than a row may be.
     #[error("{row} has more than {} bytes", limits::ROW_BYTES_MAX)]
     TooLarge {
@@ -77,6 +101,8 @@ pub enum WriteError {
 pub struct Committed {
     /// The transaction's number; none if it wrote nothing.
     pub xid: Option<u64>,
+    /// Rows that were deleted because the row that they referred to was.
+    pub cascaded: Vec<(RowId, Version)>,
     /// Rows that stand otherwise than before, because of references and natural keys.
     pub aside: Vec<AsideChange>,
 }
@@ -87,7 +113,15 @@ pub(super) struct Open {
     /// From its first writing statement on.
     xid: Option<u64>,
     writes: BTreeMap<RowId, (u32, RowVersion)>,
+    cascaded: Vec<(RowId, Version)>,
     failed: bool,
+}
+
+impl Open {
+    /// The rows that it wrote.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &RowId> {
+        self.writes.keys()
+    }
 }
 
 impl MemoryPeerStore {
@@ -138,7 +172,8 @@ impl MemoryPeerStore {
             changed.push(self.put(xid, now, table, written));
         }
         self.own_xid = self.own_xid.max(Some(xid));
-        Ok(Committed { xid: Some(xid), aside: self.settle(&changed) })
+        let aside = self.settle(&changed, &[]);
+        Ok(Committed { xid: Some(xid), cascaded: open.cascaded, aside })
     }
 
     /// Ends a transaction without effect. One that does not exist needs no end.
@@ -156,6 +191,7 @@ impl MemoryPeerStore {
         for row in open.writes.keys() {
             self.locks.remove(row);
         }
+        self.claims.release(transaction);
         if let Some(xid) = open.xid {
             self.under_way.remove(&xid);
         }
@@ -172,11 +208,32 @@ impl MemoryPeerStore {
         if let Some(by) = self.locks.get(&row).copied().filter(|by| *by != transaction) {
             return Err(WriteError::Locked { row, by });
         }
-        let content = match write {
-            Write::Put { content, .. } => Some(content),
-            Write::Delete(_) if self.read_in(transaction, &row).is_none() => return Ok(None),
-            Write::Delete(_) => None,
+        let Write::Put { content, .. } = write else {
+            if self.read_in(transaction, &row).is_none() {
+                return Ok(None);
+            }
+            for child in self.check_delete(transaction, &row)? {
+                let number = self.tables.number(&child.table).unwrap_or(table);
+                let version = self.store_pending(transaction, now, number, child.clone(), None)?;
+                if let Some(open) = self.open.get_mut(&transaction) {
+                    open.cascaded.push((child, version));
+                }
+            }
+            return self.store_pending(transaction, now, table, row, None).map(Some);
         };
+        self.claim(transaction, table, &row, &content)?;
+        self.store_pending(transaction, now, table, row, Some(content)).map(Some)
+    }
+
+    /// Keeps what a statement does to one row until the transaction ends, and locks the row so long.
+    fn store_pending(
+        &mut self,
+        transaction: TransactionId,
+        now: Timestamp,
+        table: u32,
+        row: RowId,
+        content: Option<Content>,
+    ) -> Result<Version, WriteError> {
         let xid = self.xid_of(transaction)?;
         let origin = Origin { incarnation: self.incarnation, xid };
         let (stamp, node) = (self.clock.stamp(now), self.node.clone());
@@ -189,7 +246,7 @@ impl MemoryPeerStore {
         let open = self.open.get_mut(&transaction).ok_or(WriteError::NoTransaction)?;
         self.locks.insert(written.row.clone(), transaction);
         open.writes.insert(written.row.clone(), (table, written));
-        Ok(Some(version))
+        Ok(version)
     }
 
     /// The version that a statement makes, by the policy of its table.

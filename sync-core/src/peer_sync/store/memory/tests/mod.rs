@@ -1,5 +1,6 @@
 //! What the store promises, shown with a few databases that read from one another.
 
+mod constraints;
 mod feed;
 mod lives;
 mod merge;
