@@ -246,6 +246,15 @@ impl Discovery {
         changes: &mut Vec<Change>,
     ) {
         let node = hello.node.clone();
+        if let Some(member) = self.members.get_mut(address)
+            && let Some(former) = member.node().filter(|former| **former != node).cloned()
+        {
+            // Whoever it was, it is not there any more.
+            member.hello = None;
+            member.state = State::Candidate;
+            self.nodes.remove(&former);
+            changes.push(Change::Left(former, LeaveReason::Replaced));
+        }
         let holder = self.nodes.get(&node).filter(|holder| *holder != address).cloned();
         if let Some(holder) = holder {
             let (same, answers, verified) =
@@ -278,12 +287,6 @@ impl Discovery {
             }
             self.nodes.insert(node.clone(), address.clone());
             changes.push(Change::Moved(node.clone(), address.clone()));
-        }
-        let former =
-            self.members.get(address).and_then(Member::node).filter(|former| **former != node).cloned();
-        if let Some(former) = former {
-            self.nodes.remove(&former);
-            changes.push(Change::Left(former, LeaveReason::Replaced));
         }
         let Some(member) = self.members.get_mut(address) else { return };
         if !self.nodes.contains_key(&node) {
@@ -433,3 +436,6 @@ impl Member {
         self.seen_at = now.wall;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::announcement::PeerAddress;
+use super::announcement::{PeerAddress, iso_text};
 use super::message::Refusal;
 use super::resolver::Reason;
 use super::row::{RowId, TableName};
 use super::store::{Standing, Unsound};
 use super::version::{NodeId, Version};
 use crate::id::Incarnation;
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 /// Something happened at a peer. In JSON an object with a field `type`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +203,17 @@ pub enum ReplicaEvent {
     Metrics(Statistics),
 }
 
+impl ReplicaEvent {
+    /// The event as the WebSocket carries it: `{"type":"sync_event","data":{"type":..., ..., "timestamp":...}}`.
+    pub fn socket_message(&self, at: Timestamp) -> serde_json::Value {
+        let mut data = serde_json::to_value(self).unwrap_or_default();
+        if let Some(fields) = data.as_object_mut() {
+            fields.insert("timestamp".to_owned(), iso_text(at).into());
+        }
+        serde_json::json!({ "type": "sync_event", "data": data })
+    }
+}
+
 /// Why a round ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -306,6 +317,10 @@ mod tests {
         };
         let json = serde_json::to_string(&event).unwrap();
         assert_eq!(json, r#"{"type":"table_synced","table":"users","count":10,"peer":"n2"}"#);
+        let message = event.socket_message(Timestamp::from_ms(1_735_732_800_000));
+        assert_eq!(message["type"], "sync_event");
+        assert_eq!(message["data"]["count"], 10);
+        assert_eq!(message["data"]["timestamp"], "2025-01-01T12:00:00.000000Z");
         assert!(
             serde_json::to_string(&ReplicaEvent::Metrics(Statistics::default())).unwrap().contains("metrics")
         );

@@ -372,3 +372,6 @@ impl Transfer {
         Some(std::mem::replace(&mut self.rows, rest))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,12 @@
 //! P1, P2, P15 and the cost of it.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::World;
 use super::world::item;
+use crate::peer_sync::store::memory::MemoryPeerStore;
 use crate::time::Span;
 
 #[test]
@@ -41,12 +44,20 @@ fn rows_travel_on_through_others() {
 /// What may happen in a rough world.
 #[derive(Clone, Debug)]
 enum Step {
-    Write { node: usize, rows: Vec<(u64, bool)>, after_us: u64 },
+    Write {
+        node: usize,
+        rows: Vec<(u64, bool)>,
+        after_us: u64,
+    },
     Wait(u64),
     Crash(usize),
     Restart(usize),
     Cut(usize, usize),
     Heal,
+    /// A backup is made.
+    Copy(usize),
+    /// A node crashes and starts again from its backup.
+    SetBack(usize),
 }
 
 fn any_step(nodes: usize) -> impl Strategy<Value = Step> {
@@ -63,9 +74,26 @@ fn any_step(nodes: usize) -> impl Strategy<Value = Step> {
     ]
 }
 
+fn any_setback(nodes: usize) -> impl Strategy<Value = Step> {
+    prop_oneof![
+        10 => any_step(nodes),
+        1 => (0..nodes).prop_map(Step::Copy),
+        1 => (0..nodes).prop_map(Step::SetBack),
+    ]
+}
+
 fn live(world: &mut World<impl super::super::ReplicaPolicy + Clone>, steps: &[Step]) {
+    let mut copies: BTreeMap<usize, MemoryPeerStore> = BTreeMap::new();
     for (count, step) in steps.iter().enumerate() {
         match step {
+            Step::Copy(node) => drop(copies.insert(*node, world.nodes[*node].store.durable_copy())),
+            Step::SetBack(node) => {
+                if let Some(copy) = copies.get(node).cloned() {
+                    world.crash(*node);
+                    world.nodes[*node].store = copy;
+                    world.restart(*node);
+                }
+            }
             Step::Write { node, rows, after_us } => {
                 let text = format!("{count} of {node}");
                 let rows: Vec<_> =
@@ -116,6 +144,20 @@ proptest! {
     }
 
     #[test]
+    fn everybody_agrees_whatever_is_set_back(
+        seed in any::<u64>(), steps in proptest::collection::vec(any_setback(3), 1..40), lost in 0u64..100,
+    ) {
+        let mut world = World::mesh(seed, 3);
+        world.lost = lost;
+        world.start();
+        live(&mut world, &steps);
+        prop_assert!(world.converges_within(Span::from_secs(200)).is_some(), "seed {seed}");
+        // And it stays so.
+        world.run(Span::from_secs(60));
+        prop_assert!(world.converged(), "seed {seed}");
+    }
+
+    #[test]
     fn the_same_world_does_the_same(seed in any::<u64>(), steps in proptest::collection::vec(any_step(3), 1..20)) {
         let run = || {
             let mut world = World::mesh(seed, 3);
@@ -161,5 +203,34 @@ fn a_long_feed_comes_in_pages_and_in_turns() {
     assert!(world.nodes[1].store.read(&item(599)).is_some());
     for copies in &world.copies[1..] {
         assert!(*copies <= 720, "{copies}");
+    }
+}
+
+#[test]
+fn policies_beyond_the_last_writer_are_decided_alike() {
+    let mut world = World::mesh(5, 3);
+    world.start();
+    world.run(Span::from_secs(2));
+    world.put(0, "counters", &["c", "10", "x"]);
+    world.put(0, "cells", &["c", "a", "b"]);
+    assert!(world.converges_within(Span::from_secs(5)).is_some());
+    world.run(Span::from_secs(1));
+    for (node, other) in [(0, 1), (0, 2), (1, 2)] {
+        world.cut.extend([(node, other), (other, node)]);
+    }
+    for (node, sum) in ["11", "12", "14"].iter().enumerate() {
+        world.put(node, "counters", &["c", sum, "x"]);
+        world.put(node, "firsts", &["f", &format!("by {node}"), "-"]);
+        world.run(Span::from_ms(5));
+    }
+    world.put(1, "cells", &["c", "A", "b"]);
+    world.put(2, "cells", &["c", "a", "B"]);
+    world.run(Span::from_secs(1));
+    world.cut.clear();
+    assert!(world.converges_within(Span::from_secs(60)).is_some());
+    for node in 0..3 {
+        assert_eq!(world.see(node, "counters", "c"), ["c", "17", "x"]);
+        assert_eq!(world.see(node, "firsts", "f"), ["f", "by 0", "-"]);
+        assert_eq!(world.see(node, "cells", "c"), ["c", "A", "B"]);
     }
 }

@@ -1,6 +1,7 @@
 //! Replicas over databases in memory.
 
 mod convergence;
+mod membership;
 mod repair;
 mod world;
 

@@ -8,7 +8,7 @@ use super::super::*;
 use crate::peer_sync::announcement::HostName;
 use crate::peer_sync::content::Content;
 use crate::peer_sync::row::{Origin, RowId, RowVersion, TableName};
-use crate::peer_sync::schema::{Schema, Table};
+use crate::peer_sync::schema::{Policy, Schema, Table};
 use crate::peer_sync::store::memory::{MemoryPeerStore, TransactionId, Write};
 use crate::time::{Span, Timestamp};
 
@@ -42,7 +42,14 @@ pub(super) fn items() -> TableName {
 }
 
 pub(super) fn schema() -> Schema {
-    Schema::new([Table::new("items", &["id", "value"], &["id"]).unwrap()]).unwrap()
+    let table = |name, policy| Table { policy, ..Table::new(name, &["id", "one", "two"], &["id"]).unwrap() };
+    Schema::new([
+        Table::new("items", &["id", "value"], &["id"]).unwrap(),
+        table("counters", Policy::CounterDelta(vec!["one".to_owned()])),
+        table("firsts", Policy::FirstWriter),
+        table("cells", Policy::LastWriterByColumn),
+    ])
+    .unwrap()
 }
 
 pub(super) fn item(id: u64) -> RowId {
@@ -348,6 +355,24 @@ impl<P: ReplicaPolicy + Clone> World<P> {
         }
         let life = self.nodes[node].life;
         self.schedule(after_us, Item::Commit { node, life, transaction });
+    }
+
+    /// One statement of an application, committed at once.
+    pub(super) fn put(&mut self, node: usize, table: &str, columns: &[&str]) {
+        let (wall, table) = (self.wall(node), TableName(table.into()));
+        let store = &mut self.nodes[node].store;
+        let transaction = store.begin();
+        let content = Content::new(columns.iter().copied().map(Some));
+        store.write(transaction, wall, Write::Put { table: table.clone(), content }).unwrap();
+        store.commit(transaction, wall).unwrap();
+        self.give(node, ReplicaInput::LocalChange { tables: vec![table] });
+    }
+
+    /// What applications see of a row.
+    pub(super) fn see(&self, node: usize, table: &str, id: &str) -> Vec<String> {
+        let row = RowId { table: TableName(table.into()), key: Content::new([Some(id)]) };
+        let content = self.nodes[node].store.read(&row);
+        content.map_or_else(Vec::new, |c| c.columns().map(|c| c.unwrap_or("-").to_owned()).collect())
     }
 
     /// A node ends abruptly.
