@@ -6,7 +6,8 @@
 use crate::distribution::exponential_us;
 use crate::draw::{Draws, Label};
 use crate::history::OpRef;
-use crate::scenario::model::{Arrivals, HostSet, MixEntry, Workload};
+use crate::scenario::model::{Arrivals, HostSet, MixEntry, Transactions, Workload};
+use crate::scenario::units::Length;
 
 /// A workload made ready to generate from.
 #[derive(Clone, Debug)]
@@ -55,9 +56,21 @@ pub struct Arrival {
 impl Generator {
     /// Makes a workload ready; without an end of its own it ends at `duration_us`.
     pub fn new(workload: &Workload, duration_us: u64) -> Self {
-        let from_us = workload.from.span().as_us();
-        let until_us = workload.until.map_or(duration_us, |until| until.span().as_us().min(duration_us));
-        let process = match &workload.arrivals {
+        let mut generator = Self::timed(&workload.arrivals, workload.from, workload.until, duration_us);
+        generator.mix = workload.mix.clone();
+        generator.weight = workload.mix.iter().map(|entry| u64::from(entry.weight)).sum();
+        generator
+    }
+
+    /// The arrivals of transactions, which have no mix of operations.
+    pub fn of_transactions(transactions: &Transactions, duration_us: u64) -> Self {
+        Self::timed(&transactions.arrivals, transactions.from, transactions.until, duration_us)
+    }
+
+    fn timed(arrivals: &Arrivals, from: Length, until: Option<Length>, duration_us: u64) -> Self {
+        let from_us = from.span().as_us();
+        let until_us = until.map_or(duration_us, |until| until.span().as_us().min(duration_us));
+        let process = match arrivals {
             Arrivals::Constant(rate) => Process::Constant(rate.micro_hz()),
             Arrivals::Poisson(rate) => Process::Poisson(1e12 / rate.micro_hz() as f64),
             Arrivals::Ramp(ramp) => {
@@ -73,13 +86,7 @@ impl Generator {
                 within_us: burst.within.span().as_us(),
             },
         };
-        Self {
-            process,
-            mix: workload.mix.clone(),
-            weight: workload.mix.iter().map(|entry| u64::from(entry.weight)).sum(),
-            from_us,
-            until_us,
-        }
+        Self { process, mix: Vec::new(), weight: 0, from_us, until_us }
     }
 
     /// The stream of this workload at one host, at its first arrival.
@@ -137,7 +144,7 @@ impl Generator {
         if gap.is_finite() { stream.at_us.saturating_add(gap as u64) } else { u64::MAX }
     }
 
-    /// Which entry of the mix an operation is.
+    /// Which entry of the mix an operation is; of operations only, see [`Generator::new`].
     pub fn entry(&self, draws: Draws, op: OpRef) -> &MixEntry {
         let mut place = draws.below(self.weight, Label::Mix, u64::from(op.host), op.ticket);
         for entry in &self.mix {

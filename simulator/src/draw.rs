@@ -57,6 +57,22 @@ pub enum Label {
     ProxyLatency = 43,
     /// What a host measures of itself.
     HostMetrics = 80,
+    /// How many statements a transaction has.
+    Statements = 100,
+    /// Which entry of the mix a statement is.
+    StatementKind = 101,
+    /// Which row a statement concerns.
+    StatementRow = 102,
+    /// How long a transaction stays open.
+    OpenFor = 103,
+    /// What a column of a row holds.
+    ColumnText = 104,
+    /// Whether a row's natural keys collide.
+    Collide = 105,
+    /// Which links there are among peers.
+    PeerLink = 106,
+    /// Which stored rows are altered.
+    Corruption = 107,
 }
 
 /// The source of all draws of one run.

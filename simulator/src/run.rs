@@ -6,20 +6,25 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sync_core::recording::Tape;
 
+use crate::check::peers::PeerTerms;
 use crate::check::{Recovery, Terms};
 use crate::draw::Draws;
 use crate::history::{Event, Kind, What};
 use crate::latency::{Latencies, Percentiles, TypePercentiles};
+use crate::peer_schema::schema;
 use crate::plan::{Action, Plan};
 use crate::recorder::{Counts, Recorder};
-use crate::scenario::model::{Fault, Figure, Frames, HistoryMode, Injection, Scenario};
+use crate::scenario::model::{Fault, Figure, Frames, HistoryMode, Injection, Peers, Scenario};
 use crate::verdict::{Judgement, Verdict};
 use crate::virtual_rig::OBSERVABLE;
+use crate::virtual_rig::peers::{Healthy, PeerVariant, PeerWorld};
 use crate::virtual_rig::rotation::rotations;
 use crate::virtual_rig::search::{Named, canaries, is_demanded};
 use crate::virtual_rig::variant::{Modelled, Sealed, Variant, WorldKeys};
 use crate::virtual_rig::world::{Observer as _, RunFigures, World};
 use crate::zoo;
+use sync_core::limits;
+use sync_core::peer_sync::schema::Policy;
 
 /// What came of a run. Everything in it follows from the plan: nothing depends on the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -150,10 +155,37 @@ pub fn run(plan: &Plan) -> RunResult {
 
 /// The same, with every call of an engine written down if there is a tape.
 pub fn run_recorded(plan: &Plan, tape: Option<Tape>) -> RunResult {
+    if let Some(peers) = &plan.world.peers {
+        return run_peers(plan, peers, Healthy);
+    }
     match (plan.defect.and_then(zoo::planted), plan.world.network.frames) {
         (Some(planted), _) => run_in(plan, planted, tape),
         (None, Frames::Sealed) => run_in(plan, Sealed, tape),
         (None, Frames::Modelled) => run_in(plan, Modelled, tape),
+    }
+}
+
+fn run_peers<V: PeerVariant>(plan: &Plan, peers: &Peers, variant: V) -> RunResult {
+    let recorder = Recorder::new(&terms(plan), plan.world.history);
+    let (recorder, figures) = PeerWorld::new(plan, peers, variant, recorder).run(plan);
+    conclude(plan, recorder, figures, &Ran::virtually())
+}
+
+fn peer_terms(scenario: &Scenario, peers: &Peers) -> PeerTerms {
+    let converge_within = scenario.expect.converge_within.unwrap_or(scenario.settle);
+    let schema = schema(peers).ok();
+    let tables = |test: fn(&Policy) -> bool| {
+        let tables = schema.iter().flat_map(|schema| schema.tables()).filter(|table| test(&table.policy));
+        tables.map(|table| table.name.as_str().to_owned()).collect()
+    };
+    PeerTerms {
+        count: peers.count,
+        stamp_ahead_us_max: peers.stamp_ahead_max.as_us(),
+        converge_within_us: converge_within.as_us(),
+        transaction_rows_max: limits::TRANSACTION_ROWS_MAX,
+        last_writer_tables: tables(|policy| *policy == Policy::LastWriterByRow),
+        one_wins_tables: tables(|policy| matches!(policy, Policy::FirstWriter | Policy::NodePriority(_))),
+        staleness_us_max: scenario.expect.staleness_max.map(|bound| bound.as_us()),
     }
 }
 
@@ -208,7 +240,7 @@ pub(crate) fn terms(plan: &Plan) -> Terms {
         queue_max: scenario.hosts.max_queue_size as usize,
         blocking_us_max: scenario.expect.critical_blocking_max.map_or(0, |bound| bound.span().as_us()),
         stall_us_max: scenario.expect.normal_stall_max.map(|bound| bound.span().as_us()),
-        peers: None,
+        peers: scenario.peers.as_ref().map(|peers| peer_terms(scenario, peers)),
         recovery: scenario.expect.recovery.as_ref().map(|recovery| Recovery {
             from_us: recovery.overload_ends.as_us() + recovery.within.as_us(),
             goodput_ppm_min: recovery.goodput_min.ppm(),

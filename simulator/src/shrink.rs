@@ -125,6 +125,7 @@ impl Search {
         for action in &self.plan.actions {
             match action {
                 Action::Ask(ask) => hosts.entry(ask.op.host).or_default().push(action.clone()),
+                Action::Act(act) => hosts.entry(act.op.host).or_default().push(action.clone()),
                 other => groups.push(vec![other.clone()]),
             }
         }
@@ -172,7 +173,8 @@ impl Search {
         let mut actions: Vec<_> = groups.iter().flatten().cloned().collect();
         actions.sort_by_key(|action| match action {
             Action::Ask(ask) => (0, ask.at_us, u64::from(ask.op.host), ask.op.ticket),
-            Action::Generate(number, _) => (1, u64::from(*number), 0, 0),
+            Action::Act(act) => (0, act.at_us, u64::from(act.op.host), act.op.ticket),
+            Action::Generate(number, _) | Action::Transact(number, _) => (1, u64::from(*number), 0, 0),
             Action::Inject(number, _) => (2, u64::from(*number), 0, 0),
         });
         Plan { actions, ..self.plan.clone() }
@@ -218,7 +220,9 @@ fn fits(plan: &Plan) -> bool {
 fn moment_us(action: &Action) -> u64 {
     match action {
         Action::Ask(ask) => ask.at_us,
+        Action::Act(act) => act.at_us,
         Action::Generate(_, workload) => workload.from.span().as_us(),
+        Action::Transact(_, transactions) => transactions.from.as_us(),
         Action::Inject(_, fault) => fault.at.span().as_us(),
     }
 }

@@ -176,6 +176,7 @@ impl Stage {
             | Injection::Move(_)
             | Injection::RotateKeys(_)
             | Injection::Embedding(_)
+            | Injection::Peers(_)
             | Injection::Crash(Crash::Hosts(_) | Crash::SyncProxy) => Vec::new(),
         };
         for orders in concerned {

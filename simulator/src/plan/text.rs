@@ -10,6 +10,8 @@
 //!   generate w0 {"name":"players","arrivals":{"poisson":"10/s"},...}
 //!   ask 3.17 at 1234567us {"type":"PLAYER_POSITION","critical":true,...}
 //!   fault f0 {"at":"5s","for":"2s","inject":{...}}
+//!   transact t0 {"name":"writers","arrivals":{"poisson":"2/s"},...}
+//!   act 1.0 at 1000000us {"session":0,"do":[{"put":{"table":"users","row":1}}]}
 //! ```
 //!
 //! The world is a scenario's YAML without workload and faults. Lines that are empty or start with
@@ -20,11 +22,12 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 use sync_core::diagnostic::{Diagnostic, Severity};
 
-use super::{Action, Ask, Plan};
+use super::{Act, Action, Ask, Plan};
 use crate::arrivals::TICKET_STREAM_BIT;
 use crate::history::OpRef;
 use crate::scenario::MIX_BYTES;
-use crate::scenario::model::Scenario;
+use crate::scenario::model::{Scenario, Step};
+use crate::scenario::units::Length;
 
 /// Why a text is not a plan.
 pub type PlanError = Vec<Diagnostic>;
@@ -52,6 +55,8 @@ impl Plan {
                 Action::Generate(number, workload) => format!("generate w{number} {}", json(workload)),
                 Action::Ask(ask) => format!("ask {} at {}us {}", ask.op, ask.at_us, json(&ask.entry)),
                 Action::Inject(number, fault) => format!("fault f{number} {}", json(fault)),
+                Action::Transact(number, stream) => format!("transact t{number} {}", json(stream)),
+                Action::Act(act) => format!("act {} at {}us {}", act.op, act.at_us, json(&act.body)),
             };
             out += &format!("  {line}\n");
         }
@@ -165,7 +170,8 @@ impl Reader<'_> {
                 number,
                 line,
                 message,
-                "an action is `generate w0 {...}`, `ask 3.17 at 1234567us {...}` or `fault f0 {...}`",
+                "an action is `generate w0 {...}`, `ask 3.17 at 1234567us {...}`, `fault f0 {...}`, or among peers \
+                 `transact t0 {...}` or `act 1.0 at 1234567us {...}`",
             )
         };
         let (name, rest) = rest.split_once(' ').ok_or_else(|| bad("the action is not complete"))?;
@@ -176,14 +182,18 @@ impl Reader<'_> {
         match word {
             "generate" => Ok(Action::Generate(numbered('w')?, self.json(number, line, rest)?)),
             "fault" => Ok(Action::Inject(numbered('f')?, self.json(number, line, rest)?)),
-            "ask" => {
+            "transact" => Ok(Action::Transact(numbered('t')?, self.json(number, line, rest)?)),
+            "ask" | "act" => {
                 let op: OpRef = name.parse().map_err(|_| bad("an operation's name is `<host>.<ticket>`"))?;
                 let (at, rest) = rest
                     .strip_prefix("at ")
                     .and_then(|rest| rest.split_once("us "))
                     .ok_or_else(|| bad("`at <microseconds>us` is expected"))?;
                 let at_us = at.parse().map_err(|_| bad("`at <microseconds>us` is expected"))?;
-                Ok(Action::Ask(Ask { op, at_us, entry: self.json(number, line, rest)? }))
+                Ok(match word {
+                    "ask" => Action::Ask(Ask { op, at_us, entry: self.json(number, line, rest)? }),
+                    _ => Action::Act(Act { op, at_us, body: self.json(number, line, rest)? }),
+                })
             }
             _ => Err(bad("there is no such action")),
         }
@@ -218,6 +228,18 @@ impl Reader<'_> {
                 }
                 Action::Generate(name, _) => generators.insert(*name),
                 Action::Inject(name, _) => faults.insert(*name),
+                Action::Transact(name, _) if *name >= WORKLOADS_MAX => {
+                    let message = format!("t{name} is too great a number for a stream of transactions");
+                    return refuse(message, &format!("write a number below {WORKLOADS_MAX}"));
+                }
+                // Hosts and peers are never in one world, so their streams may share numbers.
+                Action::Transact(name, _) => generators.insert(*name),
+                Action::Act(act) => {
+                    if let Some((message, help)) = out_of_place(act, plan) {
+                        return refuse(message, &help);
+                    }
+                    asks.insert(act.op)
+                }
                 Action::Ask(ask) => {
                     if let Some((message, help)) = misfit(ask, &plan.world) {
                         return refuse(message, &help);
@@ -230,7 +252,7 @@ impl Reader<'_> {
             }
         }
         for (action, (number, line)) in plan.actions.iter().zip(places) {
-            let Action::Ask(Ask { op, .. }) = action else { continue };
+            let (Action::Ask(Ask { op, .. }) | Action::Act(Act { op, .. })) = action else { continue };
             let stream = op.ticket >> TICKET_STREAM_BIT;
             if u32::try_from(stream).is_ok_and(|stream| generators.contains(&stream)) {
                 let message = format!("two actions may have the name {op}: w{stream} generates such names");
@@ -257,6 +279,18 @@ impl Reader<'_> {
                     whole.workload.push(workload);
                 }
                 Action::Inject(_, fault) => whole.faults.push(fault.clone()),
+                Action::Transact(_, stream) => {
+                    let mut stream = stream.clone();
+                    stream.name = format!("t{}", whole.transactions.len());
+                    whole.transactions.push(stream);
+                }
+                Action::Act(act) => whole.steps.push(Step {
+                    at: Length::from_us(act.at_us),
+                    peer: act.op.host,
+                    session: act.body.session,
+                    statements: act.body.statements.clone(),
+                    open_for: Length::from_us(act.body.open_us),
+                }),
                 // Looked at one by one, where they stand.
                 Action::Ask(_) => {}
             }
@@ -304,6 +338,25 @@ fn misfit(Ask { op, at_us, entry }: &Ask, world: &Scenario) -> Option<(String, S
     } else if !MIX_BYTES.contains(&entry.bytes) {
         let message = format!("`bytes` is {} here", entry.bytes);
         Some((message, format!("write {} to {}", MIX_BYTES.start(), MIX_BYTES.end())))
+    } else {
+        None
+    }
+}
+
+/// What is wrong with a transaction's name or moment in this world, and the remedy.
+fn out_of_place(Act { op, at_us, .. }: &Act, plan: &Plan) -> Option<(String, String)> {
+    let (peers, end_us) =
+        (plan.world.peers.as_ref().map_or(0, |peers| peers.count), plan.world.duration.as_us());
+    if op.host >= peers {
+        let message =
+            format!("transaction {op} is of a peer that the world does not have ({peers} peers, from 0)");
+        Some((message, "lower the peer's number, or give the world `peers`".to_owned()))
+    } else if op.ticket >> TICKET_STREAM_BIT >= u64::from(WORKLOADS_MAX) {
+        let message = format!("transaction {op} has too great a ticket");
+        Some((message, format!("write a ticket below {}", u64::from(WORKLOADS_MAX) << TICKET_STREAM_BIT)))
+    } else if *at_us >= end_us {
+        let message = format!("transaction {op} comes after the end of the scenario");
+        Some((message, format!("write a moment before {end_us}us, the world's `duration`")))
     } else {
         None
     }

@@ -6,6 +6,7 @@
 //! (`decode`), and `validate` checks what types cannot say.
 
 mod decode;
+mod factor;
 mod failure;
 mod init;
 pub mod model;
@@ -18,6 +19,7 @@ mod tree;
 pub mod units;
 pub(crate) mod validate;
 
+pub use factor::Factor;
 pub use init::{TEMPLATES, template};
 pub use model::*;
 pub use schema::schema_json;

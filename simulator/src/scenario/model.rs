@@ -7,6 +7,8 @@ mod distribution;
 mod expect;
 mod fault;
 mod network;
+mod peer_fault;
+mod peers;
 mod service;
 mod settings;
 mod topology;
@@ -20,6 +22,11 @@ pub use fault::{
     Move, Partition, RotateKeys, ShutDown,
 };
 pub use network::{Frames, Link, Network, Tamper};
+pub use peer_fault::{Corrupt, Cut, DegradeLinks, PeerFault, SetBack, StepClocks};
+pub use peers::{
+    DeclaredReference, DeclaredTable, Links, OnDeleted, Peers, Put, RandomLinks, RowName, Statement,
+    StatementKind, StatementMix, Step, TablePolicy, Tables, Texts, Transactions,
+};
 pub use service::Service;
 pub use settings::{Clocks, HostSettings, MainServerSettings};
 pub use topology::{HostSet, SyncProxy, Topology};
@@ -44,8 +51,12 @@ pub struct Scenario {
     /// After `duration` every fault is healed; the system must have come to rest within this time.
     #[serde(default = "default_settle")]
     pub settle: Length,
-    /// Who takes part.
+    /// The hosts that take part, and their main servers.
+    #[serde(default, skip_serializing_if = "Topology::is_absent")]
     pub topology: Topology,
+    /// The peers that take part, each with a database of its own, instead of hosts and main servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Peers>,
     /// Settings of every host.
     #[serde(default)]
     pub hosts: HostSettings,
@@ -73,6 +84,12 @@ pub struct Scenario {
     /// Operations that are written down one by one, in files beside this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traces: Vec<Trace>,
+    /// What applications do at peers, drawn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transactions: Vec<Transactions>,
+    /// What applications do at peers, written down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
     /// What goes wrong, and when.
     #[serde(default)]
     pub faults: Vec<Fault>,

@@ -5,6 +5,7 @@
 mod expect;
 mod faults;
 mod network;
+pub(crate) mod peers;
 mod workload;
 
 use std::collections::BTreeSet;
@@ -27,7 +28,8 @@ pub(super) fn validate(scenario: &Scenario, root: &Node) -> Vec<Fault> {
     let mut rules = Rules {
         root,
         duration: scenario.duration,
-        hosts: scenario.topology.hosts,
+        hosts: scenario.peers.as_ref().map_or(scenario.topology.hosts, |peers| peers.count),
+        among_peers: scenario.peers.is_some(),
         maps: scenario.topology.maps,
         servers: scenario.topology.main_servers,
         proxied: scenario.topology.sync_proxy.is_some(),
@@ -43,7 +45,10 @@ pub(super) fn validate(scenario: &Scenario, root: &Node) -> Vec<Fault> {
 struct Rules<'a> {
     root: &'a Node,
     duration: Length,
+    /// Hosts, or peers.
     hosts: u32,
+    /// Whether those are peers.
+    among_peers: bool,
     maps: u32,
     servers: u32,
     proxied: bool,
@@ -95,8 +100,13 @@ impl Rules<'_> {
             self.duration = DAY;
         }
         self.length("settle", s.settle, Length::ZERO..=DAY);
-        self.range("topology.hosts", s.topology.hosts, 1..=HOSTS_MAX);
-        if s.topology.hosts == 0 {
+        self.kind(s);
+        if let Some(peers) = &s.peers {
+            self.peers(s, peers);
+        } else {
+            self.range("topology.hosts", s.topology.hosts, 1..=HOSTS_MAX);
+        }
+        if self.hosts == 0 {
             self.hosts = HOSTS_MAX;
         }
         self.range("topology.maps", s.topology.maps, 1..=MAPS_MAX);

@@ -49,6 +49,8 @@ impl<V: Variant, O: Observer> World<V, O> {
             }
             // There are no bytes and no processes here: `cannot` kept such a plan from running.
             Injection::Connection(_) | Injection::Freeze(_) => {}
+            // Of worlds of peers.
+            Injection::Peers(_) => {}
         }
     }
 
@@ -81,7 +83,10 @@ impl<V: Variant, O: Observer> World<V, O> {
                 }
             }
             // A clock that jumped stays where it is.
-            Injection::ClockStep(_) | Injection::Connection(_) | Injection::Freeze(_) => {}
+            Injection::ClockStep(_)
+            | Injection::Connection(_)
+            | Injection::Freeze(_)
+            | Injection::Peers(_) => {}
         }
         self.observe(What::FaultEnded { action: format!("f{number}") });
     }

@@ -11,6 +11,7 @@ pub(crate) mod main_server;
 pub mod modelled;
 mod network;
 pub mod outside;
+pub mod peers;
 mod pending;
 mod provider;
 mod proxy;

@@ -229,7 +229,8 @@ impl<V: Variant, O: Observer> World<V, O> {
             Injection::Database(_)
             | Injection::Cache(_)
             | Injection::Connection(_)
-            | Injection::Freeze(_) => Vec::new(),
+            | Injection::Freeze(_)
+            | Injection::Peers(_) => Vec::new(),
         };
         if let Injection::Connection(Connection { to: Process::MainServer, corrupt: Some(_), .. }) = injection
         {

@@ -25,7 +25,8 @@ use sync_core::store::StoreError;
 use sync_core::time::Span;
 
 use schedule::HEAL_RANK;
-use settings::{host_clock, map_name, session_settings};
+pub(super) use settings::host_clock;
+use settings::{map_name, session_settings};
 
 use super::host::Host;
 use super::kernel::EventQueue;

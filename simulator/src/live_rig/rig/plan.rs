@@ -11,6 +11,9 @@ use crate::zoo;
 impl LiveRig {
     pub(super) fn cannot(&self, plan: &Plan) -> Result<(), LiveRunError> {
         let no = |why: &str| Err(LiveRunError::Cannot(why.to_owned()));
+        if plan.world.peers.is_some() {
+            return no("scenarios among peers are for the virtual rig: there is no live peer yet");
+        }
         if plan.world.network.frames == Frames::Modelled {
             return no("`frames: modelled` are for the virtual rig: real servers open sealed frames only");
         }

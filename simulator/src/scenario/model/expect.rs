@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::scenario::Factor;
 use crate::scenario::units::{Length, Share};
 
 /// What must hold.
@@ -31,6 +32,15 @@ pub struct Expect {
     /// How much more is asked for than can be done in an overload, both as measured in the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overload: Option<Overload>,
+    /// Copies of a row that a peer receives for each that it needs; among peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies_max: Option<Factor>,
+    /// From a commit until any other peer holds what was written, or something greater; among peers (property P17).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staleness_max: Option<Length>,
+    /// From the last fault's end until every peer holds the same; among peers. `settle` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub converge_within: Option<Length>,
     /// Figures with an upper bound.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub at_most: BTreeMap<Figure, Length>,

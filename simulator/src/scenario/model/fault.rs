@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::connection::{Connection, Process};
 use super::distribution::Distribution;
 use super::network::Tamper;
+use super::peer_fault::PeerFault;
 use super::topology::HostSet;
 use crate::scenario::units::{Length, Share, SignedLength};
 
@@ -50,6 +51,8 @@ pub enum Injection {
     Embedding(EmbeddingTrouble),
     /// A process stands still, with all it holds, and goes on when the fault ends. Live rig only.
     Freeze(Process),
+    /// Something goes wrong among peers that each have a database of their own.
+    Peers(PeerFault),
 }
 
 /// Messages vanish.

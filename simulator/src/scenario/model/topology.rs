@@ -57,3 +57,16 @@ fn default_main_servers() -> u32 {
 pub(super) fn is_one(number: &u32) -> bool {
     *number == 1
 }
+
+impl Topology {
+    /// Whether there is none: the world of a scenario among peers.
+    pub fn is_absent(&self) -> bool {
+        self.hosts == 0
+    }
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self { hosts: 0, maps: default_maps(), sync_proxy: None, main_servers: default_main_servers() }
+    }
+}

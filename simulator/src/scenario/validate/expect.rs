@@ -7,12 +7,13 @@ use crate::scenario::model::Scenario;
 
 impl Rules<'_> {
     pub(super) fn expect(&mut self, s: &Scenario) {
+        let known = if self.among_peers { super::peers::known_properties() } else { PROPERTIES.to_vec() };
         let mut seen = BTreeSet::new();
         for (index, id) in s.expect.properties.iter().enumerate() {
             let path = format!("expect.properties[{index}]");
-            if !PROPERTIES.contains(&id.as_str()) {
-                let all = listed(PROPERTIES);
-                let help = match PROPERTIES.iter().find(|p| p.eq_ignore_ascii_case(id)) {
+            if !known.contains(&id.as_str()) {
+                let all = listed(&known);
+                let help = match known.iter().find(|p| p.eq_ignore_ascii_case(id)) {
                     Some(near) => format!("did you mean `{near}`? the properties are {all}"),
                     None => format!("the properties are {all}"),
                 };

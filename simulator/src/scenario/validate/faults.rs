@@ -18,6 +18,20 @@ impl Rules<'_> {
             self.refuse(&format!("{path}.for"), "a fault cannot last 0s", help);
         }
         let inject = format!("{path}.inject");
+        if self.among_peers != matches!(trouble.inject, Injection::Peers(_)) {
+            let (message, help) = match self.among_peers {
+                true => (
+                    "this fault is of hosts, and the scenario has peers",
+                    "faults among peers are written `inject: {peers: {cut: ...}}`",
+                ),
+                false => (
+                    "this fault is of peers, and the scenario has hosts",
+                    "add `peers: {count: 3}` and remove `topology`",
+                ),
+            };
+            self.refuse(&inject, message, help);
+            return;
+        }
         match &trouble.inject {
             Injection::Partition(p) => self.hosts(&format!("{inject}.partition.hosts"), &p.hosts),
             Injection::Degrade(d) => {
@@ -66,6 +80,7 @@ impl Rules<'_> {
                 self.main_server(&format!("{inject}.move.to"), there.to);
             }
             Injection::Freeze(_) => {}
+            Injection::Peers(fault) => self.peer_fault(&format!("{inject}.peers"), fault),
             Injection::Embedding(trouble) => {
                 let at = format!("{inject}.embedding");
                 if !self.embeds {
@@ -149,7 +164,7 @@ impl Rules<'_> {
         }
     }
 
-    fn changes(&mut self, path: &str, changes: bool, example: &str) {
+    pub(super) fn changes(&mut self, path: &str, changes: bool, example: &str) {
         if !changes {
             let help = format!("say what is different meanwhile, as in `{example}`");
             self.refuse(path, "this fault changes nothing", help);

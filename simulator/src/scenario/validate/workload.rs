@@ -10,7 +10,7 @@ impl Rules<'_> {
     pub(super) fn workload(&mut self, path: &str, workload: &Workload) {
         self.name(&format!("{path}.name"), &workload.name);
         self.hosts(&format!("{path}.hosts"), &workload.hosts);
-        self.arrivals(&format!("{path}.arrivals"), workload);
+        self.arrivals(&format!("{path}.arrivals"), &workload.arrivals, &workload.hosts);
         if workload.mix.is_empty() {
             let help = "add an entry: `mix: [{type: PLAYER_POSITION}]`";
             self.refuse(&format!("{path}.mix"), "an empty `mix` asks for nothing", help);
@@ -34,19 +34,19 @@ impl Rules<'_> {
         }
     }
 
-    fn arrivals(&mut self, path: &str, workload: &Workload) {
-        match &workload.arrivals {
+    pub(super) fn arrivals(&mut self, path: &str, arrivals: &Arrivals, hosts: &HostSet) {
+        match arrivals {
             Arrivals::Constant(rate) | Arrivals::Poisson(rate) => {
-                self.total_rate(path, *rate, &workload.hosts);
+                self.total_rate(path, *rate, hosts);
             }
-            Arrivals::Ramp(ramp) => self.total_rate(path, ramp.from.max(ramp.to), &workload.hosts),
+            Arrivals::Ramp(ramp) => self.total_rate(path, ramp.from.max(ramp.to), hosts),
             Arrivals::Burst(burst) => {
                 self.range(&format!("{path}.burst.size"), burst.size, 1..=BURST_MAX);
                 self.length(&format!("{path}.burst.every"), burst.every, BURST_EVERY_MIN..=DAY);
                 self.order(&format!("{path}.burst"), ("within", burst.within), ("every", burst.every));
                 let hertz = u64::from(burst.size) * 1_000_000_000_000 / burst.every.as_us().max(1);
                 match Rate::from_micro_hz(hertz) {
-                    Some(rate) => self.total_rate(path, rate, &workload.hosts),
+                    Some(rate) => self.total_rate(path, rate, hosts),
                     None => self.refuse(
                         path,
                         "these groups come faster than operations can",

@@ -27,6 +27,8 @@ impl<V: Variant, O: Observer> World<V, O> {
                 let number = self.asks.len() - 1;
                 self.queue.schedule_planned(ask.at_us, ask_rank(ask), Happening::Ask { number });
             }
+            // Of worlds of peers, see `virtual_rig::peers`.
+            Action::Transact(..) | Action::Act(_) => {}
             Action::Inject(number, fault) => {
                 let place = self.faults.len();
                 self.faults.push((*number, fault.clone()));

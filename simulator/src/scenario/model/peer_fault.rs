@@ -1,0 +1,91 @@
+//! What goes wrong among peers.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::distribution::Distribution;
+use super::topology::HostSet;
+use crate::scenario::units::{Length, Share, SignedLength};
+
+/// What goes wrong among peers. Sets of peers are written as sets of hosts are: `all`, `{first: 2}`, `{only: [0, 2]}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerFault {
+    /// Messages from some peers to others vanish.
+    Cut(Cut),
+    /// Links between peers behave otherwise.
+    Degrade(DegradeLinks),
+    /// These peers and their databases die at once and start again when the fault ends, with what was committed.
+    Crash(HostSet),
+    /// The databases of these peers are replaced by copies of themselves that were taken a while ago.
+    SetBack(SetBack),
+    /// The databases' clocks jump once.
+    ClockStep(StepClocks),
+    /// Stored rows are altered, as a defect of a disk would: texts change and nothing else.
+    Corrupt(Corrupt),
+}
+
+/// Messages vanish.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cut {
+    /// From these peers,
+    pub from: HostSet,
+    /// to these; a peer in both sets is not cut off from itself.
+    pub to: HostSet,
+    /// Only messages in this direction; both when absent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_way: bool,
+}
+
+/// Links behave otherwise; what is absent stays as it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DegradeLinks {
+    /// All messages to and from these peers.
+    #[serde(default)]
+    pub peers: HostSet,
+    /// Delay of one message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Distribution>,
+    /// Share of messages that vanish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Share>,
+    /// Share of messages that arrive twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicate: Option<Share>,
+    /// Share of messages that are held back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reorder: Option<Share>,
+}
+
+/// Databases are replaced by older copies of themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetBack {
+    /// The peers concerned.
+    pub peers: HostSet,
+    /// How old the copy is.
+    pub by: Length,
+}
+
+/// Clocks jump.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepClocks {
+    /// The peers concerned.
+    #[serde(default)]
+    pub peers: HostSet,
+    /// How far; a minus sign steps back.
+    pub by: SignedLength,
+}
+
+/// Stored rows are altered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Corrupt {
+    /// The peers concerned.
+    pub peers: HostSet,
+    /// Rows at each, drawn among those that are there; at least 1.
+    pub rows: u32,
+}

@@ -1,0 +1,211 @@
+//! Rules of scenarios among peers.
+
+use std::collections::BTreeSet;
+
+use sync_core::peer_sync::schema::{Schema, Table};
+
+use super::{DAY, Rules, SHORTEST, listed};
+use crate::check::peers::PeerTerms;
+use crate::peer_schema::schema;
+use crate::scenario::model::{
+    Links, PeerFault, Peers, Put, RowName, Scenario, Statement, Step, Transactions,
+};
+use crate::scenario::units::Length;
+
+/// The properties that a scenario among peers may demand.
+pub(crate) fn known_properties() -> Vec<&'static str> {
+    crate::check::peers::all(&PeerTerms::default()).iter().map(|check| check.property().id).collect()
+}
+
+impl Rules<'_> {
+    /// Either hosts or peers.
+    pub(super) fn kind(&mut self, s: &Scenario) {
+        let refuse_all = |rules: &mut Self, given: &[(&str, bool)], message: &str, help: &str| {
+            for (path, there) in given {
+                if *there {
+                    rules.refuse(path, format!("`{path}` {message}"), help);
+                }
+            }
+        };
+        if s.peers.is_some() {
+            let given = [
+                ("topology", !s.topology.is_absent()),
+                ("workload", !s.workload.is_empty()),
+                ("traces", !s.traces.is_empty()),
+                ("embedding", s.embedding.is_some()),
+            ];
+            let help = "a scenario has hosts (`topology`) or peers (`peers`): remove one of the two";
+            refuse_all(self, &given, "is of hosts, and this scenario has peers", help);
+        } else {
+            let given = [("transactions", !s.transactions.is_empty()), ("steps", !s.steps.is_empty())];
+            let help = "add peers, as in `peers: {count: 3}`, or remove it";
+            refuse_all(self, &given, "is of peers, and this scenario has none", help);
+        }
+    }
+
+    pub(super) fn peers(&mut self, s: &Scenario, peers: &Peers) {
+        self.range("peers.count", peers.count, 2..=PEERS_MAX);
+        if let Links::Random(random) = &peers.links {
+            let most = peers.count.saturating_sub(1).max(2);
+            self.range("peers.links.random.degree", random.degree, 2..=most);
+        }
+        self.link("peers.network", &peers.network);
+        self.length("peers.sync_interval", peers.sync_interval, INTERVAL_MIN..=DAY);
+        self.length("peers.reconcile_interval", peers.reconcile_interval, INTERVAL_MIN..=DAY);
+        self.length("peers.scrub_interval", peers.scrub_interval, INTERVAL_MIN..=DAY);
+        self.length("peers.tombstone_retention", peers.tombstone_retention, SHORTEST..=RETENTION_MAX);
+        self.length("peers.stamp_ahead_max", peers.stamp_ahead_max, SHORTEST..=DAY);
+        let schema = match schema(peers) {
+            Ok(schema) => schema,
+            Err(error) => {
+                let help =
+                    "give the columns with the primary key first; references name a column and a table";
+                self.refuse("peers.tables", error.to_string(), help);
+                return;
+            }
+        };
+        for table in peers.rows.keys() {
+            self.table(&format!("peers.rows.{table}"), table, &schema);
+        }
+        let mut names = BTreeSet::new();
+        for (index, stream) in s.transactions.iter().enumerate() {
+            let path = format!("transactions[{index}]");
+            self.transactions(&path, stream, &schema);
+            if !names.insert(stream.name.as_str()) {
+                let message = format!("a stream is named `{}` already", stream.name);
+                self.refuse(&format!("{path}.name"), message, "give each stream a name of its own");
+            }
+        }
+        for (index, step) in s.steps.iter().enumerate() {
+            self.step(&format!("steps[{index}]"), step, peers, &schema);
+        }
+        if let Some(copies) = s.expect.copies_max.filter(|copies| copies.per_mille() < 1_000) {
+            let help = "write `1x` or more: a row that is needed comes at least once";
+            self.refuse("expect.copies_max", format!("`copies_max` cannot be {copies}"), help);
+        }
+    }
+
+    fn transactions(&mut self, path: &str, stream: &Transactions, schema: &Schema) {
+        self.name(&format!("{path}.name"), &stream.name);
+        self.hosts(&format!("{path}.peers"), &stream.peers);
+        self.arrivals(&format!("{path}.arrivals"), &stream.arrivals, &stream.peers);
+        self.range(&format!("{path}.sessions"), stream.sessions, 1..=1_000);
+        self.range(&format!("{path}.statements_max"), stream.statements_max, 1..=1_000);
+        self.distribution(&format!("{path}.open_for"), &stream.open_for);
+        if stream.mix.is_empty() {
+            let help = "add an entry: `mix: [{do: put, table: users, rows: 10}]`";
+            self.refuse(&format!("{path}.mix"), "an empty `mix` does nothing", help);
+        }
+        for (index, entry) in stream.mix.iter().enumerate() {
+            let at = format!("{path}.mix[{index}]");
+            self.table(&format!("{at}.table"), &entry.table, schema);
+            self.range(&format!("{at}.rows"), entry.rows, 1..=ROWS_MAX);
+            self.range(&format!("{at}.weight"), entry.weight, 1..=1_000_000);
+        }
+        self.moment(&format!("{path}.from"), stream.from);
+        if let Some(until) = stream.until {
+            let at = format!("{path}.until");
+            if until <= stream.from {
+                let message = format!("`until` is {until}, not after `from`, which is {}", stream.from);
+                self.refuse(&at, message, "let it end later than it begins");
+            } else {
+                self.moment(&at, until);
+            }
+        }
+    }
+
+    fn step(&mut self, path: &str, step: &Step, peers: &Peers, schema: &Schema) {
+        if step.at >= self.duration {
+            let message = format!("a step at {} comes when the scenario is over", step.at);
+            let help = format!("write a moment before {}, the scenario's `duration`", self.duration);
+            self.refuse(&format!("{path}.at"), message, help);
+        }
+        if step.peer >= peers.count {
+            let help = format!("peers count from 0: write 0 to {}", peers.count.saturating_sub(1));
+            self.refuse(&format!("{path}.peer"), format!("there is no peer {}", step.peer), help);
+        }
+        if step.statements.is_empty() {
+            let help = "add a statement: `do: [{put: {table: users, row: 1}}]`";
+            self.refuse(&format!("{path}.do"), "a transaction without statements", help);
+        }
+        for (index, statement) in step.statements.iter().enumerate() {
+            let (word, table) = match statement {
+                Statement::Put(Put { table, .. }) => ("put", table),
+                Statement::Delete(RowName { table, .. }) => ("delete", table),
+                Statement::Read(RowName { table, .. }) => ("read", table),
+            };
+            let at = format!("{path}.do[{index}].{word}");
+            let found = self.table(&format!("{at}.table"), table, schema).cloned();
+            if let (Statement::Put(put), Some(table)) = (statement, found) {
+                self.columns(&at, put, &table);
+            }
+        }
+    }
+
+    fn columns(&mut self, path: &str, put: &Put, table: &Table) {
+        for column in put.set.keys() {
+            let at = format!("{path}.set.{column}");
+            match table.place(column) {
+                None => {
+                    let help = format!("its columns are {}", listed(&table.columns));
+                    self.refuse(&at, format!("`{}` has no column `{column}`", table.name), help);
+                }
+                Some(0) => {
+                    let help = "the key follows from `row`: leave it out";
+                    self.refuse(&at, format!("`{column}` is the primary key"), help);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn table<'s>(&mut self, path: &str, table: &str, schema: &'s Schema) -> Option<&'s Table> {
+        let found = schema.find(table);
+        if found.is_none() {
+            let names: Vec<_> = schema.tables().map(|table| table.name.to_string()).collect();
+            let help = format!("the tables are {}", listed(&names));
+            self.refuse(path, format!("there is no table `{}`", table.escape_debug()), help);
+        }
+        found
+    }
+
+    pub(super) fn peer_fault(&mut self, path: &str, fault: &PeerFault) {
+        match fault {
+            PeerFault::Cut(cut) => {
+                self.hosts(&format!("{path}.cut.from"), &cut.from);
+                self.hosts(&format!("{path}.cut.to"), &cut.to);
+            }
+            PeerFault::Degrade(d) => {
+                self.hosts(&format!("{path}.degrade.peers"), &d.peers);
+                let changes = d.loss.or(d.duplicate).or(d.reorder).is_some() || d.latency.is_some();
+                self.changes(&format!("{path}.degrade"), changes, "loss: 5%");
+                if let Some(latency) = &d.latency {
+                    self.distribution(&format!("{path}.degrade.latency"), latency);
+                }
+            }
+            PeerFault::Crash(peers) => self.hosts(&format!("{path}.crash"), peers),
+            PeerFault::SetBack(back) => {
+                self.hosts(&format!("{path}.set_back.peers"), &back.peers);
+                self.length(&format!("{path}.set_back.by"), back.by, SHORTEST..=DAY);
+            }
+            PeerFault::ClockStep(step) => {
+                self.hosts(&format!("{path}.clock_step.peers"), &step.peers);
+                if step.by.as_us() == 0 {
+                    let help = "write how far the clock jumps, as in `by: -2s`";
+                    self.refuse(&format!("{path}.clock_step.by"), "a step of nothing", help);
+                }
+            }
+            PeerFault::Corrupt(corrupt) => {
+                self.hosts(&format!("{path}.corrupt.peers"), &corrupt.peers);
+                self.range(&format!("{path}.corrupt.rows"), corrupt.rows, 1..=ROWS_MAX);
+            }
+        }
+    }
+}
+
+/// Peers of one scenario.
+const PEERS_MAX: u32 = 200;
+/// Rows of one table that a scenario names.
+const ROWS_MAX: u32 = 10_000_000;
+const INTERVAL_MIN: Length = Length::from_ms(10);
+const RETENTION_MAX: Length = Length::from_ms(365 * 24 * 3_600_000);

@@ -1,0 +1,152 @@
+//! The beginning and the end of a run: rows that are there from the start, and where everybody stands in the end.
+
+use std::collections::BTreeMap;
+
+use sync_core::peer_sync::content::Content;
+use sync_core::peer_sync::position::{Frontier, Position};
+use sync_core::peer_sync::row::RowId;
+use sync_core::peer_sync::store::memory::Write;
+use sync_core::peer_sync::store::{Advance, MergeRows, PeerReply, PeerRequest, ReadFeed};
+use sync_core::store::Content as HostContent;
+
+use super::faults::held;
+use super::variant::PeerVariant;
+use super::world::PeerWorld;
+use crate::check;
+use crate::history::peers::{FinalState, PeerWhat};
+use crate::history::{OpRef, What};
+use crate::peer_schema::Filler;
+use crate::plan::Plan;
+use crate::scenario::model::{Peers, Put, Texts};
+use crate::virtual_rig::world::{Observer, RunFigures};
+
+/// The stream of the rows that are there from the start: no stream of a plan has this number.
+const LOADED: u64 = 1 << 22;
+
+impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
+    /// Gives every peer the rows that are there from the start: the first one writes them, the others have read all
+    /// of its feed.
+    pub(super) fn load(&mut self, peers: &Peers) {
+        if peers.rows.values().all(|rows| *rows == 0) {
+            return;
+        }
+        let schema = self.schema.clone();
+        let now = self.database_now(0);
+        for (number, table) in (0..).zip(schema.tables()) {
+            let rows = peers.rows.get(table.name.as_str()).copied().unwrap_or(0);
+            let op = OpRef { host: 0, ticket: LOADED << crate::arrivals::TICKET_STREAM_BIT | number };
+            let store = &mut self.nodes[0].store;
+            let transaction = store.begin();
+            for number in 0..rows {
+                let filler = Filler { draws: self.draws, op, statement: number, parents: &peers.rows };
+                let put = Put {
+                    table: table.name.to_string(),
+                    row: number,
+                    set: BTreeMap::new(),
+                    texts: Texts::Plain,
+                    collide: false,
+                };
+                let content = filler.fill(table, &put, None);
+                // Natural keys differ as the numbers do, and parents came before: nothing is refused.
+                let written =
+                    store.write(transaction, now, Write::Put { table: table.name.clone(), content });
+                debug_assert!(written.is_ok(), "{written:?}");
+            }
+            let committed = store.commit(transaction, now);
+            debug_assert!(committed.is_ok(), "{committed:?}");
+        }
+        (1..self.nodes.len() as u32).for_each(|peer| self.load_from_first(peer));
+        let rows = held(&self.nodes[0].store);
+        for (node, living) in self.nodes.iter().zip(&mut self.living) {
+            *living = super::store::living(&node.store, rows.iter().map(|held| &held.row));
+        }
+        self.observe(PeerWhat::Stocked { rows });
+    }
+
+    fn load_from_first(&mut self, peer: u32) {
+        let mut since: Option<Position> = None;
+        loop {
+            let now = self.database_now(0);
+            let feed = ReadFeed {
+                since: since.take(),
+                frontier: Frontier::default(),
+                rows_max: 10_000,
+                bytes_max: 64 << 20,
+            };
+            let PeerReply::Page(page) = self.nodes[0].store.execute(now, PeerRequest::Feed(feed)) else {
+                return;
+            };
+            let ended = page.frontier.is_some();
+            let from = self.nodes[0].store.node().clone();
+            let advance = Advance {
+                position: page.position.clone(),
+                frontier: page.frontier.clone().unwrap_or_default(),
+            };
+            let (rows, known) = (page.rows, page.known);
+            let merge = MergeRows { from, rows, known, advance: Some(advance), repair: false };
+            let now = self.database_now(peer);
+            self.nodes[peer as usize].store.execute(now, PeerRequest::Merge(merge));
+            if ended {
+                return;
+            }
+            since = Some(page.position);
+        }
+    }
+
+    /// Says where everybody stands, and recounts the plan.
+    pub(super) fn conclude(mut self, plan: &Plan) -> (O, RunFigures) {
+        self.observe_all(What::Settled { open: self.open_transactions });
+        let rows = self.final_rows();
+        for (row, states) in rows {
+            let mut told: u64 = 0;
+            for (holds, nodes) in states {
+                told += nodes.len() as u64;
+                self.observe(PeerWhat::FinalRow { row: row.clone(), nodes, holds: Some(holds) });
+            }
+            if told < self.nodes.len() as u64 {
+                let nodes = (0..).zip(&self.nodes).filter(|(_, node)| node.store.stored(&row).is_none());
+                let nodes = nodes.map(|(peer, _)| peer).collect();
+                self.observe(PeerWhat::FinalRow { row, nodes, holds: None });
+            }
+        }
+        for (host, (arrivals, moments)) in (0..).zip(plan.count_arrivals(check::moment)) {
+            if arrivals > 0 {
+                self.observe_all(What::Planned { host, arrivals, moments });
+            }
+        }
+        let figures = RunFigures {
+            simulated_us: self.queue.now_us(),
+            kernel_events: self.queue.processed(),
+            bytes_sent: self.bytes_sent,
+            published: 0,
+            content: HostContent::default(),
+        };
+        (self.observer, figures)
+    }
+
+    /// For each row its different states, and the peers in each.
+    fn final_rows(&self) -> BTreeMap<RowId, Vec<(FinalState, Vec<u32>)>> {
+        let mut rows: BTreeMap<RowId, Vec<(FinalState, Vec<u32>)>> = BTreeMap::new();
+        for (peer, node) in (0..).zip(&self.nodes) {
+            for (stored, standing) in node.store.versions() {
+                let state = FinalState {
+                    version: stored.version.clone(),
+                    deleted: stored.image.is_tombstone(),
+                    standing,
+                    content: stored.image.hash(),
+                    visible: node.store.read(&stored.row).map(Content::hash),
+                };
+                match rows.get_mut(&stored.row) {
+                    Some(states) => match states.iter_mut().find(|(other, _)| *other == state) {
+                        Some((_, peers)) => peers.push(peer),
+                        None => states.push((state, vec![peer])),
+                    },
+                    None => {
+                        rows.insert(stored.row.clone(), vec![(state, vec![peer])]);
+                    }
+                }
+            }
+        }
+        rows
+    }
+}

@@ -1,0 +1,509 @@
+//! The world of peers: the event queue, and what engines ask of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sync_core::engine::Engine as _;
+use sync_core::id::{Incarnation, Token};
+use sync_core::peer_sync::announcement::{HostName, PeerAddress};
+use sync_core::peer_sync::events::{ReplicaEvent, WinReason};
+use sync_core::peer_sync::message::{PeerAnswer, PeerQuestion};
+use sync_core::peer_sync::replica::{NoAnswer, Replica, ReplicaEffect, ReplicaInput};
+use sync_core::peer_sync::schema::Schema;
+use sync_core::peer_sync::settings::ReplicaSettings;
+use sync_core::peer_sync::store::memory::MemoryPeerStore;
+use sync_core::peer_sync::store::{Digest, PeerReply, PeerRequest};
+use sync_core::peer_sync::version::NodeId;
+use sync_core::time::{Span, Timestamp};
+
+use super::links::neighbours;
+use super::network::PeerNetwork;
+use super::node::Node;
+use super::sizes::{self, Size};
+use super::variant::PeerVariant;
+use crate::arrivals::{Stream, holds};
+use crate::distribution::Sampler;
+use crate::draw::{Draws, Label, SimEntropy};
+use crate::history::peers::{DecidedBy, PeerWhat};
+use crate::history::{Event, OpRef, What};
+use crate::peer_schema::{node_id, schema};
+use crate::plan::{Act, Action, Plan};
+use crate::scenario::model::{Fault, Peers};
+use crate::transactions::TransactionStream;
+use crate::virtual_rig::kernel::EventQueue;
+use crate::virtual_rig::world::{Observer, host_clock};
+
+/// A world of peers.
+pub struct PeerWorld<V: PeerVariant, O: Observer> {
+    pub(super) queue: EventQueue<Happening>,
+    pub(super) draws: Draws,
+    pub(super) variant: V,
+    pub(super) schema: Arc<Schema>,
+    pub(super) settings: Vec<ReplicaSettings>,
+    pub(super) nodes: Vec<Node<V::Policy>>,
+    names: BTreeMap<NodeId, u32>,
+    pub(super) network: PeerNetwork,
+    pub(super) database_latency: Sampler,
+    pub(super) database_answer_us: u64,
+    /// Requests to each database so far.
+    pub(super) store_requests: Vec<u64>,
+    /// Rows of each table that are there from the start: references of new rows name these.
+    pub(super) parents: BTreeMap<String, u32>,
+    streams: Vec<(usize, Stream)>,
+    transactions: Vec<TransactionStream>,
+    acts: Vec<Act>,
+    pub(super) faults: Vec<(u32, Fault)>,
+    /// Exchanges that are open: who asked, in which life, under which token.
+    exchanges: BTreeMap<u64, (u32, u32, Token)>,
+    next_exchange: u64,
+    pub(super) open_transactions: u64,
+    pub(super) healed: bool,
+    pub(super) bytes_sent: u64,
+    bytes_at_heal: u64,
+    /// The digest of the living rows of each database: tombstones are purged at different moments.
+    pub(super) living: Vec<Digest>,
+    pub(super) equal_since_us: Option<u64>,
+    pub(super) duration_us: u64,
+    settle_us: u64,
+    rest_us: u64,
+    pub(super) observer: O,
+}
+
+/// What can happen in the world.
+pub(super) enum Happening {
+    Arrive {
+        stream: usize,
+    },
+    Act {
+        number: usize,
+    },
+    FaultBegins {
+        place: usize,
+    },
+    FaultEnds {
+        place: usize,
+    },
+    /// A copy of a database is taken, to be used by a fault later.
+    Copy {
+        place: usize,
+    },
+    Heal,
+    /// A statement is tried again.
+    Proceed {
+        peer: u32,
+        life: u32,
+        session: u32,
+        op: OpRef,
+    },
+    Commit {
+        peer: u32,
+        life: u32,
+        session: u32,
+        op: OpRef,
+    },
+    LocalChange {
+        peer: u32,
+        life: u32,
+    },
+    Wake {
+        peer: u32,
+        at_us: u64,
+    },
+    Question {
+        from: u32,
+        to: u32,
+        life: u32,
+        token: Token,
+        question: Box<PeerQuestion>,
+    },
+    Answer {
+        to: u32,
+        life: u32,
+        token: Token,
+        answer: Result<Box<PeerAnswer>, NoAnswer>,
+    },
+    StoreRuns {
+        peer: u32,
+        life: u32,
+        token: Token,
+        request: Box<PeerRequest>,
+    },
+    Stored {
+        peer: u32,
+        life: u32,
+        token: Token,
+        reply: Box<PeerReply>,
+    },
+}
+
+/// The port that everybody listens on in this world.
+const PORT: u16 = 8_001;
+const HEAL_RANK: u64 = (1 << 39) - 1;
+const FAULT_RANK: u64 = 1 << 38;
+
+impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
+    /// A world at its first moment, with the plan's actions scheduled. The plan is one of peers.
+    pub fn new(plan: &Plan, peers: &Peers, variant: V, observer: O) -> Self {
+        let scenario = &plan.world;
+        let draws = Draws::new(plan.seed);
+        // A scenario whose tables are no schema was refused when it was read.
+        let schema = Arc::new(
+            schema(peers).unwrap_or_else(|_| Schema::new([]).expect("nothing is wrong with nothing")),
+        );
+        let count = peers.count;
+        let names = (0..count).map(|peer| (node_id(peer, count), peer)).collect();
+        let known = neighbours(draws, &peers.links, count);
+        let settings = known.iter().map(|known| settings(peers, known)).collect();
+        let stamp_ahead = variant.stamp_ahead_us_max(peers.stamp_ahead_max.as_us());
+        let nodes = (0..count).map(|peer| {
+            let incarnation = Incarnation(draws.bits(Label::Engine, u64::from(peer), u64::MAX));
+            let id = node_id(peer, count);
+            let store =
+                MemoryPeerStore::new(id, Schema::clone(&schema), incarnation, Span::from_us(stamp_ahead));
+            Node {
+                store,
+                replica: None,
+                clock: host_clock(scenario, draws, peer),
+                life: 0,
+                held_down_by: Vec::new(),
+                wakes_at_us: None,
+                sessions: BTreeMap::new(),
+                copies: Vec::new(),
+                change_pending: false,
+            }
+        });
+        let mut world = Self {
+            queue: EventQueue::default(),
+            draws,
+            nodes: nodes.collect(),
+            variant,
+            settings,
+            names,
+            network: PeerNetwork::new(draws, &peers.network, count),
+            database_latency: Sampler::new(&scenario.database.latency),
+            database_answer_us: scenario.database.answer.as_us(),
+            store_requests: vec![0; count as usize],
+            parents: peers.rows.clone(),
+            schema,
+            streams: Vec::new(),
+            transactions: Vec::new(),
+            acts: Vec::new(),
+            faults: Vec::new(),
+            exchanges: BTreeMap::new(),
+            next_exchange: 0,
+            open_transactions: 0,
+            healed: false,
+            bytes_sent: 0,
+            bytes_at_heal: 0,
+            living: vec![Digest::default(); count as usize],
+            equal_since_us: None,
+            duration_us: scenario.duration.as_us(),
+            settle_us: scenario.settle.as_us(),
+            rest_us: peers.sync_interval.as_us(),
+            observer,
+        };
+        world.load(peers);
+        (0..count).for_each(|peer| world.start(peer));
+        plan.actions.iter().for_each(|action| world.schedule(action));
+        world.queue.schedule_planned(world.duration_us, HEAL_RANK, Happening::Heal);
+        world
+    }
+
+    /// Carries the plan out and gives back the observer. It ends when everybody has held the same for the length of a
+    /// round and no transaction is open, or when the time to settle is over.
+    pub fn run(mut self, plan: &Plan) -> (O, crate::virtual_rig::world::RunFigures) {
+        let end_us = self.duration_us + self.settle_us;
+        loop {
+            let rest = self.equal_since_us.filter(|_| self.open_transactions == 0);
+            let end_us = rest.map_or(end_us, |since| end_us.min(since + self.rest_us));
+            if self.queue.next_us().is_none_or(|next| next > end_us) {
+                break;
+            }
+            let Some(happening) = self.queue.pop() else { break };
+            self.happen(happening);
+        }
+        self.conclude(plan)
+    }
+
+    fn schedule(&mut self, action: &Action) {
+        match action {
+            Action::Transact(number, transactions) => {
+                let stream = TransactionStream::new(transactions, self.duration_us);
+                for peer in (0..self.nodes.len() as u32).filter(|peer| holds(&transactions.peers, *peer)) {
+                    let arrivals = stream.arrivals.stream(self.draws, *number, peer);
+                    if let Some(at_us) = stream.arrivals.next_us(&arrivals) {
+                        let rank = rank(arrivals.workload, peer);
+                        self.streams.push((self.transactions.len(), arrivals));
+                        let stream = self.streams.len() - 1;
+                        self.queue.schedule_planned(at_us, rank, Happening::Arrive { stream });
+                    }
+                }
+                self.transactions.push(stream);
+            }
+            Action::Act(act) => {
+                let stream = (act.op.ticket >> crate::arrivals::TICKET_STREAM_BIT) as u32;
+                self.acts.push(act.clone());
+                let number = self.acts.len() - 1;
+                self.queue.schedule_planned(act.at_us, rank(stream, act.op.host), Happening::Act { number });
+            }
+            Action::Inject(number, fault) => self.schedule_fault(*number, fault),
+            // Of worlds of hosts.
+            Action::Generate(..) | Action::Ask(_) => {}
+        }
+    }
+
+    fn schedule_fault(&mut self, number: u32, fault: &Fault) {
+        let place = self.faults.len();
+        self.faults.push((number, fault.clone()));
+        let at_us = fault.at.as_us();
+        let lasts = fault.lasts.map_or(self.duration_us, |lasts| at_us + lasts.as_us());
+        let rank = FAULT_RANK + 4 * u64::from(number);
+        if let Some(copy_us) = super::faults::copied_at_us(fault) {
+            self.queue.schedule_planned(copy_us, rank, Happening::Copy { place });
+        }
+        self.queue.schedule_planned(at_us, rank + 1, Happening::FaultBegins { place });
+        self.queue.schedule_planned(lasts.min(self.duration_us), rank + 2, Happening::FaultEnds { place });
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Arrive { stream } => self.next_arrival(stream),
+            Happening::Act { number } => {
+                let Act { op, at_us, body } = self.acts[number].clone();
+                self.arrive(op, at_us, body);
+            }
+            Happening::FaultBegins { place } => self.begin_fault(place),
+            Happening::FaultEnds { place } => self.end_fault(place),
+            Happening::Copy { place } => self.copy(place),
+            Happening::Heal => {
+                self.observe_all(What::Healed);
+                self.healed = true;
+                self.bytes_at_heal = self.bytes_sent;
+                self.watch_content();
+            }
+            Happening::Proceed { peer, life, session, op } if self.is_running(peer, life, session, op) => {
+                self.proceed(peer, session);
+            }
+            Happening::Commit { peer, life, session, op } if self.is_running(peer, life, session, op) => {
+                self.commit(peer, session);
+            }
+            Happening::Proceed { .. } | Happening::Commit { .. } => {}
+            Happening::LocalChange { peer, life } => {
+                let node = &mut self.nodes[peer as usize];
+                if node.life == life {
+                    node.change_pending = false;
+                    self.tell_replica(peer, ReplicaInput::LocalChange { tables: Vec::new() });
+                }
+            }
+            Happening::Wake { peer, at_us } => self.wake(peer, at_us),
+            Happening::Question { from, to, life, token, question } => {
+                self.question_arrives(from, to, life, token, *question);
+            }
+            Happening::Answer { to, life, token, answer } => {
+                if self.nodes[to as usize].life == life {
+                    let answer = answer.map(|answer| *answer);
+                    self.tell_replica(to, ReplicaInput::Answered { token, answer });
+                }
+            }
+            Happening::StoreRuns { peer, life, token, request } => {
+                self.store_runs(peer, life, token, *request)
+            }
+            Happening::Stored { peer, life, token, reply } => self.stored(peer, life, token, *reply),
+        }
+    }
+
+    fn is_running(&self, peer: u32, life: u32, session: u32, op: OpRef) -> bool {
+        let node = &self.nodes[peer as usize];
+        let running = node.sessions.get(&session).and_then(|s| s.running.as_ref());
+        node.life == life && running.is_some_and(|running| running.op == op)
+    }
+
+    fn next_arrival(&mut self, number: usize) {
+        let (place, stream) = &mut self.streams[number];
+        let transactions = &self.transactions[*place];
+        let Some(arrival) = transactions.arrivals.next(self.draws, stream) else { return };
+        if let Some(at_us) = transactions.arrivals.next_us(stream) {
+            let rank = rank(stream.workload, stream.host);
+            self.queue.schedule_planned(at_us, rank, Happening::Arrive { stream: number });
+        }
+        let body = transactions.body(self.draws, arrival.op);
+        self.arrive(arrival.op, arrival.at_us, body);
+    }
+
+    /// Starts a peer's process.
+    pub(super) fn start(&mut self, peer: u32) {
+        let node = &mut self.nodes[peer as usize];
+        let entropy = SimEntropy::new(self.draws, 1 << 20 | u64::from(peer), node.life);
+        let policy = self.variant.policy(peer);
+        let settings = self.settings[peer as usize].clone();
+        let id = node.store.node().clone();
+        node.replica = Some(Replica::new(id, self.schema.clone(), settings, entropy, policy));
+        self.tell_replica(peer, ReplicaInput::Start { set_back: false });
+    }
+
+    /// Gives a replica an input and performs what follows.
+    pub(super) fn tell_replica(&mut self, peer: u32, input: ReplicaInput) {
+        let node = &mut self.nodes[peer as usize];
+        let now = node.clock.now(self.queue.now_us());
+        let mut effects = Vec::new();
+        if let Some(replica) = &mut node.replica {
+            replica.handle(now, input, &mut effects);
+        }
+        self.perform(peer, effects);
+    }
+
+    pub(super) fn perform(&mut self, peer: u32, effects: Vec<ReplicaEffect>) {
+        for effect in effects {
+            match effect {
+                ReplicaEffect::Store { token, request } => self.ask_store(peer, token, request),
+                ReplicaEffect::Ask { token, to, question, .. } => self.ask(peer, token, &to, question),
+                ReplicaEffect::Answer { exchange, answer } => self.answer(peer, exchange, answer),
+                // Peers of this world know one another from the start.
+                ReplicaEffect::Announce { .. } => {}
+                ReplicaEffect::Event(event) => self.tell_event(peer, event),
+            }
+        }
+        self.plan_wake(peer);
+    }
+
+    fn plan_wake(&mut self, peer: u32) {
+        let node = &mut self.nodes[peer as usize];
+        let Some(due) = node.replica.as_ref().and_then(|replica| replica.next_wakeup()) else { return };
+        let at_us = node.clock.world_us(due).max(self.queue.now_us());
+        if node.wakes_at_us.is_none_or(|planned| at_us < planned) {
+            node.wakes_at_us = Some(at_us);
+            self.queue.schedule(at_us, Happening::Wake { peer, at_us });
+        }
+    }
+
+    fn ask(&mut self, from: u32, token: Token, to: &PeerAddress, mut question: PeerQuestion) {
+        let Some(to) = to.host.as_str().parse::<NodeId>().ok().and_then(|id| self.peer_of(&id)) else {
+            return;
+        };
+        self.variant.sends(from, to, &mut question);
+        self.count_sent(from, to, sizes::of_question(&question));
+        let life = self.nodes[from as usize].life;
+        for delay in self.network.send(from, to).copies {
+            let question = Box::new(question.clone());
+            let happening = Happening::Question { from, to, life, token, question };
+            self.queue.schedule(self.queue.now_us() + delay, happening);
+        }
+    }
+
+    fn question_arrives(&mut self, from: u32, to: u32, life: u32, token: Token, question: PeerQuestion) {
+        if !self.nodes[to as usize].is_up() {
+            for delay in self.network.send(to, from).copies {
+                let answer = Err(NoAnswer::Unreachable);
+                self.queue.schedule(
+                    self.queue.now_us() + delay,
+                    Happening::Answer { to: from, life, token, answer },
+                );
+            }
+            return;
+        }
+        self.next_exchange += 1;
+        let exchange = Token(self.next_exchange);
+        self.exchanges.insert(self.next_exchange, (from, life, token));
+        let name = node_id(from, self.nodes.len() as u32);
+        // A node id has no character that a host's name may not have.
+        let Ok(host) = HostName::new(name.as_str()) else { return };
+        self.tell_replica(to, ReplicaInput::Question { exchange, from: host, question });
+    }
+
+    fn answer(&mut self, from: u32, exchange: Token, mut answer: PeerAnswer) {
+        let Some((to, life, token)) = self.exchanges.remove(&exchange.0) else { return };
+        self.variant.answers(from, to, &mut answer);
+        self.count_sent(from, to, sizes::of_answer(&answer));
+        for delay in self.network.send(from, to).copies {
+            let answer = Ok(Box::new(answer.clone()));
+            self.queue.schedule(self.queue.now_us() + delay, Happening::Answer { to, life, token, answer });
+        }
+    }
+
+    fn count_sent(&mut self, from: u32, to: u32, size: Size) {
+        self.bytes_sent += size.bytes;
+        let Size { bytes, rows, reconcile } = size;
+        self.observe(PeerWhat::Sent { from, to, bytes, rows, reconcile });
+    }
+
+    fn tell_event(&mut self, peer: u32, event: ReplicaEvent) {
+        match event {
+            ReplicaEvent::Conflict { row, winner, loser, reason } => {
+                let by = match reason {
+                    WinReason::Stamp => DecidedBy::Stamp,
+                    WinReason::Node => DecidedBy::Node,
+                    WinReason::Hash => DecidedBy::Hash,
+                    WinReason::Policy => DecidedBy::Policy,
+                };
+                self.observe(PeerWhat::Conflict { node: peer, row, winner, loser, by });
+            }
+            ReplicaEvent::PeerJoined { peer: other, .. } => {
+                if let Some(other) = self.peer_of(&other) {
+                    self.observe(PeerWhat::Joined { node: peer, peer: other });
+                }
+            }
+            ReplicaEvent::PeerLeft { peer: other, .. } => {
+                if let Some(other) = self.peer_of(&other) {
+                    self.observe(PeerWhat::Left { node: peer, peer: other });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks whether everybody holds the same living rows, after something changed at a peer.
+    pub(super) fn watch_content(&mut self) {
+        if !self.healed {
+            return;
+        }
+        let equal = self.living.iter().all(|living| *living == self.living[0]) && self.nobody_is_corrupt();
+        match (equal, self.equal_since_us) {
+            (true, None) => {
+                self.equal_since_us = Some(self.queue.now_us());
+                self.observe(PeerWhat::Equal { bytes: self.bytes_sent - self.bytes_at_heal });
+            }
+            (false, Some(_)) => self.equal_since_us = None,
+            _ => {}
+        }
+    }
+
+    pub(super) fn observe(&mut self, what: PeerWhat) {
+        self.observe_all(What::Peer(what));
+    }
+
+    pub(super) fn observe_all(&mut self, what: What) {
+        let at_us = self.queue.now_us();
+        self.observer.event(Event { at_us, what });
+    }
+
+    pub(super) fn peer_of(&self, id: &NodeId) -> Option<u32> {
+        self.names.get(id).copied()
+    }
+
+    /// What a peer's database takes for the present.
+    pub(super) fn database_now(&self, peer: u32) -> Timestamp {
+        let now = self.nodes[peer as usize].clock.now(self.queue.now_us()).wall;
+        self.variant.database_clock(peer, now)
+    }
+}
+
+/// Arrivals are ranked by stream, so that a written-out plan runs in the same order.
+fn rank(stream: u32, peer: u32) -> u64 {
+    u64::from(stream) << 20 | u64::from(peer)
+}
+
+fn settings(peers: &Peers, known: &[u32]) -> ReplicaSettings {
+    let address = |peer: &u32| PeerAddress::new(node_id(*peer, peers.count).as_str(), PORT).ok();
+    ReplicaSettings {
+        auto_discovery: false,
+        sync_interval: peers.sync_interval.span(),
+        listen_port: PORT,
+        api_port: PORT,
+        static_peers: known.iter().filter_map(address).collect(),
+        peers_max: peers.count as usize,
+        anti_entropy_interval: peers.reconcile_interval.span(),
+        scrub_interval: peers.scrub_interval.span(),
+        retention: peers.tombstone_retention.span(),
+        ..ReplicaSettings::default()
+    }
+}
