@@ -12,6 +12,7 @@ use crate::check::{Jury, Terms};
 use crate::history::{End, Event, OpRef, What};
 use crate::latency::Latencies;
 use crate::overload::Meter;
+use crate::peer_figures::PeerMeter;
 use crate::scenario::model::{Expect, HistoryMode};
 use crate::virtual_rig::world::Observer;
 
@@ -69,6 +70,8 @@ pub struct Recorder {
     pub counts: Counts,
     /// Measures the overload that the scenario speaks of, if it does.
     pub overload: Option<Meter>,
+    /// Measures a run among peers.
+    pub peers: Option<PeerMeter>,
     /// The history.
     pub history: History,
 }
@@ -103,6 +106,7 @@ impl Recorder {
             latencies: if mode == HistoryMode::None { Latencies::default() } else { Latencies::with_types() },
             counts: Counts::default(),
             overload: None,
+            peers: terms.peers.as_ref().map(PeerMeter::new),
             history: History {
                 mode,
                 text: Vec::new(),
@@ -132,6 +136,9 @@ impl Observer for Recorder {
     fn event(&mut self, event: Event) {
         self.counts.observe(&event);
         self.latencies.observe(&event);
+        if let Some(peers) = &mut self.peers {
+            peers.observe(&event);
+        }
         if let Some(overload) = &mut self.overload {
             overload.observe(&event);
         }

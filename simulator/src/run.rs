@@ -11,6 +11,7 @@ use crate::check::{Recovery, Terms};
 use crate::draw::Draws;
 use crate::history::{Event, Kind, What};
 use crate::latency::{Latencies, Percentiles, TypePercentiles};
+use crate::peer_figures::{PeerFigures, PeerMeter};
 use crate::peer_schema::schema;
 use crate::plan::{Action, Plan};
 use crate::recorder::{Counts, Recorder};
@@ -65,6 +66,9 @@ pub struct Summary {
     /// The same for each lane and type; none for a run that keeps no history.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_type: Vec<TypePercentiles>,
+    /// What a run among peers cost and came to; none for one of hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<PeerFigures>,
     /// Length of the run in simulated time; in the live rig, in real time.
     pub simulated_us: u64,
     /// Events that the kernel took.
@@ -266,7 +270,8 @@ fn clock_off_us_max(plan: &Plan) -> u64 {
 pub(crate) fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures, ran: &Ran) -> RunResult {
     let scenario = &plan.world;
     let recorder = search_history(plan, recorder, figures.simulated_us, &ran.secrets);
-    let Recorder { jury, latencies, counts, overload, history } = recorder;
+    let Recorder { jury, latencies, counts, overload, peers, history } = recorder;
+    let peers = peers.map(PeerMeter::finish);
     // Modelled frames are refused when altered because the model says so: that shows nothing.
     let modelled = scenario.network.frames == Frames::Modelled;
     let observable: Vec<_> =
@@ -276,6 +281,7 @@ pub(crate) fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures, ran
     let mut thresholds = vec![at_rest(scenario, &counts)];
     thresholds.extend(ran.thresholds.iter().cloned());
     thresholds.extend(overload.map(|overload| overload.threshold()));
+    thresholds.extend(peers.iter().filter_map(|peers| copies(scenario, peers)));
     for (figure, bound) in &scenario.expect.at_most {
         thresholds.push(threshold(*figure, bound.span().as_us(), &critical, &normal));
     }
@@ -302,6 +308,7 @@ pub(crate) fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures, ran
         critical,
         normal,
         by_type: latencies.types(),
+        peers,
         simulated_us: figures.simulated_us,
         kernel_events: figures.kernel_events,
         bytes_sent: figures.bytes_sent,
@@ -338,6 +345,28 @@ fn at_rest(scenario: &Scenario, counts: &Counts) -> Threshold {
         },
         verdict: if counts.open == 0 { Verdict::Pass } else { Verdict::Fail },
     }
+}
+
+/// The most copies that any peer received of a row for each that it needed, where the scenario bounds them.
+fn copies(scenario: &Scenario, peers: &PeerFigures) -> Option<Threshold> {
+    let bound = scenario.expect.copies_max?;
+    let most = peers.receivers.iter().filter_map(|receiver| receiver.copies_thousandths).max();
+    let (actual, verdict) = match most {
+        Some(most) if most <= bound.per_mille() => (thousandths(most), Verdict::Pass),
+        Some(most) => (thousandths(most), Verdict::Fail),
+        None => ("no row was needed".to_owned(), Verdict::Unknown),
+    };
+    Some(Threshold {
+        figure: "copies for each receiver".to_owned(),
+        bound: format!("at most {bound}"),
+        actual,
+        verdict,
+    })
+}
+
+/// A ratio in thousandths as a person reads it.
+pub fn thousandths(ratio: u64) -> String {
+    format!("{}.{:03}x", ratio / 1_000, ratio % 1_000)
 }
 
 fn threshold(figure: Figure, bound_us: u64, critical: &Percentiles, normal: &Percentiles) -> Threshold {

@@ -8,6 +8,7 @@ mod chart;
 mod facts;
 pub mod html;
 pub mod junit;
+mod peers;
 pub mod recording;
 pub mod schema;
 pub mod text;

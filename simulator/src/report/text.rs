@@ -2,8 +2,9 @@
 //!
 //! At most 100 columns, and readable without colour.
 
-use super::facts;
+use super::{facts, peers};
 use crate::latency::{Percentiles, TypePercentiles};
+use crate::peer_figures::PeerFigures;
 use crate::recorder::LaneCounts;
 use crate::run::{Summary, Threshold};
 use crate::verdict::{Judgement, Verdict};
@@ -21,8 +22,13 @@ pub struct Options {
 pub fn render(summary: &Summary, options: &Options) -> String {
     let mut page = Page { out: String::new(), colour: options.colour };
     page.head(summary);
-    page.latencies(summary);
-    page.counts(summary);
+    match &summary.peers {
+        Some(figures) => page.peers(figures),
+        None => {
+            page.latencies(summary);
+            page.counts(summary);
+        }
+    }
     page.properties(summary);
     page.thresholds(summary);
     page.out.push('\n');
@@ -33,6 +39,8 @@ pub fn render(summary: &Summary, options: &Options) -> String {
 const COLUMNS: usize = 100;
 /// Width of the first column.
 const LABEL: usize = 10;
+/// The same where peers are spoken of.
+const PEER_LABEL: usize = 14;
 
 struct Page {
     out: String,
@@ -51,6 +59,14 @@ impl Page {
         }
         for note in &summary.notes {
             self.wrapped("", "  ", &format!("note: {note}"));
+        }
+    }
+
+    fn peers(&mut self, figures: &PeerFigures) {
+        self.heading("peers");
+        for (label, line) in peers::lines(figures) {
+            let hanging = " ".repeat(PEER_LABEL);
+            self.wrapped(&format!("{label:<PEER_LABEL$}"), &hanging, &line);
         }
     }
 

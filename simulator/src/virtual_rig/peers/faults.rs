@@ -63,7 +63,10 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             }
             Some(PeerFault::ClockStep(step)) => {
                 for peer in self.members(&step.peers) {
-                    self.nodes[peer as usize].clock.step(step.by.as_us());
+                    let shown_us = self.database_now(peer).as_us();
+                    let node = &mut self.nodes[peer as usize];
+                    node.clock_us_max = node.clock_us_max.max(shown_us);
+                    node.clock.step(step.by.as_us());
                 }
             }
             Some(PeerFault::Corrupt(corrupt)) => self.corrupt(number, &corrupt),

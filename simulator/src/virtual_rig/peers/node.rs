@@ -17,6 +17,8 @@ pub(super) struct Node<P> {
     /// None while it is down.
     pub(super) replica: Option<Replica<SimEntropy, P>>,
     pub(super) clock: NodeClock,
+    /// The greatest that the database's clock showed before it stepped.
+    pub(super) clock_us_max: u64,
     /// Counts lives of its process; what is meant for an earlier one is lost.
     pub(super) life: u32,
     /// Faults that hold it down.

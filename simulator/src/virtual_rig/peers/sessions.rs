@@ -160,7 +160,9 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             if let Some(place) = earlier {
                 running.written.remove(place);
             }
-            running.written.push(Written { row, version, deleted, seen, clock_us: clock.as_us() });
+            let clock_us = clock.as_us();
+            let clock_us_max = clock_us.max(node.clock_us_max);
+            running.written.push(Written { row, version, deleted, seen, clock_us, clock_us_max });
         }
         Ok(())
     }
@@ -196,8 +198,8 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
                 if let Some(xid) = committed.xid {
                     let writes = running.written;
                     self.observe(PeerWhat::Committed { op, session, incarnation, xid, writes });
+                    self.observe(PeerWhat::Acknowledged { op });
                 }
-                self.observe(PeerWhat::Acknowledged { op });
                 self.observe_aside(peer, committed.aside);
                 if committed.xid.is_some() {
                     self.tell_of_change(peer);

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use sync_core::engine::Engine as _;
 use sync_core::id::{Incarnation, Token};
 use sync_core::peer_sync::announcement::{HostName, PeerAddress};
-use sync_core::peer_sync::events::{ReplicaEvent, WinReason};
+use sync_core::peer_sync::events::ReplicaEvent;
 use sync_core::peer_sync::message::{PeerAnswer, PeerQuestion};
 use sync_core::peer_sync::replica::{NoAnswer, Replica, ReplicaEffect, ReplicaInput};
+use sync_core::peer_sync::resolver::{Reason, Resolvers};
 use sync_core::peer_sync::schema::Schema;
 use sync_core::peer_sync::settings::ReplicaSettings;
 use sync_core::peer_sync::store::memory::MemoryPeerStore;
@@ -39,6 +40,8 @@ pub struct PeerWorld<V: PeerVariant, O: Observer> {
     pub(super) draws: Draws,
     pub(super) variant: V,
     pub(super) schema: Arc<Schema>,
+    /// What decides where the database cannot.
+    pub(super) resolvers: Resolvers,
     pub(super) settings: Vec<ReplicaSettings>,
     pub(super) nodes: Vec<Node<V::Policy>>,
     names: BTreeMap<NodeId, u32>,
@@ -151,6 +154,8 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             schema(peers).unwrap_or_else(|_| Schema::new([]).expect("nothing is wrong with nothing")),
         );
         let count = peers.count;
+        let resolvers = Resolvers::new(&schema, &BTreeMap::new());
+        let resolvers = resolvers.expect("declared policies need no resolver of a team's own");
         let names = (0..count).map(|peer| (node_id(peer, count), peer)).collect();
         let known = neighbours(draws, &peers.links, count);
         let settings = known.iter().map(|known| settings(peers, known)).collect();
@@ -164,6 +169,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
                 store,
                 replica: None,
                 clock: host_clock(scenario, draws, peer),
+                clock_us_max: 0,
                 life: 0,
                 held_down_by: Vec::new(),
                 wakes_at_us: None,
@@ -177,6 +183,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             draws,
             nodes: nodes.collect(),
             variant,
+            resolvers,
             settings,
             names,
             network: PeerNetwork::new(draws, &peers.network, count),
@@ -337,7 +344,8 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         let policy = self.variant.policy(peer);
         let settings = self.settings[peer as usize].clone();
         let id = node.store.node().clone();
-        node.replica = Some(Replica::new(id, self.schema.clone(), settings, entropy, policy));
+        let resolvers = self.resolvers.clone();
+        node.replica = Some(Replica::new(id, self.schema.clone(), resolvers, settings, entropy, policy));
         self.tell_replica(peer, ReplicaInput::Start { set_back: false });
     }
 
@@ -430,10 +438,12 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         match event {
             ReplicaEvent::Conflict { row, winner, loser, reason } => {
                 let by = match reason {
-                    WinReason::Stamp => DecidedBy::Stamp,
-                    WinReason::Node => DecidedBy::Node,
-                    WinReason::Hash => DecidedBy::Hash,
-                    WinReason::Policy => DecidedBy::Policy,
+                    Reason::Stamp => DecidedBy::Stamp,
+                    Reason::Node => DecidedBy::Node,
+                    Reason::Hash => DecidedBy::Hash,
+                    Reason::Created | Reason::Priority | Reason::Combined | Reason::Resolver => {
+                        DecidedBy::Policy
+                    }
                 };
                 self.observe(PeerWhat::Conflict { node: peer, row, winner, loser, by });
             }

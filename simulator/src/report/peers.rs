@@ -1,0 +1,100 @@
+//! What is said of a run among peers, as labels and lines.
+
+use super::facts;
+use crate::history::peers::DecidedBy;
+use crate::peer_figures::{PeerFigures, Receiver, Traffic};
+use crate::run::{ms, thousandths};
+
+/// The figures, each with its label.
+pub(super) fn lines(figures: &PeerFigures) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    lines.push((
+        "converged",
+        match &figures.convergence {
+            Some(convergence) => {
+                let per_row = convergence
+                    .bytes_per_row
+                    .map(|bytes| format!(", {} a row", size(bytes)))
+                    .unwrap_or_default();
+                format!(
+                    "{} after the last fault, with {} for {} rows{per_row}",
+                    ms(convergence.took_us),
+                    size(convergence.bytes),
+                    facts::grouped(convergence.repaired_rows)
+                )
+            }
+            None => "no: peers did not come to hold the same".to_owned(),
+        },
+    ));
+    lines.push(("messages", traffic(&figures.traffic)));
+    if figures.reconciliation.messages > 0 {
+        lines.push(("compared", format!("{}, of these", traffic(&figures.reconciliation))));
+    }
+    let copies: Vec<u64> =
+        figures.receivers.iter().filter_map(|receiver| receiver.copies_thousandths).collect();
+    if let (Some(least), Some(most)) = (copies.iter().min(), copies.iter().max()) {
+        lines
+            .push(("copies", format!("{} to {} for each receiver", thousandths(*least), thousandths(*most))));
+    }
+    if let Some(slowest) = figures.receivers.iter().max_by_key(|receiver| receiver.visible_after.p99_us) {
+        lines.push(("visible after", visible(slowest)));
+    }
+    let decided =
+        figures.decided_by.iter().map(|(by, count)| format!("{} by {}", facts::grouped(*count), word(*by)));
+    let decided: Vec<_> = decided.collect();
+    lines.push((
+        "conflicts",
+        match figures.conflicts {
+            0 => "none".to_owned(),
+            count => format!("{}: {}", facts::grouped(count), decided.join(", ")),
+        },
+    ));
+    for conflict in figures.first_conflicts.iter().take(3) {
+        let line = format!(
+            "{}: {} beats {} by {}, at peer {}, {}",
+            conflict.row,
+            conflict.winner,
+            conflict.loser,
+            word(conflict.by),
+            conflict.peer,
+            facts::moment(conflict.at_us)
+        );
+        lines.push(("", line));
+    }
+    if figures.set_aside > 0 {
+        lines.push((
+            "set aside",
+            format!("{} times, because of another row", facts::grouped(figures.set_aside)),
+        ));
+    }
+    lines
+}
+
+fn visible(receiver: &Receiver) -> String {
+    let row = &receiver.visible_after;
+    let figures = facts::shown(row).map(|(label, value)| format!("{label} {}", facts::percentile(value)));
+    format!("{}  at peer {}, the slowest", figures.join("  "), receiver.peer)
+}
+
+fn traffic(traffic: &Traffic) -> String {
+    let Traffic { messages, bytes, rows } = *traffic;
+    format!("{} with {} and {} rows", facts::grouped(messages), size(bytes), facts::grouped(rows))
+}
+
+const fn word(by: DecidedBy) -> &'static str {
+    match by {
+        DecidedBy::Stamp => "the later stamp",
+        DecidedBy::Node => "the greater node id",
+        DecidedBy::Hash => "the greater hash",
+        DecidedBy::Policy => "the table's policy",
+    }
+}
+
+/// Bytes with what precision helps.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..10_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
