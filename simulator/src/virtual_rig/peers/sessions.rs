@@ -156,14 +156,17 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             Some(place) => running.written[place].seen.clone(),
             None => node.store.stored(&row).map(|stored| stored.version.clone()),
         };
-        if let Some(version) = node.store.write(running.transaction, clock, write)? {
-            if let Some(place) = earlier {
-                running.written.remove(place);
-            }
-            let clock_us = clock.as_us();
-            let clock_us_max = clock_us.max(node.clock_us_max);
-            running.written.push(Written { row, version, deleted, seen, clock_us, clock_us_max });
+        // A delete that finds no row has looked and seen none.
+        let Some(version) = node.store.write(running.transaction, clock, write)? else {
+            self.read(peer, session, row);
+            return Ok(());
+        };
+        if let Some(place) = earlier {
+            running.written.remove(place);
         }
+        let clock_us = clock.as_us();
+        let clock_us_max = clock_us.max(node.clock_us_max);
+        running.written.push(Written { row, version, deleted, seen, clock_us, clock_us_max });
         Ok(())
     }
 
