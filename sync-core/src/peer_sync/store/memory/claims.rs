@@ -162,7 +162,13 @@ impl MemoryPeerStore {
 
     /// The rows that refer to a row, as a transaction sees them, in the order of their ids.
     fn children(&self, transaction: TransactionId, parent_row: &RowId) -> BTreeMap<RowId, OnDeleted> {
-        let own = self.open.get(&transaction).into_iter().flat_map(|open| open.rows());
+        let open = self.open.get(&transaction);
+        let referring = self
+            .tables
+            .schema()
+            .tables()
+            .filter(|table| table.references.iter().any(|reference| reference.table == parent_row.table));
+        let own = referring.flat_map(|table| open.into_iter().flat_map(|open| open.rows_of(&table.name)));
         let refers = |child: &RowId| {
             let table = self.tables.schema().table(&child.table)?;
             let content = self.read_in(transaction, child)?;

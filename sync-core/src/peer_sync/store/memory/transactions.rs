@@ -118,9 +118,10 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// The rows that it wrote.
-    pub(super) fn rows(&self) -> impl Iterator<Item = &RowId> {
-        self.writes.keys()
+    /// The rows of a table that it wrote.
+    pub(super) fn rows_of<'a>(&'a self, table: &'a TableName) -> impl Iterator<Item = &'a RowId> {
+        let first = RowId { table: table.clone(), key: Content::new([]) };
+        self.writes.range(first..).map(|(row, _)| row).take_while(move |row| row.table == *table)
     }
 }
 
