@@ -265,6 +265,48 @@ fn freezes_overlap_and_end_with_a_crash() {
     rig.remove().unwrap();
 }
 
+const PROXIED: &str = "
+name: proxied
+about: Hosts know nothing but sync proxies. A main server dies behind one, then the proxies do.
+duration: 7s
+settle: 30s
+topology: { hosts: 6, maps: 2, main_servers: 2, sync_proxy: { latency: { constant: 2ms } } }
+network: { to_server: { tamper: 1% }, to_host: { tamper: 1% } }
+workload:
+  - name: players
+    arrivals: { constant: 6/s }
+    mix:
+      - { type: PLAYER_POSITION, critical: true }
+      - { type: PLAYER_DATA, kind: sync_from }
+      - { type: CHAT_MESSAGE }
+faults:
+  - { at: 2s, for: 500ms, inject: { crash: { main_servers: [1] } } }
+  - { at: 4s, for: 500ms, inject: { crash: sync_proxy } }
+expect: { properties: [P5, P14, P25, P26, P30], critical_miss_ratio_max: 100% }
+";
+
+#[test]
+fn hosts_that_know_only_a_sync_proxy_lose_nothing_when_it_dies() {
+    let mut rig = rig();
+    let plan = Plan::new(&Scenario::parse("proxied", PROXIED.as_bytes()).unwrap(), 1);
+    let result = rig.run(&plan, None).unwrap();
+    rig.remove().unwrap();
+    let summary = &result.summary;
+    assert_eq!(summary.verdict, Verdict::Pass, "{summary:#?}");
+    assert!(summary.counts.effects > 100, "{:?}", summary.counts);
+    let events: Vec<_> = std::str::from_utf8(&result.history)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Event>(line).unwrap().what)
+        .collect();
+    let restarted = |name: &str| {
+        events.iter().filter(|what| matches!(what, What::Restarted { node } if node == name)).count()
+    };
+    assert_eq!((restarted("sync proxy"), restarted("main server 1")), (1, 1));
+    // What a host learns of a main server that is down is a gateway's answer, and the proxy's own end is a broken connection.
+    assert!(summary.counts.attempts > summary.counts.planned(), "{:?}", summary.counts);
+}
+
 const SHORT: &str = "
 name: short
 about: A few hosts, long enough for somebody else to meddle.

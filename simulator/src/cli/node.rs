@@ -7,7 +7,7 @@ use std::future::Future;
 use clap::{Args, Subcommand};
 
 use super::{INVALID, complain};
-use crate::live_rig::{EXIT_UNKNOWN, RunId, janitor, node as main_server, proxy};
+use crate::live_rig::{EXIT_UNKNOWN, RunId, janitor, node as main_server, proxy, sync_proxy};
 
 /// Be a part of a live run, as a child process of it.
 #[derive(Debug, Args)]
@@ -28,19 +28,26 @@ enum Node {
     FaultProxy,
     /// Be the main server.
     MainServer,
+    /// Be a sync proxy.
+    SyncProxy,
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
     match &arguments.node {
         Node::Janitor { run } => serve(janitor::serve(run)),
         Node::FaultProxy => serve(proxy::serve()),
-        Node::MainServer => match main_server::serve() {
-            Ok(()) => 0,
-            Err(error) => {
-                complain(&format!("error: {error:#}"));
-                EXIT_UNKNOWN
-            }
-        },
+        Node::MainServer => ended(main_server::serve()),
+        Node::SyncProxy => ended(sync_proxy::serve()),
+    }
+}
+
+fn ended(served: anyhow::Result<()>) -> u8 {
+    match served {
+        Ok(()) => 0,
+        Err(error) => {
+            complain(&format!("error: {error:#}"));
+            EXIT_UNKNOWN
+        }
     }
 }
 

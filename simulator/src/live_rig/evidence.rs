@@ -28,6 +28,8 @@ pub(super) struct Row {
     pub(super) version: u64,
     /// When a main server took it, in microseconds since 1970.
     pub(super) created_us: u64,
+    /// When it was committed, in microseconds since 1970, where the database tells.
+    pub(super) committed_us: Option<u64>,
     /// An event's text; that of a state is in its own row.
     pub(super) event: Option<Quoted>,
 }
@@ -108,6 +110,7 @@ pub(super) struct Evidence {
 #[derive(Debug, Default)]
 struct Writes {
     by_version: FxHashMap<u64, OpRef>,
+    committed_us: FxHashMap<u64, u64>,
     /// Rows with a version that another row has, too.
     clashes: u64,
 }
@@ -141,7 +144,7 @@ impl Evidence {
 
     /// Takes a row; gives the operation back if it is a host's and its row was not seen before.
     pub(super) fn row(&mut self, row: Row) -> Option<OpRef> {
-        let Row { id, key, version, created_us, event, .. } = row;
+        let Row { id, key, version, created_us, committed_us, event, .. } = row;
         let id = WireId::from(id);
         if self.seen.insert(id, created_us).is_some() {
             return None;
@@ -158,6 +161,7 @@ impl Evidence {
             }
             Some(key) => {
                 let writes = self.states.entry(key).or_default();
+                writes.committed_us.extend(committed_us.map(|us| (version, us)));
                 match writes.by_version.entry(version) {
                     Entry::Vacant(entry) => {
                         entry.insert(op);
@@ -223,8 +227,13 @@ impl Evidence {
         judged
     }
 
+    /// When this version of the state took effect, in microseconds since 1970, if there is one and that is known.
+    pub(super) fn committed_us(&self, key: &StateKey, version: u64) -> Option<u64> {
+        self.states.get(key)?.committed_us.get(&version).copied()
+    }
+
     /// The operation that wrote this version of the state, if it did so with this value, or this event.
-    fn written(&self, Sighting { key, version, text }: &Sighting) -> Option<OpRef> {
+    pub(super) fn written(&self, Sighting { key, version, text }: &Sighting) -> Option<OpRef> {
         if key.data_type.nature() == Nature::Event {
             return self.quoted(*text).filter(|op| self.events.contains(op));
         }
@@ -280,7 +289,8 @@ impl Evidence {
     }
 }
 
-fn none(figure: &str, count: impl TryInto<u64>) -> Threshold {
+/// A figure that must be nought.
+pub(super) fn none(figure: &str, count: impl TryInto<u64>) -> Threshold {
     let count = count.try_into().unwrap_or(u64::MAX);
     Threshold {
         figure: figure.to_owned(),
@@ -291,7 +301,7 @@ fn none(figure: &str, count: impl TryInto<u64>) -> Threshold {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use sync_core::store::StateRow;
     use sync_core::time::Timestamp;
 
@@ -305,11 +315,11 @@ mod tests {
         OpRef { host: 0, ticket: counter }
     }
 
-    fn key() -> StateKey {
-        StateKey::new(SyncDataType::PlayerData, AccountId(1), MapName::new("m").unwrap())
+    pub(in crate::live_rig) fn key() -> StateKey {
+        StateKey::new(SyncDataType::PlayerData, AccountId(1), MapName::new("map0").unwrap())
     }
 
-    fn text(counter: u64) -> std::sync::Arc<str> {
+    pub(in crate::live_rig) fn text(counter: u64) -> std::sync::Arc<str> {
         value(op(counter), 40, &mut String::new())
     }
 
@@ -326,6 +336,7 @@ mod tests {
             key: Some(key()),
             version,
             created_us: 10,
+            committed_us: Some(1_000 + 10 * version),
             event: None,
         }
     }
@@ -339,8 +350,8 @@ mod tests {
         Content { states: [(key(), row)].into(), ..Content::default() }
     }
 
-    /// Operations 1 to 3 were sent, and wrote the state in this order.
-    fn evidence() -> Evidence {
+    /// Operations 1 to 3 were sent, and wrote the state in this order, at 1,010, 1,020 and 1,030.
+    pub(in crate::live_rig) fn evidence() -> Evidence {
         let mut evidence = Evidence::default();
         for counter in 1..=3 {
             evidence.is_critical(op(counter));

@@ -29,10 +29,12 @@ mod outlook;
 pub mod parent;
 mod postgres;
 pub mod proxy;
+mod reads;
 mod redis;
 pub mod rig;
 mod run_id;
 mod stage;
+pub(crate) mod sync_proxy;
 mod texts;
 mod watch;
 

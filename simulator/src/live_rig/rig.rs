@@ -32,7 +32,7 @@ use super::interrupts::Interrupts;
 use super::limits;
 use super::node::MainServerSpec;
 use super::outlook::{Retention, Subscriber, cached, tail};
-use super::stage::{CACHE, DATABASE, HOSTS, SpecOf, Stage};
+use super::stage::{BEHIND, CACHE, DATABASE, HOSTS, SpecOf, Stage};
 use super::texts;
 use super::watch::{self, Seen, Watcher};
 use super::{FaultProxy, LinkSpec, LiveError, RunId, Servers, ServersOptions, Versions};
@@ -120,7 +120,7 @@ impl LiveRig {
             let link = |name: &str, upstream| LinkSpec { name: name.to_owned(), upstream };
             let (database, redis) = (servers.postgres_address().await?, servers.redis_address().await?);
             let mut links = vec![link(DATABASE, database), link(CACHE, redis)];
-            links.extend(HOSTS.map(|name| link(name, nowhere)));
+            links.extend(HOSTS.into_iter().chain(BEHIND).map(|name| link(name, nowhere)));
             let proxy = FaultProxy::spawn(links, FAULT_SEED).await?;
             Ok::<_, LiveError>((servers, versions, proxy, keeps_commit_moments))
         };
@@ -196,7 +196,9 @@ impl LiveRig {
         let count = plan.world.topology.main_servers;
         let specs = (0..count).map(|number| self.spec(plan, (number, count), record));
         let specs = specs.collect::<Result<_, _>>()?;
-        let set = Stage::set(&self.servers, &self.proxy, specs, &to_world, disturbs_services(plan));
+        let sync_proxy = plan.world.topology.sync_proxy.as_ref();
+        let excuse = disturbs_services(plan);
+        let set = Stage::set(&self.servers, &self.proxy, specs, &to_world, excuse, sync_proxy);
         let stage = self.interrupts.or(&self.runtime, set)??;
         let subscriber = Subscriber::start(&self.runtime, self.servers.redis_settings());
         let terms = crate::check::Terms { lateness_us_max: LATENESS_US_MAX, ..terms(plan) };
@@ -235,7 +237,8 @@ impl LiveRig {
             world.seek(plan, &secrets);
             let (dsn, redis) = (self.servers.postgres_dsn(), self.servers.redis_settings());
             let held = self.interrupts.or(&self.runtime, texts::held(&dsn, &redis))??;
-            let printed = struck.lives.iter().flat_map(|life| texts::printed(&life.printed));
+            let printed = struck.lives.iter().map(|life| &life.printed).chain(&struck.printed);
+            let printed = printed.flat_map(texts::printed);
             for (place, text) in held.into_iter().chain(printed).chain(struck.answers) {
                 world.search(place, None, &text);
             }
@@ -244,8 +247,10 @@ impl LiveRig {
         let published = self.interrupts.or(&self.runtime, subscriber.stop(may_lose_messages(plan)))??;
         watch::show(&mut world, left.seen);
         let now_us = unix_us + u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let evidence = &world.observer_mut().evidence;
+        let Watcher { evidence, reads, start_us, .. } = world.observer_mut();
         let mut judged = evidence.judge(&left.content, &left.cached, &published);
+        let stale_us_max = self.keeps_commit_moments.then_some(terms.stale_reads_us_max);
+        judged.extend(reads.judge(evidence, *start_us, stale_us_max));
         let content = evidence.remembered(left.content, now_us.saturating_sub(retention.kept_us));
         if let Some(tape) = &tape {
             tape.finish().map_err(LiveRunError::Recording)?;
@@ -324,7 +329,7 @@ impl LiveRig {
     /// What the servers hold at the end.
     async fn left(&self) -> Result<Left, LiveRunError> {
         // Had the proxy gone, its silence would look like the system's.
-        for link in HOSTS.into_iter().chain([DATABASE, CACHE]) {
+        for link in HOSTS.into_iter().chain(BEHIND).chain([DATABASE, CACHE]) {
             self.proxy.statistics(link).await?;
         }
         let dsn = self.servers.postgres_dsn();

@@ -16,15 +16,19 @@ use tokio::task::JoinHandle;
 use super::child::Printed;
 use super::drive::Arrival;
 use super::node::{MainServerSpec, READY};
+use super::sync_proxy::{Closed, Gate};
 use super::texts::{self, Text};
 use super::{Behaviour, Child, FaultProxy, Flow, LiveError, Servers, Service};
-use crate::scenario::model::{Connection, ConnectionEnd, Crash, Disturbance, Injection, Process};
+use crate::scenario::model::{Connection, ConnectionEnd, Crash, Disturbance, Injection, Process, SyncProxy};
 use crate::scenario::validate::MAIN_SERVERS_MAX;
 use crate::virtual_rig::main_server::server_name;
 use crate::virtual_rig::outside::Order;
 
 /// The links between hosts and each main server, between main servers and database, between main servers and cache.
 pub(super) const HOSTS: [&str; MAIN_SERVERS_MAX as usize] = ["hosts", "hosts 1", "hosts 2", "hosts 3"];
+/// The links between sync proxies and main servers, where the former stand between hosts and the latter.
+pub(super) const BEHIND: [&str; MAIN_SERVERS_MAX as usize] =
+    ["proxied", "proxied 1", "proxied 2", "proxied 3"];
 pub(super) const DATABASE: &str = "database";
 pub(super) const CACHE: &str = "cache";
 
@@ -34,6 +38,8 @@ pub(super) struct Stage {
     database: UnboundedSender<Order>,
     cache: UnboundedSender<Order>,
     tasks: Vec<JoinHandle<Result<Acted, LiveError>>>,
+    sync_proxies: Vec<UnboundedSender<Order>>,
+    gates: Vec<JoinHandle<Result<Closed, LiveError>>>,
 }
 
 /// What is left of a process's task.
@@ -61,6 +67,8 @@ pub(super) struct Struck {
     pub(super) offences: Vec<String>,
     /// Every life of every main server.
     pub(super) lives: Vec<Life>,
+    /// What sync proxies printed.
+    pub(super) printed: Vec<Printed>,
     /// What those that were up at the end answer to anybody.
     pub(super) answers: Vec<Text>,
 }
@@ -87,6 +95,8 @@ struct Actor {
     has_excuse: bool,
     offences: Vec<String>,
     lives: Vec<Life>,
+    /// Whether a sync proxy stands between hosts and main server.
+    is_proxied: bool,
 }
 
 /// How the main server's process is made, life after life.
@@ -100,7 +110,8 @@ enum Change {
 
 impl Stage {
     /// Starts the main servers' processes, each made by one of `specs`, and waits until they listen. With `has_excuse`,
-    /// a later start may fail for a while: what it needs is disturbed, too.
+    /// a later start may fail for a while: what it needs is disturbed, too. With `sync_proxy`, hosts reach them through
+    /// sync proxies.
     ///
     /// # Errors
     /// When one does not come up.
@@ -110,8 +121,9 @@ impl Stage {
         specs: Vec<SpecOf>,
         world: &Sender<Arrival>,
         has_excuse: bool,
+        sync_proxy: Option<&SyncProxy>,
     ) -> Result<Self, LiveError> {
-        for link in HOSTS.into_iter().chain([DATABASE, CACHE]) {
+        for link in HOSTS.into_iter().chain(BEHIND).chain([DATABASE, CACHE]) {
             proxy.set(link, Behaviour::default()).await?;
         }
         let count = specs.len();
@@ -131,11 +143,26 @@ impl Stage {
             has_excuse,
             offences: Vec::new(),
             lives: Vec::new(),
+            is_proxied: sync_proxy.is_some(),
         };
+        let mut gates = Vec::new();
         let mut main_servers = Vec::new();
         for (number, mut spec) in specs.into_iter().enumerate() {
             let (child, address) = start(&spec()).await?;
-            proxy.set_upstream(HOSTS[number], address).await?;
+            match sync_proxy {
+                None => proxy.set_upstream(HOSTS[number], address).await?,
+                Some(settings) => {
+                    proxy.set_upstream(BEHIND[number], address).await?;
+                    let flow = Flow { latency: Some(settings.latency.clone()), ..Flow::default() };
+                    let delayed =
+                        Behaviour { to_upstream: flow.clone(), to_client: flow, ..Behaviour::default() };
+                    proxy.set(BEHIND[number], delayed).await?;
+                    let behind = proxy
+                        .listening(BEHIND[number])
+                        .ok_or_else(|| LiveError::Proxy(format!("there is no link {}", BEHIND[number])))?;
+                    gates.push(Gate::open(number, behind, proxy, world).await?);
+                }
+            }
             let mut actor = actor(Process::MainServer, number);
             actor.lives.push(Life { address, printed: child.printed() });
             (actor.child, actor.spec) = (Some(child), Some(spec));
@@ -149,7 +176,13 @@ impl Stage {
         };
         let main_servers = main_servers.into_iter().map(&mut begin).collect();
         let (database, cache) = (begin(actor(Process::Database, 0)), begin(actor(Process::Cache, 0)));
-        Ok(Self { main_servers, database, cache, tasks })
+        let (mut sync_proxies, mut closing) = (Vec::new(), Vec::new());
+        for gate in gates {
+            let (sender, receiver) = unbounded_channel();
+            closing.push(tokio::spawn(gate.act(receiver)));
+            sync_proxies.push(sender);
+        }
+        Ok(Self { main_servers, database, cache, tasks, sync_proxies, gates: closing })
     }
 
     /// Hands an order to whom it concerns.
@@ -167,6 +200,7 @@ impl Stage {
             Injection::Crash(Crash::MainServers(list)) => {
                 list.iter().filter_map(|number| self.main_servers.get(*number as usize)).collect()
             }
+            Injection::Crash(Crash::SyncProxy) => self.sync_proxies.iter().collect(),
             Injection::Freeze(process) => of(*process),
             Injection::Connection(connection) => of(connection.to),
             Injection::Partition(_)
@@ -177,7 +211,7 @@ impl Stage {
             | Injection::RotateKeys(_)
             | Injection::Embedding(_)
             | Injection::Peers(_)
-            | Injection::Crash(Crash::Hosts(_) | Crash::SyncProxy) => Vec::new(),
+            | Injection::Crash(Crash::Hosts(_)) => Vec::new(),
         };
         for orders in concerned {
             // Its task ends only after this handle.
@@ -191,8 +225,8 @@ impl Stage {
     /// # Errors
     /// The first order that could not be carried out.
     pub(super) async fn strike(self, ask: bool) -> Result<Struck, LiveError> {
-        let Self { main_servers, database, cache, tasks } = self;
-        drop((main_servers, database, cache));
+        let Self { main_servers, database, cache, tasks, sync_proxies, gates } = self;
+        drop((main_servers, database, cache, sync_proxies));
         let (mut struck, mut failed) = (Struck::default(), None);
         // To the last one, whatever the others say: nothing goes on afterwards.
         for task in tasks {
@@ -222,6 +256,18 @@ impl Stage {
                 });
             }
             struck.lives.extend(acted.lives);
+        }
+        for gate in gates {
+            match gate.await {
+                Ok(Ok(Closed { offences, printed })) => {
+                    struck.offences.extend(offences);
+                    struck.printed.extend(printed);
+                }
+                Ok(Err(error)) => failed = failed.or(Some(error)),
+                Err(_) => {
+                    failed = failed.or(Some(LiveError::Proxy("a task of the stage panicked".to_owned())));
+                }
+            }
         }
         failed.map_or(Ok(struck), Err)
     }
@@ -305,7 +351,8 @@ impl Actor {
                     Ok((child, address)) => {
                         self.lives.push(Life { address, printed: child.printed() });
                         self.child = Some(child);
-                        self.proxy.set_upstream(HOSTS[self.number], address).await?;
+                        let links = if self.is_proxied { BEHIND } else { HOSTS };
+                        self.proxy.set_upstream(links[self.number], address).await?;
                     }
                     Err(error) => {
                         self.offences.push(format!("killed, it does not come up again: {error}"));

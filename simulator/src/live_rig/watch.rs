@@ -9,6 +9,7 @@ use sync_core::store::StateKey;
 use sync_core::store::hosting::Part;
 
 use super::evidence::{Evidence, Quoted, Row};
+use super::reads::Reads;
 use crate::history::{Event, OpRef, StateName, What};
 use crate::recorder::Recorder;
 use crate::virtual_rig::outside::SeenWrite;
@@ -19,6 +20,8 @@ use crate::virtual_rig::world::{Observer, World};
 pub(super) struct Watcher {
     pub(super) recorder: Recorder,
     pub(super) evidence: Evidence,
+    /// What hosts were given when they read.
+    pub(super) reads: Reads,
     /// Changes of maps' hosts that were shown.
     changes: FxHashSet<i64>,
     /// The world's first moment, in microseconds since 1970.
@@ -27,7 +30,13 @@ pub(super) struct Watcher {
 
 impl Watcher {
     pub(super) fn new(recorder: Recorder) -> Self {
-        Self { recorder, evidence: Evidence::default(), changes: FxHashSet::default(), start_us: 0 }
+        Self {
+            recorder,
+            evidence: Evidence::default(),
+            reads: Reads::default(),
+            changes: FxHashSet::default(),
+            start_us: 0,
+        }
     }
 }
 
@@ -38,7 +47,12 @@ impl Observer for Watcher {
             What::Sent { op, id, .. } => self.evidence.sent(*id, *op),
             _ => {}
         }
+        self.reads.observe(&event);
         self.recorder.event(event);
+    }
+
+    fn given(&mut self, op: OpRef, payload: &str) {
+        self.reads.given(op, payload);
     }
 
     fn writes(&mut self, op: OpRef, text: &str) {
@@ -178,7 +192,9 @@ fn row(row: &sqlx::postgres::PgRow) -> Result<Row, sqlx::Error> {
     let version = u64::try_from(row.try_get::<i64, _>(5)?).map_err(strange)?;
     let created_us = u64::try_from(row.try_get::<i64, _>(6)?).map_err(strange)?;
     let event = row.try_get::<Option<&str>, _>(7)?.map(Quoted::read);
-    Ok(Row { id, data_type, map, key, version, created_us, event })
+    let committed_us = u64::try_from(row.try_get::<i64, _>(8)?).map_err(strange)?;
+    let committed_us = row.try_get::<bool, _>(9)?.then_some(committed_us);
+    Ok(Row { id, data_type, map, key, version, created_us, committed_us, event })
 }
 
 fn change(row: &sqlx::postgres::PgRow) -> Result<Change, sqlx::Error> {
@@ -206,7 +222,8 @@ fn strange(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::
 /// In the order in which they took effect: that of their commits where the server keeps their moments, else as far as
 /// that can be told.
 const ROWS: &str = "SELECT account_id, incarnation, counter, data_type, map_name, outcome, \
-     (extract(epoch FROM created_at) * 1000000)::bigint, data, (extract(epoch FROM committed) * 1000000)::bigint \
+     (extract(epoch FROM created_at) * 1000000)::bigint, data, (extract(epoch FROM committed) * 1000000)::bigint, \
+     current_setting('track_commit_timestamp')::boolean \
      FROM (SELECT *, \
          coalesce(CASE WHEN current_setting('track_commit_timestamp')::boolean THEN pg_xact_commit_timestamp(xmin) END, \
              completed_at) AS committed \

@@ -95,7 +95,7 @@ impl<V: Variant, O: Observer> World<V, O> {
     /// the fault was of that kind.
     fn ends_outside(&mut self, place: usize, number: u32, injection: &Injection) -> bool {
         match injection {
-            Injection::Crash(Crash::Hosts(_) | Crash::SyncProxy) => false,
+            Injection::Crash(Crash::Hosts(_)) => false,
             Injection::Crash(Crash::MainServer | Crash::MainServers(_)) => {
                 self.crashes.retain(|other| *other != place);
                 let Injection::Crash(crash) = injection else { return true };

@@ -355,6 +355,9 @@ impl<V: Variant, O: Observer> World<V, O> {
         if let (true, Outcome::Done(Some(payload))) = (self.provider.is_some(), outcome) {
             self.observe_given_vectors(OpRef { host, ticket }, payload);
         }
+        if let (false, Outcome::Done(Some(payload))) = (pending.writes, outcome) {
+            self.observer.given(OpRef { host, ticket }, payload);
+        }
         self.observe(What::Finished {
             op: OpRef { host, ticket },
             id: operation.into(),

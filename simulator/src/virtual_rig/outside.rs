@@ -215,7 +215,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             | Injection::ClockStep(_)
             | Injection::Move(_)
             | Injection::ShutDown(_)
-            | Injection::Crash(Crash::Hosts(_) | Crash::SyncProxy) => return false,
+            | Injection::Crash(Crash::Hosts(_)) => return false,
             Injection::Crash(crash @ (Crash::MainServer | Crash::MainServers(_))) => {
                 let count = self.servers.len();
                 let concerned = match crash {
@@ -224,6 +224,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                 };
                 concerned.into_iter().map(|at| server_name(at, count)).collect()
             }
+            Injection::Crash(Crash::SyncProxy) => vec!["sync proxy".to_owned()],
             Injection::Crash(Crash::Database) => vec!["database".to_owned()],
             Injection::Crash(Crash::Cache) => vec!["cache".to_owned()],
             Injection::Database(_)

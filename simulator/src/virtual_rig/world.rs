@@ -11,7 +11,7 @@ mod settings;
 pub use conclusion::RunFigures;
 pub use happening::EVENT_BYTES;
 pub(super) use happening::{Answer, Happening};
-pub(crate) use settings::server_settings;
+pub(crate) use settings::{map_name, server_settings};
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use sync_core::time::Span;
 
 use schedule::HEAL_RANK;
 pub(super) use settings::host_clock;
-use settings::{map_name, session_settings};
+use settings::session_settings;
 
 use super::host::Host;
 use super::kernel::EventQueue;
@@ -54,6 +54,9 @@ pub trait Observer {
 
     /// Is told that an operation writes a value in a form of its own, which no event carries.
     fn writes(&mut self, _op: OpRef, _text: &str) {}
+
+    /// Is told what a host is given for what it asked, which no event carries; before that ends.
+    fn given(&mut self, _op: OpRef, _payload: &str) {}
 }
 
 /// The virtual world.
@@ -190,7 +193,13 @@ impl<V: Variant, O: Observer> World<V, O> {
             crashes: Vec::new(),
             moves: Vec::new(),
             earlier_replies: swaps_replies(plan).then(FxHashMap::default),
-            proxy: scenario.topology.sync_proxy.as_ref().map(|settings| Proxy::new(draws, settings)),
+            // Outside it is a process of its own.
+            proxy: scenario
+                .topology
+                .sync_proxy
+                .as_ref()
+                .filter(|_| outside.is_none())
+                .map(|settings| Proxy::new(draws, settings)),
             key_watch: KeyWatch::new(plan),
             read_watch: ReadWatch::new(&scenario.expect.properties),
             cache_expiry: Some(scenario.main_server.cache_expiry.span()).filter(|span| *span > Span::ZERO),

@@ -20,9 +20,6 @@ impl LiveRig {
         if plan.defect.is_some_and(|defect| !zoo::is_plantable_live(defect)) {
             return no("this defect sits in a part that the live rig runs unchanged");
         }
-        if plan.world.topology.sync_proxy.is_some() {
-            return no("`topology.sync_proxy` is for the virtual rig: there is no such process live");
-        }
         if plan.world.embedding.is_some() {
             return no("`embedding` is for the virtual rig: the live one has no provider yet");
         }

@@ -16,7 +16,7 @@ pub struct Topology {
     #[serde(default = "default_maps")]
     #[schemars(range(min = 1, max = 100_000))]
     pub maps: u32,
-    /// A sync proxy through which hosts talk to the main servers, so that they see nothing of these. Virtual rig only.
+    /// A sync proxy through which hosts talk to the main servers, so that they see nothing of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_proxy: Option<SyncProxy>,
     /// Number of main servers over the one database and the one cache; host `n` talks to `n mod main_servers`. 1 to 4.

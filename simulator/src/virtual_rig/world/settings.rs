@@ -59,7 +59,7 @@ pub(in crate::virtual_rig) fn host_clock(scenario: &Scenario, draws: Draws, host
     NodeClock::new(drift as i32, skew)
 }
 
-pub(super) fn map_name(number: u32) -> MapName {
+pub(crate) fn map_name(number: u32) -> MapName {
     MapName::new(&format!("map{number}")).unwrap_or_else(|_| unreachable!("letters and digits"))
 }
 
