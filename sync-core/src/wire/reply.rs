@@ -72,7 +72,7 @@ pub enum ErrorCode {
     RuleViolated,
 }
 
-/// Payload of a reply to [`Kind::SyncFrom`]: the state as JSON text with its version, or null for none.
+/// Payload of a reply to [`Kind::SyncFrom`](super::Kind::SyncFrom): the state as JSON text with its version, or null for none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatePayload<'a> {

@@ -1,7 +1,7 @@
 //! What two versions of a row come to: the declared policies, and a team's own resolver.
 //!
 //! A merge has to be commutative, associative and idempotent, or peers that saw the same writes hold different
-//! rows for ever (Shapiro et al. 2011). The declared policies are; [`laws`](super::laws) tests any other, and what
+//! rows for ever (Shapiro et al. 2011). The declared policies are; [`laws`] tests any other, and what
 //! can be seen to break a law at start is refused there ([`Resolvers::new`]).
 //!
 //! Two kinds exist. A selective policy takes one of both, by a strict total order: last writer by row, first

@@ -88,13 +88,17 @@ fn pair() -> (MemoryPeerStore, MemoryPeerStore) {
 #[test]
 fn a_tombstone_waits_for_every_known_peer_or_for_the_retention() {
     let (mut a, mut b) = pair();
+    let mut c = store("c");
+    sync(&mut c, &mut b, 13, LIFE);
+    sync(&mut c, &mut b, 14, LIFE);
     transact(&mut b, 20, [delete(1)]);
     assert_eq!(purge(&mut b, 20, &["a"], 100), 0);
     assert_eq!(purge(&mut b, 20, &[], 100), 0, "who knows nobody does not know who needs it");
     sync(&mut a, &mut b, 21, LIFE);
     assert_eq!(purge(&mut b, 22, &["a"], 100), 0, "applied, but nobody has said so");
     sync(&mut a, &mut b, 23, LIFE);
-    assert_eq!(purge(&mut b, 24, &["a", "c"], 100), 0, "another is known");
+    assert_eq!(purge(&mut b, 24, &["a", "c"], 100), 0, "another has not come so far");
+    assert_eq!(purge(&mut b, 24, &["a", "d"], 100), 0, "another has said nothing");
     assert_eq!(purge(&mut b, 24, &["a"], 100), 1);
     assert_eq!(purge(&mut a, 121, &["b", "c"], 100), 0);
     assert_eq!(purge(&mut a, 122, &["b", "c"], 100), 1, "older than the retention here");
