@@ -2,6 +2,7 @@
 
 mod convergence;
 mod membership;
+mod planted;
 mod repair;
 mod world;
 
