@@ -10,7 +10,7 @@ mod name;
 pub mod peers;
 mod what;
 
-pub use detail::{End, Judgement, ReadStage, Refusal, Tampering, VectorAt, Way};
+pub use detail::{End, Judgement, ReadStage, Refusal, Tampering, Update, VectorAt, Way};
 pub use kind::Kind;
 pub use name::{NotAStateName, NotAnOpRef, OpRef, StateName, WireId};
 pub use what::What;

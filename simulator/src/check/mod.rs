@@ -17,6 +17,7 @@ mod p20_no_inversion;
 mod p21_queue_bound;
 mod p22_recovery;
 mod p23_cache_coherence;
+mod p23_updates;
 mod p24_single_flight;
 mod p25_secrets;
 mod p26_envelope;
@@ -155,6 +156,7 @@ pub fn all(terms: &Terms) -> Vec<Box<dyn Check>> {
         Box::new(p21_queue_bound::QueueBound::new(terms)),
         Box::new(p22_recovery::Recovers::new(terms)),
         Box::new(p23_cache_coherence::CacheCoherence::new(terms)),
+        Box::new(p23_updates::Updates::default()),
         Box::new(p24_single_flight::SingleFlight::default()),
         Box::new(p25_secrets::Secrets::default()),
         Box::new(p26_envelope::EnvelopeIntegrity::new(terms)),

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use sync_core::host_sync::operation::{AskError, Outcome, TransportError};
 
+use super::name::{StateName, WireId};
+
 /// Which way a message went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -61,6 +63,17 @@ pub enum ReadStage {
         /// Version of the state; none when there is none, or the database failed.
         version: Option<u64>,
     },
+}
+
+/// A critical update.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Update {
+    /// The id under which it took effect.
+    pub id: WireId,
+    /// The state; of an event, the type, the account it came from (0 for a type of the map) and the map.
+    pub key: StateName,
+    /// The state's version, or the event's sequence.
+    pub version: u64,
 }
 
 /// Why a session refused an operation.
@@ -123,6 +136,16 @@ impl From<&Outcome> for End {
             Outcome::Superseded => Self::Superseded,
             Outcome::Displaced => Self::Displaced,
             Outcome::ShutDown { .. } => Self::ShutDown,
+        }
+    }
+}
+
+impl From<&sync_core::cache::Publication> for Update {
+    fn from(publication: &sync_core::cache::Publication) -> Self {
+        Self {
+            id: publication.operation.into(),
+            key: StateName(publication.key.clone()),
+            version: publication.version,
         }
     }
 }

@@ -20,6 +20,7 @@ pub enum Kind {
     Keys,
     Read,
     WriteAnswered,
+    Updates,
     Canary,
     Finished,
     Late,
@@ -58,7 +59,7 @@ impl Kind {
     }
 
     /// Every kind.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::Asked,
         Self::Unsent,
         Self::Accepted,
@@ -72,6 +73,7 @@ impl Kind {
         Self::Keys,
         Self::Read,
         Self::WriteAnswered,
+        Self::Updates,
         Self::Canary,
         Self::Finished,
         Self::Late,
@@ -127,6 +129,7 @@ impl What {
             Self::FinalState { .. } => Kind::FinalState,
             Self::Read { .. } => Kind::Read,
             Self::WriteAnswered { .. } => Kind::WriteAnswered,
+            Self::Subscribed { .. } | Self::Published { .. } | Self::Told { .. } => Kind::Updates,
             Self::FinalSession { .. } => Kind::FinalSession,
             Self::Invalid { .. } => Kind::Invalid,
             Self::Rejected { .. } => Kind::Rejected,

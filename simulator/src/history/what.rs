@@ -6,7 +6,7 @@ use sync_core::id::MapName;
 use sync_core::store::hosting::Part;
 use sync_core::wire::ErrorCode;
 
-use super::detail::{End, Judgement, ReadStage, Refusal, Tampering, VectorAt, Way};
+use super::detail::{End, Judgement, ReadStage, Refusal, Tampering, Update, VectorAt, Way};
 use super::hex::{hex, hex128};
 use super::name::{OpRef, StateName, WireId};
 use crate::scenario::model::Hostile;
@@ -308,6 +308,32 @@ pub enum What {
         /// The state.
         key: StateName,
     },
+    /// A host follows the critical updates of its map from now on, in a new life. Only of hosts that subscribe, like
+    /// the next two.
+    Subscribed {
+        /// The host.
+        host: u32,
+        /// Its account.
+        account: u32,
+        /// The map.
+        map: MapName,
+    },
+    /// A main server asks for a critical update to be published.
+    Published {
+        /// The operation whose value it holds.
+        op: OpRef,
+        /// The update.
+        update: Update,
+    },
+    /// A host is told of critical updates.
+    Told {
+        /// The host.
+        host: u32,
+        /// Whether updates before these may have been missed.
+        gap: bool,
+        /// In their order.
+        updates: Vec<Update>,
+    },
     /// A state as the database holds it at the end.
     FinalState {
         /// The state.
@@ -351,6 +377,7 @@ impl What {
             | Self::Finished { op, .. }
             | Self::Late { op, .. }
             | Self::Vector { op, .. }
+            | Self::Published { op, .. }
             | Self::FinalState { op, .. } => Some(*op),
             Self::CanarySeen { op, .. } => *op,
             Self::Peer(what) => what.op(),

@@ -46,21 +46,22 @@ use crate::virtual_rig::variant::{Sealed, Variant};
 use crate::virtual_rig::world::World;
 use crate::zoo;
 
-/// What this rig can observe: every kind of event but what a transaction of the database held and what a main server did
-/// for a read. Effects and the hosts of maps are read from the database's rows, the rest is seen at the hosts.
-pub const OBSERVABLE: &[Kind] = &all_but::<{ Kind::ALL.len() - 3 }>(false);
+/// What this rig can observe: every kind of event but what a transaction of the database held, what a main server did
+/// for a read, which critical updates hosts are told of, and what only peers do. Effects and the hosts of maps are read
+/// from the database's rows, the rest is seen at the hosts.
+pub const OBSERVABLE: &[Kind] = &all_but::<{ Kind::ALL.len() - Kind::PEERS - 4 }>(false);
 
 /// The same where the database does not tell when a transaction was committed: who hosts which map at which effect
 /// remains unknown.
-pub const UNTIMED: &[Kind] = &all_but::<{ Kind::ALL.len() - 4 }>(true);
+pub const UNTIMED: &[Kind] = &all_but::<{ Kind::ALL.len() - Kind::PEERS - 5 }>(true);
 
 const fn all_but<const SEEN: usize>(untimed: bool) -> [Kind; SEEN] {
     let (mut seen, mut from, mut to) = ([Kind::Asked; SEEN], 0, 0);
     while from < Kind::ALL.len() {
         let unseen = match Kind::ALL[from] {
-            Kind::Committed | Kind::Read | Kind::WriteAnswered => true,
+            Kind::Committed | Kind::Read | Kind::WriteAnswered | Kind::Updates => true,
             Kind::Hosting => untimed,
-            _ => false,
+            kind => kind.is_of_peers(),
         };
         if !unseen {
             seen[to] = Kind::ALL[from];

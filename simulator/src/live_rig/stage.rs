@@ -209,6 +209,7 @@ impl Stage {
             | Injection::ShutDown(_)
             | Injection::Move(_)
             | Injection::RotateKeys(_)
+            | Injection::CutNotifications(_)
             | Injection::Embedding(_)
             | Injection::Peers(_)
             | Injection::Crash(Crash::Hosts(_)) => Vec::new(),

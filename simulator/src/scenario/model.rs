@@ -18,8 +18,8 @@ pub use connection::{Connection, ConnectionEnd, Process};
 pub use distribution::{Distribution, Exponential, Lognormal, Uniform};
 pub use expect::{Expect, Figure, Overload, Recovery};
 pub use fault::{
-    ClockStep, Crash, Degrade, Direction, Disturbance, EmbeddingAnswer, EmbeddingTrouble, Fault, Injection,
-    Move, Partition, RotateKeys, ShutDown,
+    ClockStep, Crash, CutNotifications, Degrade, Direction, Disturbance, EmbeddingAnswer, EmbeddingTrouble,
+    Fault, Injection, Move, Partition, RotateKeys, ShutDown,
 };
 pub use network::{Frames, Link, Network, Tamper};
 pub use peer_fault::{Corrupt, Cut, DegradeLinks, PeerFault, SetBack, StepClocks};

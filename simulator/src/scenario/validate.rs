@@ -116,6 +116,9 @@ impl Rules<'_> {
         if let Some(proxy) = &s.topology.sync_proxy {
             self.distribution("topology.sync_proxy.latency", &proxy.latency);
         }
+        if let Some(subscribers) = &s.topology.subscribers {
+            self.hosts("topology.subscribers", subscribers);
+        }
         self.range("topology.main_servers", s.topology.main_servers, 1..=MAIN_SERVERS_MAX);
         self.length("hosts.critical_timeout", s.hosts.critical_timeout, TIMEOUT_MIN..=TIMEOUT_MAX);
         self.range("hosts.max_queue_size", s.hosts.max_queue_size, 1..=1_000_000);
@@ -256,6 +259,6 @@ const NAME_BYTES_MAX: usize = 64;
 pub(crate) const MIX_BYTES: RangeInclusive<u32> = 32..=1_000_000;
 /// Must equal the registry of the checks.
 const PROPERTIES: &[&str] = &[
-    "P5", "P6", "P6e", "P11", "P14", "P16", "P19", "P20", "P21", "P22", "P23", "P24", "P25", "P26", "P27",
-    "P28", "P29", "P30", "P31",
+    "P5", "P6", "P6e", "P11", "P14", "P16", "P19", "P20", "P21", "P22", "P23", "P23u", "P24", "P25", "P26",
+    "P27", "P28", "P29", "P30", "P31",
 ];

@@ -47,6 +47,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                     provider.disturb(number, trouble);
                 }
             }
+            Injection::CutNotifications(cut) => self.cut_notifications(number, &cut),
             // There are no bytes and no processes here: `cannot` kept such a plan from running.
             Injection::Connection(_) | Injection::Freeze(_) => {}
             // Of worlds of peers.
@@ -82,6 +83,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                     provider.heal(number);
                 }
             }
+            Injection::CutNotifications(_) => self.mend_notifications(number),
             // A clock that jumped stays where it is.
             Injection::ClockStep(_)
             | Injection::Connection(_)
@@ -126,6 +128,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             }
             Crash::Cache => {
                 self.observe(What::Crashed { node: "cache".to_owned() });
+                self.lose_notifications();
                 for (life, token) in self.cache.crash() {
                     let answer = Err(CacheError::Unavailable);
                     self.queue.schedule(now_us, Happening::Cached { life, token, answer });
@@ -161,6 +164,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             }
             Crash::Cache => {
                 self.cache.conditions.restart();
+                self.follow_again();
                 self.observe(What::Restarted { node: "cache".to_owned() });
             }
         }

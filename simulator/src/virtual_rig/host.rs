@@ -16,9 +16,10 @@ use sync_core::wire::Kind;
 use super::clock::NodeClock;
 use super::network::{Delivery, MessageId};
 use super::pending::{Pending, Pendings};
-use super::recorded::{self, HostSession, Recorded};
+use super::recorded::{self, HostSession, Of, Recorded};
 use super::services::{embedding_data, value};
 use super::shaped;
+use super::subscriber::{POLL_TICKETS, Subscriber};
 use super::variant::{Message, Variant, WorldKeys};
 use super::world::{Answer, Happening, Observer, World};
 use crate::draw::Draws;
@@ -31,7 +32,7 @@ type Effect<V> = SessionEffect<<V as Variant>::Request>;
 pub(super) struct Host<V: Variant> {
     /// None while it is down.
     session: Option<Recorded<HostSession<V>>>,
-    life: u32,
+    pub(super) life: u32,
     pub(super) clock: NodeClock,
     /// What it was asked for last, where a variant has it ask again after a crash.
     journal: VecDeque<(OpRef, MixEntry)>,
@@ -42,6 +43,10 @@ pub(super) struct Host<V: Variant> {
     pending: Pendings,
     /// The main server that it talks to.
     pub(super) server: u8,
+    /// What follows critical updates for it, if it subscribes and is up.
+    pub(super) subscriber: Option<Box<Subscriber<V>>>,
+    /// Whether it subscribes whenever it is up.
+    pub(super) subscribes: bool,
 }
 
 /// Operations that a variant which replays asks for again.
@@ -69,6 +74,8 @@ impl<V: Variant> Host<V> {
             wake_us: u64::MAX,
             pending,
             server: 0,
+            subscriber: None,
+            subscribes: false,
         };
         node.start(variant, keys, settings, draws, host, tape);
         node
@@ -83,7 +90,8 @@ impl<V: Variant> Host<V> {
         host: u32,
         tape: Option<&Tape>,
     ) {
-        self.session = Some(recorded::session(variant, keys, settings, draws, (host, self.life), tape));
+        self.session =
+            Some(recorded::session(variant, keys, settings, draws, Of::Host(host, self.life), tape));
     }
 
     /// Operations that have not ended.
@@ -172,7 +180,8 @@ impl<V: Variant, O: Observer> World<V, O> {
     /// An answer reaches a host.
     pub(super) fn answer(&mut self, to: Route, answer: Answer<V>) {
         let host = &mut self.hosts[to.host as usize];
-        if host.session.is_none() || host.life != to.life {
+        let listens = if to.is_poll() { host.subscriber.is_some() } else { host.session.is_some() };
+        if !listens || host.life != to.life {
             return;
         }
         let mark = match &answer {
@@ -184,7 +193,9 @@ impl<V: Variant, O: Observer> World<V, O> {
             Answer::Frame { tampering, reply, .. } => (Some(tampering), Ok(reply), None),
             Answer::Failure { error, retry_after } => (None, Err(error), retry_after),
         };
-        let judged = self.tell_host(to.host, SessionInput::Answered { token: to.token, answer, retry_after });
+        let input = SessionInput::Answered { token: to.token, answer, retry_after };
+        let judged =
+            if to.is_poll() { self.tell_subscriber(to.host, input) } else { self.tell_host(to.host, input) };
         let Some(tampering) = tampering else { return };
         let judgement = judged.unwrap_or(Judgement::Ignored);
         let refused = matches!(judgement, Judgement::Refused(_));
@@ -302,10 +313,21 @@ impl<V: Variant, O: Observer> World<V, O> {
             pending.attempts = attempt;
         }
         let bytes = request.bytes();
-        self.bytes_sent += bytes;
         self.observe(What::Sent { op: OpRef { host, ticket }, id: operation.into(), attempt, bytes });
-        self.observe_sealed(Way::ToServer, OpRef { host, ticket }, &request);
-        self.search_message("request", OpRef { host, ticket }, &request);
+        self.send_to_server(route, of_batch, request)
+    }
+
+    /// Puts a request on its host's link.
+    pub(super) fn send_to_server(
+        &mut self,
+        route: Route,
+        of_batch: Option<MessageId>,
+        request: V::Request,
+    ) -> MessageId {
+        let now_us = self.queue.now_us();
+        self.bytes_sent += request.bytes();
+        self.observe_sealed(Way::ToServer, route.op(), &request);
+        self.search_message("request", route.op(), &request);
         let id = of_batch.unwrap_or_else(|| route.message(Way::ToServer));
         let replay = if self.network.replays() { self.network.replay(id, &request) } else { None };
         let (first, second) = self.network.send(id, request, None);
@@ -376,6 +398,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let node = &mut self.hosts[host as usize];
         let Some(session) = node.session.take() else { return };
         node.stopping = false;
+        self.open_subscriptions -= usize::from(node.subscriber.take().is_some());
         let id =
             |counter| OperationId { account: account(host), incarnation: session.incarnation(), counter };
         node.life += 1;
@@ -419,6 +442,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let node = &mut self.hosts[host as usize];
         node.session = None;
         node.stopping = false;
+        self.open_subscriptions -= usize::from(node.subscriber.take().is_some());
         node.life += 1;
         node.wake_us = u64::MAX;
         node.pending.drain();
@@ -433,6 +457,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             node.start(&self.variant, &self.keys, &self.session_settings, self.draws, host, tape);
             let again = std::mem::take(&mut node.journal);
             self.observe(What::Restarted { node: format!("host {host}") });
+            self.subscribe(host);
             self.tell_host_keys(host);
             for (op, entry) in again {
                 self.arrive(op, &entry, self.queue.now_us());
@@ -460,6 +485,11 @@ impl Route {
     /// The operation as its application knows it.
     pub(super) fn op(&self) -> OpRef {
         OpRef { host: self.host, ticket: self.ticket }
+    }
+
+    /// Whether it is a request for critical updates.
+    pub(super) fn is_poll(&self) -> bool {
+        self.ticket & POLL_TICKETS != 0
     }
 
     pub(super) fn message(&self, way: Way) -> MessageId {

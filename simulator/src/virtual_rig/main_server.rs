@@ -173,8 +173,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                 ServerEffect::Store { token, request } => self.ask_store(at, token, request),
                 ServerEffect::Cache { token, request } => self.ask_cache(at, token, request),
                 ServerEffect::Embed { token, texts } => self.ask_provider(at, token, texts),
-                // No workload subscribes.
-                ServerEffect::Follow => {}
+                ServerEffect::Follow => self.follow(at),
             }
         }
     }
@@ -192,6 +191,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let ended = server.life - lives;
         let broken = std::mem::take(&mut server.exchanges);
         self.read_watch.forget(ended);
+        self.notices.forget(ended);
         self.observe(What::Crashed { node: self.server_name(at) });
         broken.into_iter().for_each(|(_, exchange)| self.refuse_connection(exchange));
     }

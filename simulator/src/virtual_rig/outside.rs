@@ -210,6 +210,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let nodes = match injection {
             Injection::Partition(_)
             | Injection::RotateKeys(_)
+            | Injection::CutNotifications(_)
             | Injection::Embedding(_)
             | Injection::Degrade(_)
             | Injection::ClockStep(_)

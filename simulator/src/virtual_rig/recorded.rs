@@ -53,17 +53,31 @@ impl<N> Deref for Recorded<N> {
     }
 }
 
-/// One life of a host's session.
+/// One of the sessions of a host, by its life. What it is to others is one account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// The application's.
+    Host(u32, u32),
+    /// The one that follows critical updates.
+    Subscriber(u32, u32),
+}
+
+/// One life of a session.
 pub(super) fn session<V: Variant>(
     variant: &V,
     keys: &WorldKeys,
     settings: &Arc<SessionSettings>,
     draws: Draws,
-    (host, life): (u32, u32),
+    of: Of,
     tape: Option<&Tape>,
 ) -> Recorded<HostSession<V>> {
+    let (host, life, node, prefix) = match of {
+        Of::Host(host, life) => (host, life, u64::from(host) + 1, ""),
+        // Far from the hosts' own, so that no two sessions draw alike.
+        Of::Subscriber(host, life) => (host, life, 1 << 30 | u64::from(host) + 1, "subscriber of "),
+    };
     let (account, log) = (account(host), tape.map(|_| DrawLog::default()));
-    let entropy = SimEntropy::new(draws, u64::from(host) + 1, life);
+    let entropy = SimEntropy::new(draws, node, life);
     let engine = Session::new(
         account,
         Arc::clone(settings),
@@ -72,7 +86,7 @@ pub(super) fn session<V: Variant>(
         variant.policy(),
     );
     let made_of = || EngineHeader {
-        name: format!("host {host}, life {life}"),
+        name: format!("{prefix}host {host}, life {life}"),
         kind: EngineKind::Session { account, settings: SessionSettings::clone(settings) },
         keys: if V::SEALED { KeyMark::host(&keys.host(account)) } else { Vec::new() },
     };

@@ -124,6 +124,7 @@ impl<V: Variant, O: Observer> World<V, O> {
     pub(super) fn tell_host_keys(&mut self, host: u32) {
         if self.key_watch.begun > 0 && !self.key_watch.left_behind.contains(&host) {
             self.tell_host(host, SessionInput::UseKeys(self.key_watch.in_use.clone()));
+            self.tell_subscriber(host, SessionInput::UseKeys(self.key_watch.in_use.clone()));
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use slab::Slab;
-use sync_core::cache::{CacheReply, CacheRequest, MemoryCache, Missed};
+use sync_core::cache::{CacheReply, CacheRequest, MemoryCache, Missed, Notice};
 use sync_core::id::{OperationId, Token};
 use sync_core::limits;
 use sync_core::store::{Content, MemoryStore, StoreReply, StoreRequest};
@@ -258,6 +258,8 @@ pub(super) struct Cache {
     waiting: Slab<(u32, Option<Token>, CacheRequest)>,
     /// What it was not told while it failed; made up for before it does anything else.
     missed: Missed,
+    /// Followers are to be told of a gap, before anything else.
+    announces_gap: bool,
     published: u64,
 }
 
@@ -268,6 +270,7 @@ impl Cache {
             cache: MemoryCache::default(),
             waiting: Slab::new(),
             missed: Missed::default(),
+            announces_gap: false,
             published: 0,
         }
     }
@@ -298,8 +301,26 @@ impl Cache {
                 replies.last().unwrap_or(CacheReply::Done)
             }
         };
-        self.published += self.cache.take_published().count() as u64;
         Some((life, token, reply))
+    }
+
+    /// What has been published since this was asked last.
+    pub(super) fn take_published(&mut self) -> Vec<Notice> {
+        let told = self.cache.take_published().map(Notice::Publication);
+        let told: Vec<_> =
+            std::mem::take(&mut self.announces_gap).then_some(Notice::Gap).into_iter().chain(told).collect();
+        self.published += told.iter().filter(|notice| **notice != Notice::Gap).count() as u64;
+        told
+    }
+
+    /// Whether followers have yet to be told that publications were lost.
+    pub(super) fn owes_gap(&self) -> bool {
+        self.missed.publications()
+    }
+
+    /// Whether it can be reached at all.
+    pub(super) fn is_up(&self) -> bool {
+        self.conditions.up
     }
 
     /// Executes a request that nobody made.
@@ -308,11 +329,12 @@ impl Cache {
     }
 
     /// What was missed goes, as when a connection is back.
-    fn make_up(&mut self, now: Timestamp) {
+    pub(super) fn make_up(&mut self, now: Timestamp) {
         if self.missed.is_empty() {
             return;
         }
         let missed = std::mem::take(&mut self.missed);
+        self.announces_gap |= missed.publications();
         if missed.everything() {
             self.cache.execute(now, &CacheRequest::Flush);
         }

@@ -83,6 +83,11 @@ pub trait Variant {
         false
     }
 
+    /// Whether a main server whose notifications were cut is told that it may have missed some; yes as it should be.
+    fn tells_of_gaps(&self) -> bool {
+        true
+    }
+
     /// What the cache is told of a load that failed; `None` as it should be.
     fn failure_kept(&self, _now: Timestamp, _key: &StateKey) -> Option<CacheRequest> {
         None

@@ -32,6 +32,7 @@ use super::host::Host;
 use super::kernel::EventQueue;
 use super::main_server::MainServer;
 use super::network::Network;
+use super::notices::Notices;
 use super::outside::Outside;
 use super::provider::Provider;
 use super::proxy::Proxy;
@@ -92,6 +93,12 @@ pub struct World<V: Variant, O: Observer> {
     pub(super) moves: Vec<(u32, Move)>,
     /// The latest reply to each host, and whose it was; none unless replies may be swapped.
     pub(super) earlier_replies: Option<FxHashMap<u32, (u64, V::Reply)>>,
+    /// Main servers that follow what the cache publishes.
+    pub(super) notices: Notices,
+    /// Whether any host ever follows critical updates.
+    pub(super) has_subscribers: bool,
+    /// Hosts that follow critical updates and have not been told of the last ones.
+    pub(super) open_subscriptions: usize,
     /// What stands between hosts and main servers, if anything does.
     pub(super) proxy: Option<Proxy>,
     /// Which keys are in use.
@@ -193,6 +200,9 @@ impl<V: Variant, O: Observer> World<V, O> {
             crashes: Vec::new(),
             moves: Vec::new(),
             earlier_replies: swaps_replies(plan).then(FxHashMap::default),
+            notices: Notices::new(count as usize),
+            has_subscribers: false,
+            open_subscriptions: 0,
             // Outside it is a process of its own.
             proxy: scenario
                 .topology
@@ -216,6 +226,9 @@ impl<V: Variant, O: Observer> World<V, O> {
             settle_us: scenario.settle.span().as_us(),
         };
         plan.actions.iter().for_each(|action| world.schedule(scenario, action));
+        if let Some(set) = &scenario.topology.subscribers {
+            world.subscribe_all(set);
+        }
         world.queue.schedule_planned(world.duration_us, HEAL_RANK, Happening::Heal);
         world
     }
@@ -238,6 +251,7 @@ impl<V: Variant, O: Observer> World<V, O> {
     pub(super) fn is_at_rest(&self) -> bool {
         self.queue.now_us() >= self.duration_us
             && self.open_operations == 0
+            && self.open_subscriptions == 0
             && self.queue.len() == self.idle_events
     }
 
@@ -270,6 +284,13 @@ impl<V: Variant, O: Observer> World<V, O> {
             }
             Happening::CacheRuns { life, cache_life, place } => self.cache_runs(life, cache_life, place),
             Happening::Cached { life, token, answer } => self.cache_answers(life, token, answer),
+            Happening::Noticed { life, connection, notice } => self.noticed(life, connection, notice),
+            Happening::MakeUp => self.make_up(),
+            Happening::Poll { host, life } => self.poll(host, life),
+            Happening::WakeSubscriber { host } => {
+                self.idle_events -= 1;
+                self.wake_subscriber(host, due_us);
+            }
             Happening::Provider { place } => self.provider_due(place),
             Happening::WakeHost { host } => {
                 self.idle_events -= 1;

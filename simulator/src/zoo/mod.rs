@@ -398,6 +398,16 @@ pub const ENTRIES: &[Entry] = &[
         seeds_max: 100,
         scenario: include_str!("scenarios/131-counted-iv.yaml"),
     },
+    Entry {
+        number: 132,
+        name: "gap not told",
+        what: "A main server whose notifications were cut follows on and does not learn that it may have missed some.",
+        case: "of our own making, after redisson #4653",
+        verbs: "cut notification channel",
+        breaks: &["P23u"],
+        seeds_max: 100,
+        scenario: include_str!("scenarios/132-gap-not-told.yaml"),
+    },
 ];
 
 /// The entry with this number.

@@ -77,6 +77,10 @@ impl Variant for Planted {
         self.is(46)
     }
 
+    fn tells_of_gaps(&self) -> bool {
+        !self.is(132)
+    }
+
     fn failure_kept(&self, now: Timestamp, key: &StateKey) -> Option<CacheRequest> {
         self.keeps_failure(now, key)
     }

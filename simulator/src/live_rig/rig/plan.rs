@@ -20,6 +20,11 @@ impl LiveRig {
         if plan.defect.is_some_and(|defect| !zoo::is_plantable_live(defect)) {
             return no("this defect sits in a part that the live rig runs unchanged");
         }
+        if plan.world.topology.subscribers.is_some() {
+            return no(
+                "`topology.subscribers` is for the virtual rig: live, published updates are held against rows",
+            );
+        }
         if plan.world.embedding.is_some() {
             return no("`embedding` is for the virtual rig: the live one has no provider yet");
         }
@@ -29,6 +34,11 @@ impl LiveRig {
                 Injection::RotateKeys(_) => {
                     return no(
                         "`inject: rotate_keys` is for the virtual rig: the program reads its keys at its start",
+                    );
+                }
+                Injection::CutNotifications(_) => {
+                    return no(
+                        "`inject: cut_notifications` is for the virtual rig: live, cut the connections of the cache",
                     );
                 }
                 Injection::Crash(Crash::Database) | Injection::Freeze(Process::Database) => Service::Postgres,

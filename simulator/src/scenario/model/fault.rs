@@ -45,6 +45,8 @@ pub enum Injection {
     Move(Move),
     /// Keys are replaced: for as long as this lasts both open. Virtual rig only.
     RotateKeys(RotateKeys),
+    /// Main servers are told of no critical updates: the channel on which these are published is cut. Virtual rig only.
+    CutNotifications(CutNotifications),
     /// Connections behave otherwise, at the level of their bytes. Live rig only.
     Connection(Connection),
     /// The embedding provider misbehaves. Virtual rig only.
@@ -185,6 +187,16 @@ pub struct RotateKeys {
     /// Hosts that are told nothing of it and go on with the old key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_behind: Option<HostSet>,
+}
+
+/// The channel between the cache and main servers on which critical updates are published is cut; all else of the
+/// cache works.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CutNotifications {
+    /// The main servers cut off, counted from 0; all when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub main_servers: Option<Vec<u32>>,
 }
 
 /// The embedding provider misbehaves.

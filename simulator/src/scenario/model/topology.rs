@@ -23,6 +23,9 @@ pub struct Topology {
     #[serde(default = "default_main_servers", skip_serializing_if = "is_one")]
     #[schemars(range(min = 1, max = 4))]
     pub main_servers: u32,
+    /// Hosts that also follow the critical updates of their map, in a session of its own. Virtual rig only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscribers: Option<HostSet>,
 }
 
 /// A node that forwards what it cannot read.

@@ -61,18 +61,7 @@ impl Rules<'_> {
                 }
             }
             Injection::Crash(Crash::MainServers(list)) => {
-                let at = format!("{inject}.crash.main_servers");
-                if list.is_empty() {
-                    let help = "name at least one main server, as in `{main_servers: [0]}`";
-                    self.refuse(&at, "an empty list of main servers", help);
-                }
-                for (index, server) in list.iter().enumerate() {
-                    self.main_server(&format!("{at}[{index}]"), *server);
-                    if list[..index].contains(server) {
-                        let message = format!("main server {server} is named twice");
-                        self.refuse(&format!("{at}[{index}]"), message, "remove one of the two");
-                    }
-                }
+                self.main_servers(&format!("{inject}.crash.main_servers"), list);
             }
             Injection::Crash(_) => {}
             Injection::Move(there) => {
@@ -81,6 +70,11 @@ impl Rules<'_> {
             }
             Injection::Freeze(_) => {}
             Injection::Peers(fault) => self.peer_fault(&format!("{inject}.peers"), fault),
+            Injection::CutNotifications(cut) => {
+                if let Some(list) = &cut.main_servers {
+                    self.main_servers(&format!("{inject}.cut_notifications.main_servers"), list);
+                }
+            }
             Injection::Embedding(trouble) => {
                 let at = format!("{inject}.embedding");
                 if !self.embeds {
@@ -168,6 +162,20 @@ impl Rules<'_> {
         if !changes {
             let help = format!("say what is different meanwhile, as in `{example}`");
             self.refuse(path, "this fault changes nothing", help);
+        }
+    }
+
+    fn main_servers(&mut self, path: &str, list: &[u32]) {
+        if list.is_empty() {
+            let help = "name at least one main server, as in `{main_servers: [0]}`";
+            self.refuse(path, "an empty list of main servers", help);
+        }
+        for (index, server) in list.iter().enumerate() {
+            self.main_server(&format!("{path}[{index}]"), *server);
+            if list[..index].contains(server) {
+                let message = format!("main server {server} is named twice");
+                self.refuse(&format!("{path}[{index}]"), message, "remove one of the two");
+            }
         }
     }
 

@@ -161,6 +161,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         };
         let life = self.servers[at].life;
         self.watch_cache(at, life, token, &request);
+        self.watch_publishing(&request);
         let now_us = now_us + self.cache.conditions.queueing_us(now_us, operations);
         match self.cache.conditions.fate(about) {
             Fate::Commits(after_us) => {
@@ -171,6 +172,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             Fate::Fails(after_us) => {
                 if !self.variant.forgets_missed() {
                     self.cache.miss(&request);
+                    self.gap_is_owed(now_us + after_us);
                 }
                 if let Some(token) = token {
                     let answer = Err(CacheError::Unavailable);
@@ -189,6 +191,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let Self { cache, variant, .. } = self;
         let expiry = self.cache_expiry;
         let done = cache.execute(place, wall, |request| variant.cache_carries_out(wall, expiry, request));
+        self.tell_published();
         if let Some((asked_in, Some(token), reply)) = done {
             self.watch_cache_run(asked_in, Some(token), &reply);
             let after_us = self.cache.conditions.answer_us();

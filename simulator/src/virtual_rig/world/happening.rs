@@ -1,6 +1,6 @@
 //! What can happen in the world.
 
-use sync_core::cache::{CacheError, CacheReply};
+use sync_core::cache::{CacheError, CacheReply, Notice};
 use sync_core::host_sync::operation::TransportError;
 use sync_core::id::Token;
 use sync_core::store::StoreReply;
@@ -43,6 +43,14 @@ pub(in crate::virtual_rig) enum Happening<V: Variant> {
     CacheRuns { life: u32, cache_life: u32, place: usize },
     /// The cache's answer arrives.
     Cached { life: u32, token: Token, answer: Result<CacheReply, CacheError> },
+    /// A main server is told what the cache published, if the connection is still the same.
+    Noticed { life: u32, connection: u32, notice: Box<Notice> },
+    /// The cache is told what it missed.
+    MakeUp,
+    /// A host asks for critical updates once more.
+    Poll { host: u32, life: u32 },
+    /// Something may be due at what follows critical updates for a host.
+    WakeSubscriber { host: u32 },
     /// Something is due at a request to the embedding provider.
     Provider { place: usize },
     /// Something may be due at a host.
