@@ -104,6 +104,8 @@ pub const RETRIES_SAVED_MAX: u64 = 10;
 pub const OPERATIONS_PER_RETRY: u64 = 5;
 /// Time that pays for one retry of an operation that is not critical.
 pub const RETRY_SPACING: Span = Span::from_ms(200);
+/// Attempts at one operation that a server may find too old, each under a fresh time; then the clock is wrong.
+pub const STALE_ATTEMPTS_MAX: u32 = 3;
 /// Time that pays for one retry of a critical operation.
 pub const CRITICAL_RETRY_SPACING: Span = Span::from_ms(250);
 /// Longest `Retry-After` that a session honours.

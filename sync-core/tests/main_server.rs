@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use live_support::*;
+use sync_core::data_type::SyncDataType;
 use sync_core::host_sync::operation::{Ask, Outcome, TransportError};
 use sync_core::id::MapName;
 use sync_core::limits;
@@ -275,6 +276,28 @@ fn past_the_mailbox_requests_are_turned_away_with_a_time_to_come_back() {
             let failure = exchange.await.unwrap().unwrap_err();
             assert!(matches!(failure.error, TransportError::Status(429 | 503)), "{failure:?}");
         }
+    });
+}
+
+/// The second finding is made while the first is on its way, and waits.
+#[test]
+fn what_was_found_before_a_shutdown_is_kept() {
+    run(async {
+        let database = Moody::<EmbeddedDatabase>::new(Mood::Slow);
+        let server = start("worker_threads = 1", Arc::clone(&database), EmbeddedCache::default()).await;
+        let find = async |account: u32, after_ms: u64| {
+            let host = host(&server, account, "");
+            tokio::time::sleep(Duration::from_millis(after_ms)).await;
+            let found = format!(
+                r#"{{"host_id":{account},"map_name":"prontera","validation_type":"DROP_RATE","result":false,"timestamp":1}}"#
+            );
+            let data_type = SyncDataType::SecurityValidation;
+            host.ask(Ask { data_type, ..ask(1, Kind::SyncTo, &found) }).await.unwrap().outcome
+        };
+        let (first, second) = tokio::join!(find(1, 0), find(2, 100));
+        assert_eq!([first, second], [Outcome::Done(None), Outcome::Done(None)]);
+        server.shutdown().await;
+        assert_eq!(database.findings(), 2);
     });
 }
 

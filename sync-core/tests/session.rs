@@ -297,6 +297,38 @@ fn attempts_beyond_what_a_token_counts_still_end() {
     host.check_status(1, Status::Done(&Outcome::Failed(TransportError::TimedOut)));
 }
 
+/// Somebody may have sent a recorded copy of the request once it was stale, and withheld the answer to the first.
+#[test]
+fn a_stale_time_is_a_failed_attempt_and_not_the_end() {
+    let stale = || Rejected(ErrorCode::StaleTimestamp);
+    let mut host = wide();
+    host.check(Asked(event(1)), "accepted 1, send 1.1");
+    host.check(Answered(1, 1, stale()), "");
+    host.check(Wait(50), "send 1.2");
+    let times = [1, 2].map(|attempt| host.request(1, attempt).request.timestamp);
+    assert!(times[0] < times[1], "{times:?}");
+    // Of an attempt that is over already it says nothing at all.
+    host.check(Answered(1, 1, stale()), "");
+    host.check(Answered(1, 2, Done), "1 done");
+    // Nor of an operation that has ended.
+    host.check(Asked(event(2).critical()), "accepted 2, send 2.1");
+    host.check(Wait(500), "send 2.2, send 2.3, 2 deadline");
+    host.check(Answered(2, 1, stale()), "");
+}
+
+#[test]
+fn a_clock_that_is_wrong_ends_an_operation_as_failed_which_leaves_open_whether_it_took_effect() {
+    for ask in [event(1), event(1).critical()] {
+        let mut host = wide();
+        host.check(Asked(ask), "accepted 1, send 1.1");
+        host.check(Answered(1, 1, Rejected(ErrorCode::StaleTimestamp)), "");
+        host.check(Wait(50), "send 1.2");
+        host.check(Answered(1, 2, Rejected(ErrorCode::StaleTimestamp)), "");
+        host.check(Wait(100), "send 1.3");
+        host.check(Answered(1, 3, Rejected(ErrorCode::StaleTimestamp)), "1 failed Stale");
+    }
+}
+
 #[test]
 fn a_reply_that_is_not_authentic_is_thrown_away_and_the_attempt_made_again() {
     let mut host = wide();

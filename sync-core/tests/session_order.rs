@@ -4,7 +4,9 @@
 
 mod support;
 
+use sync_core::host_sync::operation::Ask;
 use sync_core::host_sync::settings::SessionSettings;
+use sync_core::wire::Kind;
 
 use support::host::{
     Answer::{Busy, Done},
@@ -250,4 +252,21 @@ fn what_waits_travels_in_one_request() {
     host.check(Asked(event(7).on("f").critical()), "accepted 7");
     host.check(Answered(4, 2, Done), "4 done, send 7.1");
     host.check(Answered(7, 1, Done), "7 done, send 3.1, with it 6.1");
+}
+
+/// Its answer may take seconds, and those of one request come together.
+#[test]
+fn a_subscribe_shares_no_request() {
+    let settings =
+        SessionSettings { workers: 1, critical_slots: 0, batch_max: 3, ..SessionSettings::default() };
+    let mut host = Host::new(settings);
+    let poll = |ticket: u64, map: &str| Ask { kind: Kind::Subscribe, ..event(ticket).on(map) };
+    host.check(Asked(event(1).on("a")), "accepted 1, send 1.1");
+    for ask in [event(2).on("b"), poll(3, "c"), event(4).on("d"), event(5).on("e")] {
+        host.does(Asked(ask));
+    }
+    // It is not overtaken by what comes after it, either.
+    host.check(Answered(1, 1, Done), "1 done, send 2.1");
+    host.check(Answered(2, 1, Done), "2 done, send 3.1");
+    host.check(Answered(3, 1, Done), "3 done, send 4.1, with it 5.1");
 }

@@ -2,6 +2,8 @@
 //!
 //! The workload says which operations it made invalid and how. None of them may take effect, and none may be
 //! acknowledged. A hostile mix does best in a workload of its own: what is remembered of it is one run of tickets.
+//! A frame of a version that nobody speaks is turned away with a bare status, attempt after attempt, so its operation
+//! fails.
 
 use rustc_hash::FxHashMap;
 use sync_core::range_set::RangeSet;
@@ -56,6 +58,7 @@ impl Check for ValidationGate {
                     format!("{key} holds what the invalid operation {op} wrote")
                 });
             }
+            What::Finished { op, end: End::Failed, .. } if self.is_invalid(*op) => self.refused += 1,
             What::Finished { op, end: End::Done, .. } if self.is_invalid(*op) => {
                 findings.add(event.at_us, Some(*op), || format!("invalid operation {op} was acknowledged"));
             }

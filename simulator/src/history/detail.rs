@@ -104,6 +104,8 @@ pub enum Tampering {
     SwappedReply,
     /// It was replaced by plain text, or by a frame without a tag.
     Downgraded,
+    /// The version in front of it became one that nobody speaks.
+    UnknownVersion,
     /// It was sent once more, unaltered.
     Replayed,
 }
@@ -131,7 +133,8 @@ impl From<&Outcome> for End {
                 | TransportError::TimedOut
                 | TransportError::Status(_)
                 | TransportError::Untrusted
-                | TransportError::Tls(_),
+                | TransportError::Tls(_)
+                | TransportError::Stale,
             ) => Self::Failed,
             Outcome::Superseded => Self::Superseded,
             Outcome::Displaced => Self::Displaced,

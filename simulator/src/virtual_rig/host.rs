@@ -23,8 +23,8 @@ use super::subscriber::{POLL_TICKETS, Subscriber};
 use super::variant::{Message, Variant, WorldKeys};
 use super::world::{Answer, Happening, Observer, World};
 use crate::draw::Draws;
-use crate::history::{End, Judgement, OpRef, Way, What};
-use crate::scenario::model::{MixEntry, MixKind};
+use crate::history::{End, Judgement, OpRef, Tampering, Way, What};
+use crate::scenario::model::{Hostile, MixEntry, MixKind, Tamper};
 
 type Effect<V> = SessionEffect<<V as Variant>::Request>;
 
@@ -139,6 +139,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             critical,
             data_type: entry.data_type.get(),
             writes,
+            unknown_version: entry.hostile == Some(Hostile::UnknownVersion),
             ended: false,
         });
         self.open_operations += 1;
@@ -302,26 +303,31 @@ impl<V: Variant, O: Observer> World<V, O> {
         (token, ticket, attempt): (Token, u64, u32),
         operation: OperationId,
         of_batch: Option<MessageId>,
-        request: V::Request,
+        mut request: V::Request,
     ) -> MessageId {
         let now_us = self.queue.now_us();
         let node = &mut self.hosts[host as usize];
         let (life, server, joins) = (node.life, node.server, of_batch.is_some());
         let route = Route { host, life, token, ticket, attempt, copy: 0, server, joins };
+        let mut tampering = None;
         if let Some(pending) = node.pending.get_mut(ticket) {
             pending.sent_us.get_or_insert(now_us);
             pending.attempts = attempt;
+            if pending.unknown_version && request.tamper(Tamper::UnknownVersion, ticket, None) {
+                tampering = Some(Tampering::UnknownVersion);
+            }
         }
         let bytes = request.bytes();
         self.observe(What::Sent { op: OpRef { host, ticket }, id: operation.into(), attempt, bytes });
-        self.send_to_server(route, of_batch, request)
+        self.send_to_server(route, of_batch, tampering, request)
     }
 
-    /// Puts a request on its host's link.
+    /// Puts a request on its host's link; `tampered` says what is wrong with it from the start.
     pub(super) fn send_to_server(
         &mut self,
         route: Route,
         of_batch: Option<MessageId>,
+        tampered: Option<Tampering>,
         request: V::Request,
     ) -> MessageId {
         let now_us = self.queue.now_us();
@@ -333,6 +339,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let (first, second) = self.network.send(id, request, None);
         for delivery in [first, second, replay].into_iter().flatten() {
             let Delivery { after_us, tampering, copy, message: request } = delivery;
+            let tampering = tampering.or(tampered);
             let route = Route { copy, ..route };
             self.queue.schedule(now_us + after_us, Happening::ToServer { route, tampering, request });
         }

@@ -251,6 +251,7 @@ impl From<Tamper> for Tampering {
             Tamper::Truncate => Self::Truncated,
             Tamper::SwapBlocks => Self::SwappedBlocks,
             Tamper::Downgrade => Self::Downgraded,
+            Tamper::UnknownVersion => Self::UnknownVersion,
             Tamper::ChangeOuter => Self::ChangedOuter,
             Tamper::SwapReply => Self::SwappedReply,
         }

@@ -18,6 +18,8 @@ pub(super) struct Pending {
     pub(super) critical: bool,
     pub(super) data_type: SyncDataType,
     pub(super) writes: bool,
+    /// Its frames have a version that nobody speaks.
+    pub(super) unknown_version: bool,
     /// It ended at its deadline: a late reply may still come.
     pub(super) ended: bool,
 }

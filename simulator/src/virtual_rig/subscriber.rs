@@ -149,7 +149,7 @@ impl<V: Variant, O: Observer> World<V, O> {
                     let node = &self.hosts[host as usize];
                     let (life, server) = (node.life, node.server);
                     let route = Route { host, life, token, ticket, attempt, copy: 0, server, joins: false };
-                    self.send_to_server(route, None, request);
+                    self.send_to_server(route, None, None, request);
                 }
                 SessionEffect::Finished { outcome, .. } => {
                     if matches!(outcome, Outcome::Done(_) | Outcome::Rejected(_)) {

@@ -17,6 +17,9 @@ pub(super) fn body(body: &mut Body, how: Tamper, draw: u64, other: Option<&Body>
         Tamper::SwapBlocks => {
             with_frame(body, |frame| swap_blocks(frame, draw).then_some(())).map(|outer| outer.body())
         }
+        Tamper::UnknownVersion => {
+            with_frame(body, |frame| unknown_version(frame, draw)).map(|outer| outer.body())
+        }
         Tamper::ChangeOuter => change_outer(body, draw),
         Tamper::SwapReply => other.filter(|other| **other != *body).cloned(),
         Tamper::Downgrade => downgrade(body, draw),
@@ -121,6 +124,13 @@ fn swap_blocks(frame: &mut [u8], draw: u64) -> bool {
     one != other
 }
 
+/// Another number in front, of a version older or newer than what is spoken.
+fn unknown_version(frame: &mut [u8], draw: u64) -> Option<()> {
+    let version = frame.first_mut()?;
+    *version = version.wrapping_add(1 + below(draw, 255) as u8);
+    Some(())
+}
+
 /// Where the ciphertext of a frame of version 2 lies.
 fn ciphertext_at(frame: &[u8]) -> Option<std::ops::Range<usize>> {
     let start = 2 + usize::from(*frame.get(1)?) + IV_BYTES;
@@ -195,11 +205,12 @@ mod tests {
     use super::*;
     use crate::draw::Draws;
 
-    const ALL: [Tamper; 6] = [
+    const ALL: [Tamper; 7] = [
         Tamper::FlipBit,
         Tamper::Truncate,
         Tamper::SwapBlocks,
         Tamper::Downgrade,
+        Tamper::UnknownVersion,
         Tamper::ChangeOuter,
         Tamper::SwapReply,
     ];

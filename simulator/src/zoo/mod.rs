@@ -323,7 +323,7 @@ pub const ENTRIES: &[Entry] = &[
         name: "secret in an error message",
         what: "Why a request is rejected is told with the host's key.",
         case: "of our own making",
-        verbs: "clock skew",
+        verbs: "hostile operations",
         breaks: &["P25"],
         seeds_max: 100,
         scenario: include_str!("scenarios/59-secret-in-error.yaml"),

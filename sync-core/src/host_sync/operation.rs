@@ -125,6 +125,9 @@ pub enum TransportError {
     /// A frame that is not authentic.
     #[error("the reply is not authentic")]
     Untrusted,
+    /// A sealed refusal for the time on the request. An earlier copy of it may have been in time.
+    #[error("the main server found the time on the request too far from its own: set this machine's clock")]
+    Stale,
     /// Nothing was sent: TLS did not come about.
     #[error("no TLS with the main server: {0}")]
     Tls(TlsFault),

@@ -159,6 +159,19 @@ impl Queue {
         Some(self.remove(entry))
     }
 
+    /// The same, unless the one that would be taken does not pass the test: then none is.
+    pub fn take_if(
+        &mut self,
+        lane: Lane,
+        newest: bool,
+        hold: bool,
+        test: impl FnOnce(&Operation) -> bool,
+    ) -> Option<Operation> {
+        let ready = &self.lanes[lane as usize].ready;
+        let entry = if newest { ready.last() } else { ready.first() }?.entry;
+        if test(&self.entries[entry].operation) { self.take(lane, newest, hold) } else { None }
+    }
+
     /// Takes a critical operation whose deadline is `now` or past.
     pub fn take_overdue(&mut self, now: Instant) -> Option<Operation> {
         let (_, entry) = *self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;

@@ -11,7 +11,7 @@
 //! - an operation that has been sent keeps its slot until it ends, so that a struggling server
 //!   never faces more than `workers + critical_slots` operations of one host, or batches of them: where a worker is
 //!   free and more than one operation waits, up to `batch_max` of them that concern different (map, type) go in one
-//!   request and share the slot;
+//!   request and share the slot; a long poll (`subscribe`) never does, or the others would wait for its answer;
 //! - retries are bounded against fresh work, see [`super::retry_budget`].
 
 mod attempts;
@@ -270,7 +270,8 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             let taken =
                 lanes.iter().find_map(|lane| queue.take(*lane, policy.takes_newest_first(*lane), hold));
             let Some(operation) = taken else { return };
-            let batches = operation.lane != Lane::Critical && self.settings.batch_max > 1;
+            let batches =
+                operation.lane != Lane::Critical && self.settings.batch_max > 1 && may_share(&operation);
             let bytes = operation.data.len();
             let seat = self.start(now, operation, None, effects);
             if batches {
@@ -289,7 +290,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             let Self { queue, policy, .. } = self;
             let taken = [Lane::Priority, Lane::Normal]
                 .into_iter()
-                .find_map(|lane| queue.take(lane, policy.takes_newest_first(lane), hold));
+                .find_map(|lane| queue.take_if(lane, policy.takes_newest_first(lane), hold, may_share));
             let Some(operation) = taken else { return };
             bytes += operation.data.len();
             self.start(now, operation, Some(seat), effects);
@@ -449,6 +450,12 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Engine for Session<C, E, P> {
         });
         slots.chain(self.queue.earliest_deadline()).chain(self.drain_until).min()
     }
+}
+
+/// Whether an operation may travel in one request with others: their answers come together, and what waits at the
+/// server for something to happen would hold up all of them.
+fn may_share(operation: &Operation) -> bool {
+    operation.kind != Kind::Subscribe
 }
 
 fn index(key: KeyIndex) -> usize {

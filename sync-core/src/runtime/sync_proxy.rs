@@ -133,6 +133,7 @@ fn status(error: TransportError) -> StatusCode {
         TransportError::Status(_)
         | TransportError::Unreachable
         | TransportError::Untrusted
+        | TransportError::Stale
         | TransportError::Tls(_) => StatusCode::BAD_GATEWAY,
     }
 }

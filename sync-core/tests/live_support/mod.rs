@@ -166,6 +166,8 @@ pub(crate) struct Moody<S> {
     inner: S,
     mood: AtomicU8,
     calls: AtomicU64,
+    /// Findings about hosts' data that were kept.
+    findings: AtomicU64,
     log: Mutex<Vec<CacheRequest>>,
 }
 
@@ -175,6 +177,7 @@ impl<S: Default> Moody<S> {
             inner: S::default(),
             mood: AtomicU8::new(mood as u8),
             calls: AtomicU64::new(0),
+            findings: AtomicU64::new(0),
             log: Mutex::default(),
         })
     }
@@ -188,6 +191,11 @@ impl<S> Moody<S> {
     /// Requests that have begun.
     pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Findings about hosts' data that were kept.
+    pub(crate) fn findings(&self) -> u64 {
+        self.findings.load(Ordering::SeqCst)
     }
 
     pub(crate) fn log(&self) -> Vec<CacheRequest> {
@@ -211,7 +219,13 @@ impl<S> Moody<S> {
 
 impl Database for Moody<EmbeddedDatabase> {
     async fn execute(&self, request: &StoreRequest) -> Result<StoreReply, StoreError> {
-        if self.pass().await { self.inner.execute(request).await } else { Err(StoreError::Unavailable) }
+        if !self.pass().await {
+            return Err(StoreError::Unavailable);
+        }
+        if let StoreRequest::RecordValidations(findings) = request {
+            self.findings.fetch_add(findings.len() as u64, Ordering::SeqCst);
+        }
+        self.inner.execute(request).await
     }
 }
 

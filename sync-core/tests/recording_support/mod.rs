@@ -75,6 +75,7 @@ fn transport_error() -> impl Strategy<Value = TransportError> {
         any::<u16>().prop_map(TransportError::Status),
         Just(TransportError::Untrusted),
         Just(TransportError::Tls(TlsFault::Expired)),
+        Just(TransportError::Stale),
     ]
 }
 

@@ -55,7 +55,7 @@ pub struct Link {
     pub replay_after: Length,
 }
 
-/// What is done to a message that is tampered with. With modelled frames the first four are only marked, and
+/// What is done to a message that is tampered with. With modelled frames the first five are only marked, and
 /// refused because they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -70,6 +70,8 @@ pub enum Tamper {
     Downgrade,
     /// The account, the operation id or the urgency outside the frame is changed. Requests only.
     ChangeOuter,
+    /// The version in front of the frame becomes one that nobody speaks.
+    UnknownVersion,
     /// An earlier reply to another operation of the same host takes its place. Replies only.
     SwapReply,
 }

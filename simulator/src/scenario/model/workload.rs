@@ -111,7 +111,8 @@ pub struct MixEntry {
     /// The map it concerns, counted from 0; the host's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map: Option<u32>,
-    /// How it is invalid, for an operation that must be refused. Needs `main_server: {rules: true}`, but for `malformed`.
+    /// How it is invalid, for an operation that must be refused. Needs `main_server: {rules: true}`, but for `malformed` and
+    /// `unknown_version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostile: Option<Hostile>,
 }
@@ -151,6 +152,8 @@ pub enum Hostile {
     WrongAccount,
     /// A monster that cannot be: `MONSTER_DATA`.
     ImpossibleMonster,
+    /// Its frame has a version that nobody speaks. Any type; every attempt is turned away.
+    UnknownVersion,
 }
 
 fn default_weight() -> u32 {

@@ -98,7 +98,7 @@ impl Rules<'_> {
     fn hostile(&mut self, path: &str, hostile: Hostile, entry: &MixEntry) {
         use SyncDataType::{ChatMessage, MonsterData, PlayerData, PlayerPosition};
         let types: &[SyncDataType] = match hostile {
-            Hostile::Malformed | Hostile::TooDeep => &SyncDataType::ALL,
+            Hostile::Malformed | Hostile::TooDeep | Hostile::UnknownVersion => &SyncDataType::ALL,
             Hostile::Oversized => &[ChatMessage, PlayerPosition],
             Hostile::OutOfBounds | Hostile::WrongAccount => &[PlayerPosition, PlayerData],
             Hostile::Teleport => &[PlayerPosition],
@@ -109,7 +109,7 @@ impl Rules<'_> {
         } else if !types.contains(&entry.data_type.get()) {
             let message = format!("{} cannot be hostile in this way", entry.data_type.get());
             self.refuse(path, message, format!("it can with the type {}", listed(types)));
-        } else if !self.rules && hostile != Hostile::Malformed {
+        } else if !self.rules && !matches!(hostile, Hostile::Malformed | Hostile::UnknownVersion) {
             let help = "write `main_server: {rules: true}`";
             self.refuse(path, "without rules this is not refused", help);
         }

@@ -24,6 +24,8 @@ pub(super) struct UnderWay {
     hurry_until: Instant,
     /// Attempts made in haste: they do not count against the bound on attempts.
     hurried: u32,
+    /// Attempts that the server found too old.
+    stale: u32,
 }
 
 impl UnderWay {
@@ -32,7 +34,7 @@ impl UnderWay {
         // One that went up into the critical lane: the critical operation behind it lent it its urgency.
         let went_up = operation.lane == Lane::Critical && !operation.critical;
         let hurry_until = if went_up { operation.urgency } else { Instant::from_us(0) };
-        Self { operation, attempt: 0, seat, next, hurry_until, hurried: 0 }
+        Self { operation, attempt: 0, seat, next, hurry_until, hurried: 0, stale: 0 }
     }
 
     /// Whether attempts are made as those at a critical operation.
@@ -142,6 +144,12 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             }),
             Err(error) => Err(error),
         };
+        // Somebody may have withheld the answer to an earlier attempt, or to this one, and sent it once more when it
+        // was stale: that this copy is refused says nothing of the first. So it is tried again under a fresh time.
+        let opened = match opened {
+            Ok(reply) if is_stale(&reply) => Err(TransportError::Stale),
+            opened => opened,
+        };
         match opened {
             Ok(reply) => {
                 let outcome = outcome(operation, reply);
@@ -176,6 +184,8 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
                     ended.outcome(),
                     Outcome::Done(_) | Outcome::Rejected(_) | Outcome::Superseded
                 ) => {}
+            // It says nothing of whether an attempt took effect.
+            Ok(reply) if is_stale(&reply) => {}
             Ok(Reply { result: Ok(payload), .. }) if self.policy.reports_late_success() => {
                 let (ticket, critical) = (ended.ticket, ended.critical);
                 let outcome = Outcome::Done(payload);
@@ -198,9 +208,10 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         retry_after: Option<Span>,
         effects: &mut Vec<SessionEffect<C::Request>>,
     ) -> bool {
+        self.under_way[slot].stale += u32::from(error == TransportError::Stale);
         let under_way = &self.under_way[slot];
-        let UnderWay { operation, attempt, hurried, seat, .. } = under_way;
-        let hopeless = matches!(error, TransportError::Status(413));
+        let UnderWay { operation, attempt, hurried, seat, stale, .. } = under_way;
+        let hopeless = matches!(error, TransportError::Status(413)) || *stale >= limits::STALE_ATTEMPTS_MAX;
         // A token counts so many attempts and no more.
         let attempts_max = self.settings.attempts_max.min(ATTEMPT_MASK as u32);
         let tried = *attempt - hurried;
@@ -272,6 +283,11 @@ fn outcome(operation: &Operation, reply: Reply) -> Outcome {
         }
         Err(rejection) => Outcome::Rejected(rejection),
     }
+}
+
+/// Whether the server did not look at the request because of the time on it.
+fn is_stale(reply: &Reply) -> bool {
+    matches!(&reply.result, Err(rejection) if rejection.code == ErrorCode::StaleTimestamp)
 }
 
 /// An attempt's token: the operation's serial and the attempt's number.
