@@ -129,6 +129,12 @@ fn every_key_takes_what_it_should_and_refuses_what_it_should_not() {
         ("allow_legacy_envelope", Role::Host, &["0"], &["", "1", "no"]),
         ("legacy_encryption_key", Role::Host, &[""], &[m]),
         ("freshness_window_ms", Role::MainServer, &["1000", "3600000"], &["", "999", "3600001"]),
+        (
+            "validation_rules",
+            Role::MainServer,
+            &["off", "default", "rules/mine.json"],
+            &["", "host=db", &"r".repeat(4_097)],
+        ),
         ("sync_interval_ms", Role::Host, &["1", "3600000"], &["", "0", "3600001"]),
         ("cache_expiry_seconds", Role::Host, &["0", "31536000"], &["", "31536001", "never"]),
         ("max_queue_size", Role::Host, &["1", "1000000"], &["", "0", "1000001"]),

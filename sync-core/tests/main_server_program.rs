@@ -69,6 +69,31 @@ fn a_server_says_where_it_listens_serves_and_ends_in_order() {
 }
 
 #[test]
+fn rules_are_named_in_the_configuration_or_on_the_command_line() {
+    let serve = ["serve", "--config", "-", "--embedded", "--listen", "127.0.0.1:0"];
+    let check = |more: &str, arguments: &[&str], rejected: bool| {
+        let mut child = spawn(&[&serve, arguments].concat(), &config(more));
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim_end().strip_prefix("listening on ").unwrap().to_owned();
+        run(async {
+            let endpoint = format!("http://{address}/p2p-sync").parse().unwrap();
+            let (operation, body) = Sealer::new(MASTER, 7).seal(Kind::SyncTo, "{}");
+            let reply = HttpClient::new(&endpoint).unwrap().exchange(body, PATIENCE).await.unwrap();
+            let rejection = Sealer::new(MASTER, 7).rejection(operation, &reply);
+            let by_rule = rejection.is_some_and(|why| why.starts_with("rule_violated"));
+            assert_eq!(by_rule, rejected, "{more} {arguments:?}");
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    check("", &[], false);
+    check("validation_rules = default", &[], true);
+    check("validation_rules = default", &["--rules", "off"], false);
+    check("", &["--rules", "default"], true);
+}
+
+#[test]
 fn a_failure_has_its_exit_code_and_says_what_to_do() {
     let check = |arguments: &[&str], input: &str, code: i32, said: &str| {
         let (status, stdout, stderr) = output(arguments, input);
@@ -102,6 +127,8 @@ fn a_failure_has_its_exit_code_and_says_what_to_do() {
     check(&embedded, &config(""), 2, ".json:2:");
     std::fs::remove_file(&rules).unwrap();
     check(&embedded, &config(""), 2, "`default` for those built in");
+    let serve_rules = ["serve", "--config", "-", "--embedded"];
+    check(&serve_rules, &config("validation_rules = /does/not/exist"), 2, "error: /does/not/exist");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let serve = ["serve", "--config", "-", "--embedded", "--listen", &address];

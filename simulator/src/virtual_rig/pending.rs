@@ -95,6 +95,7 @@ mod tests {
             critical: false,
             data_type: SyncDataType::ChatMessage,
             writes: true,
+            unknown_version: false,
             ended: false,
         }
     }

@@ -257,6 +257,10 @@ table! {
         number(limits::FRESHNESS_WINDOW_MS_MIN, limits::FRESHNESS_WINDOW_MS_MAX, "ms"),
         "How far the time stamped on a request may lie from the server's, before or after.",
         "server.rs: an_authentic_request_that_is_not_valid_gets_a_sealed_rejection");
+    VALIDATION_RULES = key("validation_rules", Roles::MainServer, "off",
+        Form::Text("`off`, `default` for those built in, or the name of a file of rules"),
+        "What hosts write is held against these rules (docs/validation.md); `serve --rules` goes before it.",
+        "main_server_program.rs: rules_are_named_in_the_configuration_or_on_the_command_line");
     SYNC_INTERVAL_MS = key("sync_interval_ms", Roles::Host, "1000",
         number(limits::SYNC_INTERVAL_MS_MIN, limits::SYNC_INTERVAL_MS_MAX, "ms"),
         "Pause between two reports of a host on its metrics and maps, where its program has them made at intervals.",

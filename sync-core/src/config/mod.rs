@@ -17,7 +17,9 @@ mod resolved;
 mod resolver;
 
 pub use endpoint::{Endpoint, EndpointError, Scheme};
-pub use resolved::{Config, EmbeddingProvider, EmbeddingSettings, RedisSettings, Role, TlsFiles};
+pub use resolved::{
+    Config, EmbeddingProvider, EmbeddingSettings, RedisSettings, Role, RulesSource, TlsFiles,
+};
 
 use crate::diagnostic::{Diagnostic, Severity};
 

@@ -76,6 +76,8 @@ pub struct Config {
     pub legacy_encryption_key: Option<Secret<String>>,
     /// `freshness_window_ms`.
     pub freshness_window: Span,
+    /// `validation_rules`; the file is not looked at yet.
+    pub validation_rules: RulesSource,
     /// `sync_interval_ms`.
     pub sync_interval: Span,
     /// `cache_expiry_seconds`; `None` never expires.
@@ -95,6 +97,39 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// The private key of that certificate.
     pub private_key: PathBuf,
+}
+
+/// Where the rules on what hosts write come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RulesSource {
+    /// There are none.
+    #[default]
+    Off,
+    /// Those built in.
+    BuiltIn,
+    /// A file of rules; a relative name counts from the folder in which the program was started.
+    File(PathBuf),
+}
+
+impl From<&str> for RulesSource {
+    /// What is neither `off` nor `default` names a file.
+    fn from(text: &str) -> Self {
+        match text {
+            "off" => Self::Off,
+            "default" => Self::BuiltIn,
+            file => Self::File(file.into()),
+        }
+    }
+}
+
+impl fmt::Display for RulesSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::BuiltIn => f.write_str("default"),
+            Self::File(file) => file.display().fmt(f),
+        }
+    }
 }
 
 /// Where the cache is.
@@ -248,6 +283,7 @@ impl Config {
             (&keys::ALLOW_LEGACY_ENVELOPE, switch(self.legacy_encryption_key.is_some())),
             (&keys::LEGACY_ENCRYPTION_KEY, hidden(self.legacy_encryption_key.as_ref())),
             (&keys::FRESHNESS_WINDOW_MS, self.freshness_window.as_ms().to_string()),
+            (&keys::VALIDATION_RULES, self.validation_rules.to_string()),
             (&keys::SYNC_INTERVAL_MS, self.sync_interval.as_ms().to_string()),
             (&keys::CACHE_EXPIRY_SECONDS, self.cache_expiry.map_or(0, |e| e.as_ms() / 1_000).to_string()),
             (&keys::MAX_QUEUE_SIZE, self.queue_max.to_string()),

@@ -9,7 +9,7 @@ use super::key_shape::{self, KeyShape};
 use super::keys::{self, Roles};
 use super::raw::{Entry, Findings, RawFile};
 use super::reader::{Reader, near, parts};
-use super::resolved::{Config, EmbeddingSettings, RedisSettings, Role, TlsFiles};
+use super::resolved::{Config, EmbeddingSettings, RedisSettings, Role, RulesSource, TlsFiles};
 use crate::data_type::{SyncDataType, TypeSet};
 use crate::diagnostic::Severity;
 use crate::id::MapName;
@@ -39,6 +39,7 @@ pub(super) fn resolve(file: RawFile, findings: &mut Findings) -> Option<Config> 
     let encryption = reader.encryption_keys(role);
     let legacy_encryption_key = reader.legacy();
     let freshness_window_ms = reader.number(&keys::FRESHNESS_WINDOW_MS);
+    let validation_rules = reader.validation_rules();
     let sync_interval_ms = reader.number(&keys::SYNC_INTERVAL_MS);
     let cache_expiry_seconds = reader.number(&keys::CACHE_EXPIRY_SECONDS);
     let queue_max = reader.count(&keys::MAX_QUEUE_SIZE);
@@ -62,6 +63,7 @@ pub(super) fn resolve(file: RawFile, findings: &mut Findings) -> Option<Config> 
         encryption_keys_accepted,
         legacy_encryption_key: legacy_encryption_key?,
         freshness_window: Span::from_ms(freshness_window_ms?),
+        validation_rules: validation_rules?,
         sync_interval: Span::from_ms(sync_interval_ms?),
         cache_expiry: Some(cache_expiry_seconds?).filter(|s| *s > 0).map(Span::from_secs),
         queue_max: queue_max?,
@@ -215,6 +217,11 @@ impl Reader<'_> {
             }
         }
         maps
+    }
+
+    fn validation_rules(&mut self) -> Option<RulesSource> {
+        let entry = self.file(&keys::VALIDATION_RULES)?;
+        Some(entry.map_or(RulesSource::Off, |entry| RulesSource::from(entry.text())))
     }
 
     fn pg_connection_string(&mut self) -> Option<Option<Secret<String>>> {

@@ -37,6 +37,7 @@ use crate::entropy::{Entropy, Purpose};
 use crate::id::{AccountId, Incarnation, MapName, OperationId};
 use crate::limits;
 use crate::time::{Instant, Now, Span};
+use crate::wire::Kind;
 use attempts::{Next, Seat, UnderWay};
 
 /// A host's session with the main server.

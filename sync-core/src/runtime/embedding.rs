@@ -118,7 +118,9 @@ impl EmbeddingClient {
                 Err(Fault::Unreachable)
             }
             // What the client calls an answer that is too large.
-            Err(Failure { error: TransportError::Untrusted, .. }) => Ok(Err(InvalidReply::TooLarge)),
+            Err(Failure { error: TransportError::Untrusted | TransportError::Stale, .. }) => {
+                Ok(Err(InvalidReply::TooLarge))
+            }
         }
     }
 }

@@ -136,6 +136,12 @@ impl Sealer {
         (operation, self.codec.seal(&request, [self.counter as u8; 16]))
     }
 
+    /// Why an authentic reply says that this operation was rejected, if it does.
+    pub(crate) fn rejection(&mut self, operation: OperationId, reply: &[u8]) -> Option<String> {
+        let reply = self.codec.open(operation, false, &reply.to_vec()).expect("an authentic reply");
+        reply.result.err().map(|rejection| rejection.to_string())
+    }
+
     /// The payload of an authentic reply to this operation.
     pub(crate) fn open(&mut self, operation: OperationId, reply: &[u8]) -> Option<String> {
         let reply = self.codec.open(operation, false, &reply.to_vec()).expect("an authentic reply");

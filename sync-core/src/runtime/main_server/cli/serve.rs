@@ -1,14 +1,13 @@
 //! `main-server serve`: a server from its start to its orderly end.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
 use super::{ConfigArguments, FAILED, INVALID, UNREACHABLE, complain, say};
-use crate::config::Config;
+use crate::config::{Config, RulesSource};
 use crate::diagnostic::Diagnostic;
 use crate::host_sync::settings::ServerSettings;
 use crate::host_sync::validate::Rules;
@@ -32,16 +31,17 @@ pub struct ServeArguments {
     /// Keep everything in memory, without PostgreSQL and Redis: to try things out.
     #[arg(long)]
     pub embedded: bool,
-    /// Hold what hosts write against rules: `default` for those built in, or a file of rules.
+    /// Hold what hosts write against rules: `default` for those built in, `off` for none, or a file of rules. Without it
+    /// `validation_rules` says so.
     #[arg(long, value_name = "FILE")]
-    pub rules: Option<PathBuf>,
+    pub rules: Option<RulesSource>,
 }
 
 /// Serves until SIGTERM or Ctrl-C, and gives the exit code. When it is ready it prints
 /// `listening on ADDRESS` to the standard output; its log goes to the standard error.
 pub fn serve(arguments: &ServeArguments) -> u8 {
     let Some(config) = arguments.config.read() else { return INVALID };
-    let rules = match arguments.rules.as_deref().map(read_rules).transpose() {
+    let rules = match read_rules(arguments.rules.as_ref().unwrap_or(&config.validation_rules)) {
         Ok(rules) => rules.map(Arc::new),
         Err(found) => {
             complain(&found);
@@ -83,19 +83,18 @@ fn exit_code(error: &MainServerError) -> u8 {
     }
 }
 
-fn read_rules(path: &Path) -> Result<Rules, Box<Diagnostic>> {
-    if path == Path::new("default") {
-        return Ok(Rules::built_in());
-    }
+fn read_rules(source: &RulesSource) -> Result<Option<Rules>, Box<Diagnostic>> {
+    let path = match source {
+        RulesSource::Off => return Ok(None),
+        RulesSource::BuiltIn => return Ok(Some(Rules::built_in())),
+        RulesSource::File(path) => path,
+    };
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Diagnostic::file_error(
-            &name,
-            error.to_string(),
-            "give a file of rules, or `default` for those built in",
-        )
+        let help = "give a file of rules, `default` for those built in, or `off`";
+        Diagnostic::file_error(&name, error.to_string(), help)
     })?;
-    Rules::parse(&name, &text)
+    Rules::parse(&name, &text).map(Some)
 }
 
 async fn run(
