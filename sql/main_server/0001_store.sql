@@ -47,11 +47,18 @@ CREATE TABLE IF NOT EXISTS p2p_sync.operations (
     ) STORED,
     map_name       text        COLLATE "C" NOT NULL,
     data_type      smallint    NOT NULL CHECK (data_type BETWEEN 0 AND 11),
-    status         text        COLLATE "C" NOT NULL CHECK (status IN ('APPLIED', 'OUT_OF_ORDER')),
-    -- APPLIED: the state's new version, or an event's sequence. OUT_OF_ORDER: the greatest sequence applied.
+    status         text        COLLATE "C" NOT NULL CHECK (
+        status IN ('APPLIED', 'OUT_OF_ORDER', 'FENCED', 'UNREACHABLE', 'TOO_OFTEN')
+    ),
+    -- What goes with the status, see the comment below.
     outcome        bigint      NOT NULL,
     error_message  text        GENERATED ALWAYS AS (
-        CASE status WHEN 'OUT_OF_ORDER' THEN 'a later operation of the same session had taken effect' END
+        CASE status
+            WHEN 'OUT_OF_ORDER' THEN 'a later operation of the same session had taken effect'
+            WHEN 'FENCED' THEN 'another account is the primary of the map'
+            WHEN 'UNREACHABLE' THEN 'the position cannot be reached from the one before'
+            WHEN 'TOO_OFTEN' THEN 'it comes more often than its rule allows'
+        END
     ) STORED,
     sequence       bigint      NOT NULL CHECK (sequence >= 0),
     -- When a main server took it, by its clock.
@@ -67,6 +74,10 @@ CREATE TABLE IF NOT EXISTS p2p_sync.operations (
     encrypted_data text,
     PRIMARY KEY (account_id, incarnation, counter)
 );
+COMMENT ON COLUMN p2p_sync.operations.outcome IS
+    'APPLIED: the new version of a state, or the sequence of an event. OUT_OF_ORDER: the greatest sequence applied. '
+    'FENCED: the epoch of the map. UNREACHABLE: cells times 2^32, plus the cells allowed. '
+    'TOO_OFTEN: milliseconds to wait times 4, plus the number of the rule.';
 CREATE INDEX IF NOT EXISTS operations_created_at ON p2p_sync.operations (created_at);
 
 -- The greatest sequence that took effect, which is what keeps a session's operations on one map and type in
@@ -82,229 +93,28 @@ CREATE TABLE IF NOT EXISTS p2p_sync.session_sequences (
     PRIMARY KEY (account_id, incarnation, data_type, map_name)
 ) WITH (fillfactor = 70);
 
--- Applies a batch in the order of its arrays, all of it or nothing, in the caller's transaction.
---
--- For each operation: a name that was seen before is answered as it was then; a sequence at or below the
--- greatest applied one of the same (account, incarnation, type, map) is out of order; else it takes effect.
--- `p_owners` holds whose state an operation replaces, NULL for an event.
---
--- Needs READ COMMITTED: what is read after a wait for a lock must be what the lock's former holder left.
--- Rows are made in session_sequences, then locked there, then in states, then made in operations, each time in
--- the order of the key: batches that overlap wait for each other and do not deadlock. One case fails and is to
--- be called again: one name used for two maps or types at once (unique_violation).
---
--- Table look-ups are correlated subqueries on purpose: whatever the statistics of a table that has just
--- filled, no plan can choose to scan it.
-CREATE OR REPLACE FUNCTION p2p_sync.apply_batch(
-    p_accounts bigint[], p_incarnations bigint[], p_counters bigint[], p_types smallint[], p_owners bigint[],
-    p_maps text[], p_sequences bigint[], p_critical boolean[], p_data text[], p_received_us bigint[]
-) RETURNS TABLE (is_applied boolean, outcome bigint, is_duplicate boolean)
-LANGUAGE plpgsql VOLATILE AS $$
-#variable_conflict use_column
-DECLARE
-    v_groups bigint;
-    v_locked bigint;
-    v_last bigint;
-    v_received timestamptz;
-BEGIN
-    -- One operation, the usual case under low load, decided as below by plain look-ups: setting up the
-    -- statement for many costs more than all of these together.
-    IF cardinality(p_accounts) = 1 THEN
-        LOOP
-            SELECT s.last_sequence INTO v_last
-            FROM p2p_sync.session_sequences AS s
-            WHERE s.account_id = p_accounts[1] AND s.incarnation = p_incarnations[1]
-                AND s.data_type = p_types[1] AND s.map_name = p_maps[1]
-            FOR UPDATE;
-            EXIT WHEN FOUND;
-            INSERT INTO p2p_sync.session_sequences (account_id, incarnation, data_type, map_name, last_sequence)
-            VALUES (p_accounts[1], p_incarnations[1], p_types[1], p_maps[1], 0)
-            ON CONFLICT DO NOTHING;
-        END LOOP;
-        SELECT o.status = 'APPLIED', o.outcome INTO is_applied, outcome
-        FROM p2p_sync.operations AS o
-        WHERE o.account_id = p_accounts[1] AND o.incarnation = p_incarnations[1] AND o.counter = p_counters[1];
-        is_duplicate := FOUND;
-        IF NOT is_duplicate THEN
-            v_received := timestamptz 'epoch' + p_received_us[1] * interval '1 microsecond';
-            is_applied := p_sequences[1] > v_last;
-            IF NOT is_applied THEN
-                outcome := v_last;
-            ELSIF p_owners[1] IS NULL THEN
-                outcome := p_sequences[1];
-            ELSE
-                INSERT INTO p2p_sync.states AS s
-                    (data_type, owner, map_name, version, data, account_id, incarnation, counter, updated_at)
-                VALUES (p_types[1], p_owners[1], p_maps[1], 1, p_data[1], p_accounts[1], p_incarnations[1],
-                    p_counters[1], v_received)
-                ON CONFLICT (data_type, owner, map_name) DO UPDATE SET
-                    version = s.version + 1, data = excluded.data, account_id = excluded.account_id,
-                    incarnation = excluded.incarnation, counter = excluded.counter,
-                    updated_at = excluded.updated_at
-                RETURNING s.version INTO outcome;
-            END IF;
-            INSERT INTO p2p_sync.operations
-                (account_id, incarnation, counter, map_name, data_type, status, outcome, sequence, created_at,
-                 is_priority, data)
-            SELECT p_accounts[1], p_incarnations[1], p_counters[1], p_maps[1], p_types[1],
-                CASE WHEN apply_batch.is_applied THEN 'APPLIED' ELSE 'OUT_OF_ORDER' END, apply_batch.outcome,
-                p_sequences[1], v_received, p_critical[1], CASE WHEN p_owners[1] IS NULL THEN p_data[1] END;
-            IF is_applied THEN
-                UPDATE p2p_sync.session_sequences AS s
-                SET last_sequence = p_sequences[1], last_used_at = now()
-                WHERE s.account_id = p_accounts[1] AND s.incarnation = p_incarnations[1]
-                    AND s.data_type = p_types[1] AND s.map_name = p_maps[1];
-            END IF;
-        END IF;
-        RETURN NEXT;
-        RETURN;
-    END IF;
+-- The last position of an account on a map that took effect, for conditions on the next one.
+CREATE TABLE IF NOT EXISTS p2p_sync.positions (
+    account_id bigint   NOT NULL CHECK (account_id BETWEEN 0 AND 4294967295),
+    map_name   text     COLLATE "C" NOT NULL,
+    data_type  smallint NOT NULL CHECK (data_type BETWEEN 0 AND 11),
+    x          bigint   NOT NULL,
+    y          bigint   NOT NULL,
+    at_us      bigint   NOT NULL,
+    PRIMARY KEY (account_id, map_name, data_type)
+) WITH (fillfactor = 70);
 
-    LOOP
-        -- Missing rows are made before any lock is taken: who waits for another's new row must not hold what
-        -- that other one is about to lock.
-        INSERT INTO p2p_sync.session_sequences (account_id, incarnation, data_type, map_name, last_sequence)
-        SELECT DISTINCT g.account_id, g.incarnation, g.data_type, g.map_name COLLATE "C", 0
-        FROM unnest(p_accounts, p_incarnations, p_types, p_maps)
-            AS g (account_id, incarnation, data_type, map_name)
-        WHERE NOT EXISTS (
-            SELECT FROM p2p_sync.session_sequences AS s
-            WHERE s.account_id = g.account_id AND s.incarnation = g.incarnation
-                AND s.data_type = g.data_type AND s.map_name = g.map_name
-            OFFSET 0
-        )
-        ORDER BY 1, 2, 3, 4
-        ON CONFLICT DO NOTHING;
-        SELECT count(*), count(s.locked) INTO v_groups, v_locked
-        FROM (
-            SELECT DISTINCT g.account_id, g.incarnation, g.data_type, g.map_name COLLATE "C" AS map_name
-            FROM unnest(p_accounts, p_incarnations, p_types, p_maps)
-                AS g (account_id, incarnation, data_type, map_name)
-            ORDER BY 1, 2, 3, 4
-        ) AS k
-        LEFT JOIN LATERAL (
-            SELECT true AS locked
-            FROM p2p_sync.session_sequences AS s
-            WHERE s.account_id = k.account_id AND s.incarnation = k.incarnation
-                AND s.data_type = k.data_type AND s.map_name = k.map_name
-            FOR UPDATE
-        ) AS s ON true;
-        -- Fewer only when a clean-up has just removed one.
-        EXIT WHEN v_groups = v_locked;
-    END LOOP;
-
-    RETURN QUERY
-    WITH known AS MATERIALIZED (
-        SELECT i.*,
-            row_number() OVER (PARTITION BY i.account_id, i.incarnation, i.counter ORDER BY i.ordinal) > 1
-                AS is_repeat,
-            o.status AS known_status, o.outcome AS known_outcome,
-            (
-                SELECT s.last_sequence
-                FROM p2p_sync.session_sequences AS s
-                WHERE s.account_id = i.account_id AND s.incarnation = i.incarnation
-                    AND s.data_type = i.data_type AND s.map_name = i.map_name
-            ) AS last_before
-        FROM unnest(
-            p_accounts, p_incarnations, p_counters, p_types, p_owners, p_maps, p_sequences, p_critical, p_data,
-            p_received_us
-        ) WITH ORDINALITY AS i (
-            account_id, incarnation, counter, data_type, owner, map_name, sequence, is_critical, data,
-            received_us, ordinal
-        )
-        LEFT JOIN LATERAL (
-            SELECT o.status, o.outcome
-            FROM p2p_sync.operations AS o
-            WHERE o.account_id = i.account_id AND o.incarnation = i.incarnation AND o.counter = i.counter
-            LIMIT 1
-        ) AS o ON true
-    ),
-    placed AS (
-        -- An operation that is refused here has a sequence below one that was not, so the greatest of all
-        -- new ones is the greatest applied.
-        SELECT k.*,
-            greatest(k.last_before, max(k.sequence) FILTER (WHERE NOT k.is_repeat AND k.known_status IS NULL)
-                OVER (
-                    PARTITION BY k.account_id, k.incarnation, k.data_type, k.map_name ORDER BY k.ordinal
-                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-                )) AS last
-        FROM known AS k
-    ),
-    decided AS (
-        SELECT p.*,
-            NOT p.is_repeat AND p.known_status IS NULL AS is_new,
-            NOT p.is_repeat AND p.known_status IS NULL AND p.sequence > p.last AS takes_effect,
-            timestamptz 'epoch' + p.received_us * interval '1 microsecond' AS received
-        FROM placed AS p
-    ),
-    -- Which of the batch's writes of its state an operation is.
-    ranked AS MATERIALIZED (
-        SELECT d.*,
-            count(*) FILTER (WHERE d.takes_effect) OVER (state_key ORDER BY d.ordinal) AS nth,
-            count(*) FILTER (WHERE d.takes_effect) OVER state_key AS writes
-        FROM decided AS d
-        WINDOW state_key AS (PARTITION BY d.data_type, d.owner, d.map_name)
-    ),
-    written AS (
-        INSERT INTO p2p_sync.states AS s
-            (data_type, owner, map_name, version, data, account_id, incarnation, counter, updated_at)
-        SELECT DISTINCT ON (d.data_type, d.owner, d.map_name COLLATE "C")
-            d.data_type, d.owner, d.map_name,
-            d.writes, d.data, d.account_id, d.incarnation, d.counter, d.received
-        FROM ranked AS d
-        WHERE d.takes_effect AND d.owner IS NOT NULL
-        ORDER BY d.data_type, d.owner, d.map_name COLLATE "C", d.ordinal DESC
-        ON CONFLICT (data_type, owner, map_name) DO UPDATE SET
-            version = s.version + excluded.version, data = excluded.data, account_id = excluded.account_id,
-            incarnation = excluded.incarnation, counter = excluded.counter, updated_at = excluded.updated_at
-        RETURNING s.data_type, s.owner, s.map_name, s.version
-    ),
-    answered AS MATERIALIZED (
-        SELECT d.*,
-            CASE
-                WHEN NOT d.is_new THEN d.known_status
-                WHEN d.takes_effect THEN 'APPLIED'
-                ELSE 'OUT_OF_ORDER'
-            END AS status,
-            CASE
-                WHEN NOT d.is_new THEN d.known_outcome
-                WHEN NOT d.takes_effect THEN d.last
-                WHEN d.owner IS NULL THEN d.sequence
-                ELSE w.version - d.writes + d.nth
-            END AS outcome
-        FROM ranked AS d
-        LEFT JOIN written AS w
-            ON w.data_type = d.data_type AND w.owner = d.owner AND w.map_name = d.map_name
-    ),
-    recorded AS (
-        INSERT INTO p2p_sync.operations
-            (account_id, incarnation, counter, map_name, data_type, status, outcome, sequence, created_at,
-             is_priority, data)
-        SELECT a.account_id, a.incarnation, a.counter, a.map_name, a.data_type, a.status, a.outcome, a.sequence,
-            a.received, a.is_critical, CASE WHEN a.owner IS NULL THEN a.data END
-        FROM answered AS a
-        WHERE a.is_new
-        ORDER BY a.account_id, a.incarnation, a.counter
-    ),
-    advanced AS (
-        INSERT INTO p2p_sync.session_sequences AS s
-            (account_id, incarnation, data_type, map_name, last_sequence)
-        SELECT d.account_id, d.incarnation, d.data_type, d.map_name, max(d.sequence)
-        FROM ranked AS d
-        WHERE d.takes_effect
-        GROUP BY d.account_id, d.incarnation, d.data_type, d.map_name
-        ON CONFLICT (account_id, incarnation, data_type, map_name)
-        DO UPDATE SET last_sequence = excluded.last_sequence, last_used_at = excluded.last_used_at
-    )
-    SELECT
-        first_value(a.status) OVER same_name = 'APPLIED',
-        first_value(a.outcome) OVER same_name,
-        NOT a.is_new
-    FROM answered AS a
-    WINDOW same_name AS (PARTITION BY a.account_id, a.incarnation, a.counter ORDER BY a.ordinal)
-    ORDER BY a.ordinal;
-END
-$$;
+-- Until when what came already takes the time of a subject: a map (account 0) or an account (no map).
+CREATE TABLE IF NOT EXISTS p2p_sync.paces (
+    -- 0 SPAWN_RATE, 1 DROP_RATE, 2 SKILL_USAGE.
+    rule           smallint NOT NULL CHECK (rule BETWEEN 0 AND 2),
+    account_id     bigint   NOT NULL CHECK (account_id BETWEEN 0 AND 4294967295),
+    map_name       text     COLLATE "C" NOT NULL,
+    subject        bigint   NOT NULL,
+    taken_until_us bigint   NOT NULL,
+    PRIMARY KEY (rule, account_id, map_name, subject)
+) WITH (fillfactor = 70);
+CREATE INDEX IF NOT EXISTS paces_taken_until ON p2p_sync.paces (taken_until_us);
 
 -- Forgets the names of operations taken before a moment, at most `p_limit` of them, and says how many.
 CREATE OR REPLACE FUNCTION p2p_sync.purge_operations(p_before_us bigint, p_limit bigint) RETURNS bigint
@@ -322,6 +132,20 @@ LANGUAGE sql VOLATILE AS $$
         RETURNING 1
     )
     SELECT count(*) FROM gone
+$$;
+
+-- Forgets the names of operations taken before a moment and paces that ended before it, at most `p_limit` of
+-- each, and says how many names.
+CREATE OR REPLACE FUNCTION p2p_sync.purge_old(p_before_us bigint, p_limit bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    DELETE FROM p2p_sync.paces
+    WHERE ctid = ANY (ARRAY(
+        SELECT p.ctid FROM p2p_sync.paces AS p
+        WHERE p.taken_until_us < p_before_us LIMIT p_limit FOR UPDATE SKIP LOCKED
+    ));
+    RETURN p2p_sync.purge_operations(p_before_us, p_limit);
+END
 $$;
 
 -- The operation of that name, if it is remembered.

@@ -16,8 +16,21 @@ CREATE TABLE IF NOT EXISTS p2p_sync.host_metrics (
     vps_connection_active     boolean          NOT NULL DEFAULT true,
     -- Never NULL, so that an unknown score cannot sort before every known one.
     host_score                double precision NOT NULL DEFAULT 0,
+    -- Whether it meets every minimum.
+    is_fit                    boolean          NOT NULL DEFAULT false,
+    -- The score in whole millionths by which hosts are compared; `host_score` is the same in floating point, for
+    -- people.
+    score_millionths          bigint           NOT NULL DEFAULT 0,
     last_updated              timestamptz      NOT NULL DEFAULT now()
 );
+
+-- Maps that a host offers. A host that was dropped offers none.
+CREATE TABLE IF NOT EXISTS p2p_sync.host_offers (
+    account_id bigint NOT NULL REFERENCES p2p_sync.host_metrics ON DELETE CASCADE,
+    map_name   text   COLLATE "C" NOT NULL,
+    PRIMARY KEY (account_id, map_name)
+);
+CREATE INDEX IF NOT EXISTS host_offers_of_map ON p2p_sync.host_offers (map_name);
 
 -- Who may write for a map. `epoch` grows with each primary of a map and fences the former ones.
 CREATE TABLE IF NOT EXISTS p2p_sync.host_assignments (
@@ -56,7 +69,8 @@ CREATE TABLE IF NOT EXISTS p2p_sync.security_validations (
     account_id      bigint      NOT NULL CHECK (account_id BETWEEN 0 AND 4294967295),
     map_name        text        COLLATE "C" NOT NULL,
     validation_type text        NOT NULL CHECK (validation_type IN
-        ('SPAWN_RATE', 'DROP_RATE', 'MONSTER_STATS', 'PLAYER_MOVEMENT', 'SKILL_USAGE')),
+        ('SPAWN_RATE', 'DROP_RATE', 'MONSTER_STATS', 'PLAYER_MOVEMENT', 'SKILL_USAGE', 'DATA_FORM',
+            'ACCOUNT_RIGHTS')),
     is_valid        boolean     NOT NULL,
     details         jsonb       NOT NULL DEFAULT '{}',
     created_at      timestamptz NOT NULL DEFAULT now()
@@ -153,5 +167,212 @@ BEGIN
     INSERT INTO p2p_sync.host_assignments (account_id, map_name, epoch)
     VALUES (p_account_id, p_map_name, v_epoch);
     RETURN v_epoch;
+END
+$$;
+
+-- The lock between the writes of what belongs to a map, which share it, and a change of who hosts the map. Maps
+-- share 64 of them, so that a large batch takes few; they are taken in the order of their numbers.
+CREATE OR REPLACE FUNCTION p2p_sync.map_lock(p_map_name text) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT hashtext(p_map_name) & 63 $$;
+
+-- Takes the locks under which the hosts of these maps change.
+CREATE OR REPLACE FUNCTION p2p_sync.lock_maps(p_maps text[]) RETURNS void
+LANGUAGE sql VOLATILE AS $$
+    SELECT pg_advisory_xact_lock(1882353779, l.number)
+    FROM (
+        SELECT DISTINCT p2p_sync.map_lock(m) AS number FROM unnest(p_maps) AS m ORDER BY 1
+    ) AS l
+$$;
+
+-- Gives the parts of one map anew, changing as little as can be, and says what changed, in order: see `settle` in
+-- sync-core/src/store/hosting.rs. The caller holds the lock on hosts and the map's.
+CREATE OR REPLACE FUNCTION p2p_sync.settle_map(p_map_name text, p_at timestamptz)
+RETURNS TABLE (map_name text, account_id bigint, part text, epoch bigint, began boolean)
+LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+    v_candidates bigint[];
+    v_primary bigint;
+    v_primary_epoch bigint;
+    v_epoch bigint;
+    v_account bigint;
+    v_other record;
+    v_backups bigint;
+    v_assistants bigint;
+BEGIN
+    map_name := p_map_name;
+    SELECT coalesce(array_agg(m.account_id ORDER BY m.score_millionths DESC, m.account_id), '{}')
+    INTO v_candidates
+    FROM p2p_sync.host_offers AS o
+    JOIN p2p_sync.host_metrics AS m ON m.account_id = o.account_id
+    WHERE o.map_name = p_map_name AND m.is_fit AND m.last_health_check > p_at - interval '45 seconds';
+    SELECT a.account_id, a.epoch INTO v_primary, v_primary_epoch
+    FROM p2p_sync.host_assignments AS a
+    WHERE a.map_name = p_map_name AND a.is_active AND NOT a.is_backup AND NOT a.is_assistance;
+    IF v_primary IS NULL OR NOT (
+        v_primary = ANY (v_candidates)
+        OR (cardinality(v_candidates) = 0 AND EXISTS (
+            SELECT FROM p2p_sync.host_offers AS o
+            JOIN p2p_sync.host_metrics AS m ON m.account_id = o.account_id
+            WHERE o.map_name = p_map_name AND o.account_id = v_primary
+                AND m.last_health_check > p_at - interval '45 seconds'
+        ))
+    ) THEN
+        UPDATE p2p_sync.host_assignments AS a
+        SET is_active = false, unassigned_at = now()
+        WHERE a.map_name = p_map_name AND a.account_id = v_primary AND a.is_active;
+        IF cardinality(v_candidates) > 0 THEN
+            INSERT INTO p2p_sync.map_epochs AS e (map_name, epoch) VALUES (p_map_name, 1)
+            ON CONFLICT (map_name) DO UPDATE SET epoch = e.epoch + 1
+            RETURNING e.epoch INTO v_epoch;
+            UPDATE p2p_sync.host_assignments AS a
+            SET is_active = false, unassigned_at = now()
+            WHERE a.map_name = p_map_name AND a.account_id = v_candidates[1] AND a.is_active
+            RETURNING a.is_backup, a.epoch INTO v_other;
+            INSERT INTO p2p_sync.host_assignments (account_id, map_name, epoch)
+            VALUES (v_candidates[1], p_map_name, v_epoch);
+            account_id := v_candidates[1]; part := 'primary'; epoch := v_epoch; began := true;
+            RETURN NEXT;
+            IF v_other.epoch IS NOT NULL THEN
+                part := CASE WHEN v_other.is_backup THEN 'backup' ELSE 'assistant' END;
+                epoch := v_other.epoch; began := false;
+                RETURN NEXT;
+            END IF;
+        END IF;
+        IF v_primary IS NOT NULL THEN
+            account_id := v_primary; part := 'primary'; epoch := v_primary_epoch; began := false;
+            RETURN NEXT;
+        END IF;
+    END IF;
+    FOR v_other IN
+        SELECT a.assignment_id, a.account_id, a.is_backup, a.epoch
+        FROM p2p_sync.host_assignments AS a
+        WHERE a.map_name = p_map_name AND a.is_active AND (a.is_backup OR a.is_assistance)
+            AND NOT a.account_id = ANY (v_candidates)
+        ORDER BY a.account_id
+    LOOP
+        UPDATE p2p_sync.host_assignments AS a
+        SET is_active = false, unassigned_at = now()
+        WHERE a.assignment_id = v_other.assignment_id;
+        account_id := v_other.account_id; epoch := v_other.epoch; began := false;
+        part := CASE WHEN v_other.is_backup THEN 'backup' ELSE 'assistant' END;
+        RETURN NEXT;
+    END LOOP;
+    SELECT e.epoch INTO v_epoch FROM p2p_sync.map_epochs AS e WHERE e.map_name = p_map_name;
+    SELECT count(*) FILTER (WHERE a.is_backup), count(*) FILTER (WHERE a.is_assistance)
+    INTO v_backups, v_assistants
+    FROM p2p_sync.host_assignments AS a
+    WHERE a.map_name = p_map_name AND a.is_active;
+    FOREACH v_account IN ARRAY v_candidates LOOP
+        CONTINUE WHEN EXISTS (
+            SELECT FROM p2p_sync.host_assignments AS a
+            WHERE a.map_name = p_map_name AND a.account_id = v_account AND a.is_active
+        );
+        IF v_backups < 2 THEN
+            part := 'backup';
+            v_backups := v_backups + 1;
+        ELSIF v_assistants < 2 THEN
+            part := 'assistant';
+            v_assistants := v_assistants + 1;
+        ELSE
+            EXIT;
+        END IF;
+        INSERT INTO p2p_sync.host_assignments (account_id, map_name, epoch, is_backup, is_assistance)
+        VALUES (v_account, p_map_name, v_epoch, settle_map.part = 'backup', settle_map.part = 'assistant');
+        account_id := v_account; epoch := v_epoch; began := true;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+
+-- Takes a host's report and settles every map that it offers or offered. Answers with what changed, in order, and
+-- then (`began` is NULL) with the parts that the host plays now.
+CREATE OR REPLACE FUNCTION p2p_sync.report_host(
+    p_account_id bigint, p_cpu_mhz integer, p_cpu_cores integer, p_free_ram_mb bigint, p_network_mbps integer,
+    p_latency_ms integer, p_disconnects integer, p_vps boolean, p_is_fit boolean, p_score bigint,
+    p_maps text[], p_at_us bigint
+) RETURNS TABLE (map_name text, account_id bigint, part text, epoch bigint, began boolean)
+LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+    v_at timestamptz := timestamptz 'epoch' + p_at_us * interval '1 microsecond';
+    v_maps text[];
+    v_map text;
+BEGIN
+    PERFORM pg_advisory_xact_lock(1882353779, -1);
+    SELECT coalesce(array_agg(DISTINCT m.map_name COLLATE "C" ORDER BY m.map_name COLLATE "C"), '{}') INTO v_maps
+    FROM (
+        SELECT o.map_name FROM p2p_sync.host_offers AS o WHERE o.account_id = p_account_id
+        UNION ALL
+        SELECT unnest(p_maps)
+    ) AS m;
+    PERFORM p2p_sync.lock_maps(v_maps);
+    INSERT INTO p2p_sync.host_metrics AS h
+        (account_id, cpu_ghz, cpu_cores, free_ram_mb, network_speed_mbps, latency_ms, disconnects_per_hour,
+         last_health_check, vps_connection_active, is_fit, score_millionths)
+    VALUES (p_account_id, p_cpu_mhz / 1000.0, p_cpu_cores, p_free_ram_mb, p_network_mbps, p_latency_ms,
+        p_disconnects, v_at, p_vps, p_is_fit, p_score)
+    ON CONFLICT (account_id) DO UPDATE SET
+        cpu_ghz = excluded.cpu_ghz, cpu_cores = excluded.cpu_cores, free_ram_mb = excluded.free_ram_mb,
+        network_speed_mbps = excluded.network_speed_mbps, latency_ms = excluded.latency_ms,
+        disconnects_per_hour = excluded.disconnects_per_hour,
+        last_health_check = greatest(h.last_health_check, excluded.last_health_check),
+        consecutive_failed_checks = 0, vps_connection_active = excluded.vps_connection_active,
+        is_fit = excluded.is_fit, score_millionths = excluded.score_millionths;
+    DELETE FROM p2p_sync.host_offers AS o
+    WHERE o.account_id = p_account_id AND NOT o.map_name = ANY (p_maps);
+    INSERT INTO p2p_sync.host_offers (account_id, map_name)
+    SELECT p_account_id, m FROM unnest(p_maps) AS m
+    ON CONFLICT DO NOTHING;
+    FOREACH v_map IN ARRAY v_maps LOOP
+        RETURN QUERY SELECT * FROM p2p_sync.settle_map(v_map, v_at);
+    END LOOP;
+    RETURN QUERY
+    SELECT a.map_name, a.account_id,
+        CASE WHEN a.is_backup THEN 'backup' WHEN a.is_assistance THEN 'assistant' ELSE 'primary' END,
+        a.epoch, NULL::boolean
+    FROM p2p_sync.host_assignments AS a
+    WHERE a.account_id = p_account_id AND a.is_active AND a.map_name = ANY (v_maps)
+    ORDER BY a.map_name;
+END
+$$;
+
+-- Counts missed health checks, drops hosts that have missed three, at most `p_limit`, and settles what they
+-- offered. Answers with what changed, in order, and last (`began` is NULL) with how many were dropped, as epoch.
+CREATE OR REPLACE FUNCTION p2p_sync.sweep_hosts(p_at_us bigint, p_limit bigint)
+RETURNS TABLE (map_name text, account_id bigint, part text, epoch bigint, began boolean)
+LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+    v_at timestamptz := timestamptz 'epoch' + p_at_us * interval '1 microsecond';
+    v_silent bigint[];
+    v_maps text[];
+    v_map text;
+BEGIN
+    PERFORM pg_advisory_xact_lock(1882353779, -1);
+    UPDATE p2p_sync.host_metrics AS h
+    SET consecutive_failed_checks =
+        least(3, greatest(0, floor(extract(epoch FROM v_at - h.last_health_check) / 15)))::integer
+    WHERE h.consecutive_failed_checks
+        <> least(3, greatest(0, floor(extract(epoch FROM v_at - h.last_health_check) / 15)))::integer;
+    SELECT coalesce(array_agg(s.account_id), '{}') INTO v_silent
+    FROM (
+        SELECT h.account_id
+        FROM p2p_sync.host_metrics AS h
+        WHERE h.last_health_check <= v_at - interval '45 seconds'
+            AND EXISTS (SELECT FROM p2p_sync.host_offers AS o WHERE o.account_id = h.account_id)
+        ORDER BY h.account_id
+        LIMIT p_limit
+    ) AS s;
+    SELECT coalesce(array_agg(DISTINCT o.map_name ORDER BY o.map_name), '{}') INTO v_maps
+    FROM p2p_sync.host_offers AS o
+    WHERE o.account_id = ANY (v_silent);
+    PERFORM p2p_sync.lock_maps(v_maps);
+    DELETE FROM p2p_sync.host_offers AS o WHERE o.account_id = ANY (v_silent);
+    FOREACH v_map IN ARRAY v_maps LOOP
+        RETURN QUERY SELECT * FROM p2p_sync.settle_map(v_map, v_at);
+    END LOOP;
+    epoch := cardinality(v_silent);
+    RETURN NEXT;
 END
 $$;

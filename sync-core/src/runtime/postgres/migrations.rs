@@ -16,20 +16,16 @@ pub struct Migration {
 }
 
 /// Every step, in order.
-pub const MIGRATIONS: [Migration; 5] = [
+pub const MIGRATIONS: [Migration; 4] = [
     Migration { name: "0001_store", sql: include_str!("../../../../sql/main_server/0001_store.sql") },
     Migration { name: "0002_hosting", sql: include_str!("../../../../sql/main_server/0002_hosting.sql") },
     Migration {
-        name: "0003_search_and_clean_up",
-        sql: include_str!("../../../../sql/main_server/0003_search_and_clean_up.sql"),
+        name: "0003_operations",
+        sql: include_str!("../../../../sql/main_server/0003_operations.sql"),
     },
     Migration {
-        name: "0004_embeddings",
-        sql: include_str!("../../../../sql/main_server/0004_embeddings.sql"),
-    },
-    Migration {
-        name: "0005_hosts_and_conditions",
-        sql: include_str!("../../../../sql/main_server/0005_hosts_and_conditions.sql"),
+        name: "0004_search_and_clean_up",
+        sql: include_str!("../../../../sql/main_server/0004_search_and_clean_up.sql"),
     },
 ];
 
