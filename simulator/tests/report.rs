@@ -183,10 +183,10 @@ fn the_legend_names_every_field() {
     let definitions = schema["$defs"].as_object().unwrap().values();
     let fields =
         std::iter::once(&schema).chain(definitions).filter_map(|part| part["properties"].as_object());
-    let kinds = include_str!("../src/history.rs");
+    let kinds = include_str!("../src/history/what.rs");
     let events = kinds.split("pub enum What {").nth(1).unwrap().split("\n}").next().unwrap();
     let events = events.lines().filter_map(|line| {
-        let name = line.strip_prefix("    ")?.split([' ', ',']).next()?;
+        let name = line.strip_prefix("    ")?.split([' ', ',', '(']).next()?;
         name.starts_with(char::is_uppercase).then(|| snake(name))
     });
     for name in fields.flat_map(|part| part.keys().cloned()).chain(events).chain(NAMES.map(str::to_owned)) {
