@@ -4,7 +4,7 @@
 //! object a line, is the format of `history.jsonl`; a history from anywhere in this form can be judged.
 
 mod detail;
-mod hex;
+mod digits;
 mod kind;
 mod name;
 pub mod peers;

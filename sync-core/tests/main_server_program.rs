@@ -128,7 +128,7 @@ fn a_failure_has_its_exit_code_and_says_what_to_do() {
     std::fs::remove_file(&rules).unwrap();
     check(&embedded, &config(""), 2, "`default` for those built in");
     let serve_rules = ["serve", "--config", "-", "--embedded"];
-    check(&serve_rules, &config("validation_rules = /does/not/exist"), 2, "error: /does/not/exist");
+    check(&serve_rules, &config("validation_rules = /does/not/exist"), 2, "--> /does/not/exist");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let serve = ["serve", "--config", "-", "--embedded", "--listen", &address];

@@ -129,7 +129,7 @@ impl Check for Updates {
     fn finish(&mut self, findings: &mut Findings) -> Basis {
         for (host, subscriber) in &self.subscribers {
             let mut missed: Vec<_> = subscriber.due.iter().collect();
-            missed.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            missed.sort_unstable_by_key(|(update, _)| *update);
             for (Update { key, version, .. }, due) in missed {
                 findings.add(due.at_us, Some(due.op), || {
                     format!("host {host} was never told of {key} in version {version}, nor of a gap")

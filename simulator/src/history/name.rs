@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sync_core::id::{AccountId, MapName};
 use sync_core::store::StateKey;
 
-use super::hex::hex;
+use super::digits::hex;
 
 /// One operation as its application knows it: the same in every rig, whatever ids it travels under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]

@@ -7,7 +7,7 @@ use sync_core::store::hosting::Part;
 use sync_core::wire::ErrorCode;
 
 use super::detail::{End, Judgement, ReadStage, Refusal, Tampering, Update, VectorAt, Way};
-use super::hex::{hex, hex128};
+use super::digits::{hex, hex128};
 use super::name::{OpRef, StateName, WireId};
 use crate::scenario::model::Hostile;
 

@@ -74,11 +74,11 @@ impl<V: Variant, O: Observer> World<V, O> {
     }
 
     /// A notice arrives, unless its connection broke.
-    pub(super) fn noticed(&mut self, life: u32, connection: u32, notice: Box<Notice>) {
+    pub(super) fn noticed(&mut self, life: u32, connection: u32, notice: Notice) {
         if let Some(at) = self.living(life)
             && self.notices.connections[at] == connection
         {
-            self.tell_server(at, ServerInput::Noticed { notice: *notice });
+            self.tell_server(at, ServerInput::Noticed { notice });
         }
     }
 

@@ -74,7 +74,7 @@ pub(super) fn session<V: Variant>(
     let (host, life, node, prefix) = match of {
         Of::Host(host, life) => (host, life, u64::from(host) + 1, ""),
         // Far from the hosts' own, so that no two sessions draw alike.
-        Of::Subscriber(host, life) => (host, life, 1 << 30 | u64::from(host) + 1, "subscriber of "),
+        Of::Subscriber(host, life) => (host, life, (1 << 30) | (u64::from(host) + 1), "subscriber of "),
     };
     let (account, log) = (account(host), tape.map(|_| DrawLog::default()));
     let entropy = SimEntropy::new(draws, node, life);

@@ -284,7 +284,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             }
             Happening::CacheRuns { life, cache_life, place } => self.cache_runs(life, cache_life, place),
             Happening::Cached { life, token, answer } => self.cache_answers(life, token, answer),
-            Happening::Noticed { life, connection, notice } => self.noticed(life, connection, notice),
+            Happening::Noticed { life, connection, notice } => self.noticed(life, connection, *notice),
             Happening::MakeUp => self.make_up(),
             Happening::Poll { host, life } => self.poll(host, life),
             Happening::WakeSubscriber { host } => {
