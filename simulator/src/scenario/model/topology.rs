@@ -70,6 +70,12 @@ impl Topology {
 
 impl Default for Topology {
     fn default() -> Self {
-        Self { hosts: 0, maps: default_maps(), sync_proxy: None, main_servers: default_main_servers() }
+        Self {
+            hosts: 0,
+            maps: default_maps(),
+            sync_proxy: None,
+            main_servers: default_main_servers(),
+            subscribers: None,
+        }
     }
 }
