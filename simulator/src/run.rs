@@ -1,5 +1,7 @@
 //! One run from plan to result.
 
+mod provider;
+
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -282,6 +284,8 @@ pub(crate) fn conclude(plan: &Plan, recorder: Recorder, figures: RunFigures, ran
     thresholds.extend(ran.thresholds.iter().cloned());
     thresholds.extend(overload.map(|overload| overload.threshold()));
     thresholds.extend(peers.iter().filter_map(|peers| copies(scenario, peers)));
+    thresholds
+        .extend(scenario.expect.provider.iter().flat_map(|bounds| provider::judge(bounds, figures.provider)));
     for (figure, bound) in &scenario.expect.at_most {
         thresholds.push(threshold(*figure, bound.span().as_us(), &critical, &normal));
     }

@@ -13,6 +13,7 @@ use simulator::plan::Plan;
 use simulator::recording;
 use simulator::run::{RunResult, Summary, run};
 use simulator::scenario::Scenario;
+use simulator::scenario::units::Length;
 use simulator::verdict::Verdict;
 use simulator::zoo;
 use sync_core::recording::{EffectForm, KeyBag};
@@ -122,6 +123,43 @@ fn what_was_acknowledged_survives_kill_9_of_every_process() {
     }
     let ends = |line: &str| summary.notes.iter().any(|note| note.contains(line));
     assert!(ends("kill -9"), "{:?}", summary.notes);
+    rig.remove().unwrap();
+}
+
+#[test]
+fn texts_get_their_own_vectors_in_both_rigs_and_the_providers_calls_are_counted() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/smoke/embeddings.yaml");
+    let mut scenario = Scenario::parse("embeddings", &std::fs::read(path).unwrap()).unwrap();
+    // How fast it goes is not what is shown here.
+    scenario.hosts.critical_timeout = Length::from_ms(20_000);
+    scenario.expect.properties = ["P5", "P6e", "P14"].map(str::to_owned).to_vec();
+    let plan = Plan::new(&scenario, 1);
+    let mut rig = rig();
+    for result in [rig.run(&plan, None).unwrap(), run(&plan)] {
+        let summary = &result.summary;
+        assert_eq!(summary.verdict, Verdict::Pass, "{}: {:#?}", summary.rig, faults(summary));
+        assert!(summary.thresholds.iter().any(|one| one.figure == "failed calls of the embedding provider"));
+        // Both what the database holds and what hosts were given.
+        let seen: BTreeSet<_> = std::str::from_utf8(&result.history)
+            .unwrap()
+            .lines()
+            .filter_map(|line| match serde_json::from_str::<Event>(line).unwrap().what {
+                What::Vector { at, .. } => Some(format!("{at:?}")),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(seen.len(), 2, "{}: {seen:?}", summary.rig);
+        assert!(!result.figures.content.embeddings.is_empty());
+    }
+    // A provider that is asked more often than it may be.
+    scenario.expect.provider.as_mut().unwrap().calls_max = Some(15);
+    let plan = Plan::new(&scenario, 1);
+    for summary in [rig.run(&plan, None).unwrap().summary, run(&plan).summary] {
+        assert_eq!(summary.verdict, Verdict::Fail, "{}", summary.rig);
+        let failed: Vec<_> = summary.thresholds.iter().filter(|one| one.verdict == Verdict::Fail).collect();
+        let is_named = matches!(failed.as_slice(), [one] if one.figure == "calls of the embedding provider");
+        assert!(is_named, "{failed:?}");
+    }
     rig.remove().unwrap();
 }
 

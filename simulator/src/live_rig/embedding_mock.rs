@@ -2,19 +2,26 @@
 //! `POST /openai/deployments/{deployment}/embeddings?api-version=...`.
 //!
 //! The vectors are those of the [model](crate::embedding). The key is checked, in `Authorization: Bearer` or `api-key`; a
-//! wrong one gets 401 as it would there. Misbehaviours are switched on and off while it runs.
+//! wrong one gets 401 as it would there. Misbehaviours are switched on and off while it runs; in a live run it behaves as
+//! the scenario says, by the same [`Manners`] as the provider of the virtual world.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use sync_core::secret::Secret;
 use wiremock::matchers::{method, path, path_regex};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
+use crate::draw::Draws;
 use crate::embedding::{self, Answer, Encoding};
-use crate::scenario::model::EmbeddingAnswer;
+use crate::history::OpRef;
+use crate::scenario::model::{EmbeddingAnswer, Injection, Service};
+use crate::virtual_rig::manners::{self, Manners, op_of};
+use crate::virtual_rig::outside::Order;
+use crate::virtual_rig::world::ProviderCalls;
 
 /// A running mock; dropped, it ends.
 pub struct EmbeddingMock {
@@ -45,7 +52,16 @@ pub enum Dialect {
 #[derive(Default)]
 struct State {
     misbehaviour: Option<(EmbeddingAnswer, Option<u64>)>,
+    scenario: Option<Scenario>,
     calls: Vec<Call>,
+}
+
+/// What a scenario says of its provider, while that is carried out.
+struct Scenario {
+    manners: Manners,
+    start: Instant,
+    /// How often the texts of an operation came first.
+    attempts: FxHashMap<OpRef, u32>,
 }
 
 /// Answers one dialect.
@@ -93,6 +109,30 @@ impl EmbeddingMock {
         lock(&self.state).misbehaviour = how.map(|how| (how, retry_after_seconds));
     }
 
+    /// Behaves from now on as a scenario says.
+    pub(super) fn behave(&self, draws: Draws, service: &Service) {
+        let (manners, start) = (Manners::new(draws, service), Instant::now());
+        lock(&self.state).scenario = Some(Scenario { manners, start, attempts: FxHashMap::default() });
+    }
+
+    /// A fault begins or ends.
+    pub(super) fn order(&self, order: &Order) {
+        let mut state = lock(&self.state);
+        let Some(Scenario { manners, .. }) = &mut state.scenario else { return };
+        match order {
+            Order::Begin { number, injection: Injection::Embedding(trouble) } => {
+                manners.disturb(*number, trouble.clone());
+            }
+            Order::End { number, injection: Injection::Embedding(_) } => manners.heal(*number),
+            _ => {}
+        }
+    }
+
+    /// How often it was asked since it behaves as a scenario says.
+    pub(super) fn asked(&self) -> Option<ProviderCalls> {
+        lock(&self.state).scenario.as_ref().map(|scenario| scenario.manners.calls())
+    }
+
     /// Takes the calls so far; it keeps the latest [`CALLS_KEPT`].
     pub fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut lock(&self.state).calls)
@@ -101,7 +141,7 @@ impl EmbeddingMock {
 
 impl Respond for Endpoint {
     fn respond(&self, request: &Request) -> ResponseTemplate {
-        let (texts, answer) = self.answer(request);
+        let (texts, answer, after) = self.answer(request);
         let mut state = lock(&self.state);
         if state.calls.len() >= CALLS_KEPT {
             state.calls.remove(0);
@@ -113,6 +153,7 @@ impl Respond for Endpoint {
             return ResponseTemplate::new(500).set_delay(STALL);
         };
         let response = ResponseTemplate::new(answer.status).set_body_raw(answer.body, "application/json");
+        let response = if after.is_zero() { response } else { response.set_delay(after) };
         match answer.retry_after {
             Some(seconds) => response.insert_header("retry-after", seconds.to_string()),
             None => response,
@@ -121,9 +162,9 @@ impl Respond for Endpoint {
 }
 
 impl Endpoint {
-    /// How many texts there were, and the answer to them.
-    fn answer(&self, request: &Request) -> (usize, Option<Answer>) {
-        let refuse = |status, code| (0, Some(embedding::error(status, None, code)));
+    /// How many texts there were, the answer to them, and after how long.
+    fn answer(&self, request: &Request) -> (usize, Option<Answer>, Duration) {
+        let refuse = |status, code| (0, Some(embedding::error(status, None, code)), Duration::ZERO);
         if !self.is_authentic(request) {
             return refuse(401, "invalid_api_key");
         }
@@ -151,11 +192,18 @@ impl Endpoint {
             (_, Some(model)) => model.as_str(),
             (Dialect::Azure, None) => "text-embedding-ada-002",
         };
-        let (how, retry_after) = match lock(&self.state).misbehaviour {
+        let mut state = lock(&self.state);
+        if let Some(scenario) = &mut state.scenario {
+            let (answer, after) = scenario.answer(&texts, model, encoding);
+            return (texts.len(), answer, after);
+        }
+        let (how, retry_after) = match state.misbehaviour {
             Some((how, retry_after)) => (Some(how), retry_after),
             None => (None, None),
         };
-        (texts.len(), embedding::answer(&texts, model, encoding, how, retry_after))
+        drop(state);
+        let answer = embedding::answer(&texts, model, encoding, how, retry_after);
+        (texts.len(), answer, Duration::ZERO)
     }
 
     fn is_authentic(&self, request: &Request) -> bool {
@@ -165,6 +213,18 @@ impl Endpoint {
             Dialect::Azure => header("api-key"),
         };
         key == Some(self.key.expose())
+    }
+}
+
+impl Scenario {
+    fn answer(&mut self, texts: &[String], model: &str, encoding: Encoding) -> (Option<Answer>, Duration) {
+        let first = texts.first().map(String::as_str);
+        let attempts = first.and_then(op_of).map(|op| self.attempts.entry(op).or_default());
+        let failed = attempts.map_or(0, |attempts| std::mem::replace(attempts, attempts.saturating_add(1)));
+        let now_us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let about = manners::about(first, failed);
+        let (answer, after_us) = self.manners.treat(now_us, about, texts, (model, encoding));
+        (answer, Duration::from_micros(after_us))
     }
 }
 

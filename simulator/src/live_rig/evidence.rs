@@ -1,6 +1,8 @@
 //! What a live run leaves behind in its servers, held against what its hosts sent: rows, cached values and
 //! published messages.
 
+mod embeddings;
+
 use std::collections::hash_map::Entry;
 use std::hash::Hasher as _;
 
@@ -9,10 +11,13 @@ use sync_core::data_type::{Nature, SyncDataType};
 use sync_core::id::{AccountId, Incarnation, MapName, OperationId};
 use sync_core::store::{Content, StateKey};
 
+use embeddings::strange_texts;
+
 use crate::history::{OpRef, WireId};
 use crate::run::Threshold;
+use crate::scenario::model::MixKind;
 use crate::verdict::Verdict;
-use crate::virtual_rig::services::{value, written_op};
+use crate::virtual_rig::services::{embedding_data, value, written_op};
 
 /// An operation that took effect, as its row says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +136,10 @@ impl Evidence {
         match text {
             Quoted::Plain(op, digest) => self.formed.get(&op).is_none_or(|own| *own == digest).then_some(op),
             Quoted::Formed(op, digest) => {
-                self.formed.get(&op).is_some_and(|own| *own == digest).then_some(op)
+                let own = self.formed.get(&op).copied();
+                // A text to be embedded follows from its operation.
+                let own = own.unwrap_or_else(|| Digest::of(&embedding_data(op, MixKind::SyncTo)));
+                (own == digest).then_some(op)
             }
             Quoted::Broken => None,
         }
@@ -211,6 +219,9 @@ impl Evidence {
                 published.sightings.iter().filter(foreign).count(),
             ),
         ];
+        if !content.embeddings.is_empty() {
+            judged.push(none("embeddings of texts that no host wrote", strange_texts(&self.events, content)));
+        }
         // What a fault took with it, or a subscriber was told to ask for again, is missing for a reason; without
         // faults there is no reason.
         if !published.may_lack {
@@ -427,6 +438,9 @@ pub(super) mod tests {
     #[test]
     fn a_value_in_a_form_of_its_own_is_known_by_that() {
         let mut evidence = Evidence::default();
+        let text = embedding_data(op(6), MixKind::SyncTo);
+        assert_eq!(evidence.quoted(Quoted::read(&text)), Some(op(6)));
+        assert_eq!(evidence.quoted(Quoted::read(&text.replace("0.6 ", "0.6  "))), None);
         let formed = "{\"w\":\"0.7\",\"map_name\":\"m\"}";
         assert_eq!(evidence.quoted(Quoted::read(formed)), None, "nobody said so");
         evidence.writes(op(7), formed);

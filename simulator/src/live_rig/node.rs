@@ -43,6 +43,8 @@ pub(super) struct MainServerSpec {
     pub(super) redis_password: Option<String>,
     /// Its numbered database.
     pub(super) redis_db: u32,
+    /// The embedding provider, if there is one.
+    pub(super) provider: Option<ProviderSpec>,
     /// Settings of the engines.
     pub(super) settings: ServerSettings,
     /// How many engines there are.
@@ -51,6 +53,16 @@ pub(super) struct MainServerSpec {
     pub(super) recording: Option<PathBuf>,
     /// How much of an effect the recording keeps.
     pub(super) effects: EffectForm,
+}
+
+/// Where a main server of a run gets vectors. Holds a secret, so it is not shown.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProviderSpec {
+    /// `http://` with address, port and path.
+    pub(super) endpoint: String,
+    /// Its key.
+    pub(super) key: String,
 }
 
 /// The line that says where it listens begins so.
@@ -107,7 +119,13 @@ fn config(spec: &MainServerSpec) -> anyhow::Result<Config> {
     let text = Secret::new(format!("role = main_server\nencryption_key = {}\n", key.expose()));
     let (config, _) = Config::parse("p2psim", text.expose().as_bytes())
         .map_err(|found| anyhow::anyhow!("{} findings in the configuration of a run", found.len()))?;
+    let mut embedding = config.embedding.clone();
+    if let Some(provider) = &spec.provider {
+        embedding.openai_endpoint = provider.endpoint.parse()?;
+        embedding.openai_api_key = Some(Secret::new(provider.key.clone()));
+    }
     Ok(Config {
+        embedding,
         pg_connection_string: Some(Secret::new(spec.postgres.clone())),
         redis: RedisSettings {
             host: spec.redis_host.clone(),

@@ -30,12 +30,14 @@ use super::drive::drive;
 use super::evidence::Sighting;
 use super::interrupts::Interrupts;
 use super::limits;
-use super::node::MainServerSpec;
+use super::node::{MainServerSpec, ProviderSpec};
 use super::outlook::{Retention, Subscriber, cached, tail};
+use super::run_id::random_hex;
 use super::stage::{BEHIND, CACHE, DATABASE, HOSTS, SpecOf, Stage};
 use super::texts;
 use super::watch::{self, Seen, Watcher};
-use super::{FaultProxy, LinkSpec, LiveError, RunId, Servers, ServersOptions, Versions};
+use super::{EmbeddingMock, FaultProxy, LinkSpec, LiveError, RunId, Servers, ServersOptions, Versions};
+use crate::draw::Draws;
 use crate::history::Kind;
 use crate::plan::Plan;
 use crate::recorder::Recorder;
@@ -43,7 +45,7 @@ use crate::run::{Ran, RunResult, ServerVersion, Threshold, conclude, terms};
 use crate::verdict::Verdict;
 use crate::virtual_rig::search::{Named, is_demanded};
 use crate::virtual_rig::variant::{Sealed, Variant};
-use crate::virtual_rig::world::World;
+use crate::virtual_rig::world::{RunFigures, World};
 use crate::zoo;
 
 /// What this rig can observe: every kind of event but what a transaction of the database held, what a main server did
@@ -195,7 +197,9 @@ impl LiveRig {
         self.interrupts.or(&self.runtime, watch::watch_hosts(dsn.expose()))?.map_err(|e| reading(&e))?;
         let (to_world, arrivals) = channel();
         let count = plan.world.topology.main_servers;
-        let specs = (0..count).map(|number| self.spec(plan, (number, count), record));
+        let provider = self.provider(plan)?;
+        let place = provider.as_ref().map(|(_, place)| place);
+        let specs = (0..count).map(|number| self.spec(plan, (number, count), place, record));
         let specs = specs.collect::<Result<_, _>>()?;
         let sync_proxy = plan.world.topology.sync_proxy.as_ref();
         let excuse = disturbs_services(plan);
@@ -207,8 +211,12 @@ impl LiveRig {
         let watcher = Watcher::new(recorder.measuring(&plan.world.expect));
         let mut world = World::outside(plan, variant, watcher, tape.clone());
         let mut secrets = self.secrets(count as usize)?;
+        secrets.extend(place.map(|place| ("provider's key", Secret::new(place.key.clone()))));
         world.seek(plan, &secrets);
         // From here on the plan's time goes by.
+        if let (Some((mock, _)), Some(service)) = (&provider, &plan.world.embedding) {
+            mock.behave(Draws::new(plan.seed), service);
+        }
         let (start, unix) = (Instant::now(), SystemTime::now());
         let unix_us = unix.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
         world.begins_at(unix_us);
@@ -222,6 +230,7 @@ impl LiveRig {
             clients: self.clients.clone(),
             world: to_world.clone(),
             stage: &stage,
+            provider: provider.as_ref().map(|(mock, _)| mock),
         };
         // A signal that came before there was a world to tell.
         self.interrupts.check()?;
@@ -247,6 +256,7 @@ impl LiveRig {
         // Whatever the main server published before it ended has come by now, or got lost.
         let published = self.interrupts.or(&self.runtime, subscriber.stop(may_lose_messages(plan)))??;
         watch::show(&mut world, left.seen);
+        world.observe_vectors(&left.content);
         let now_us = unix_us + u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         let Watcher { evidence, reads, start_us, .. } = world.observer_mut();
         let mut judged = evidence.judge(&left.content, &left.cached, &published);
@@ -258,6 +268,7 @@ impl LiveRig {
         }
         let heard = published.sightings.len() as u64;
         let (watcher, figures) = world.finish(plan, content, heard);
+        let figures = RunFigures { provider: provider.and_then(|(mock, _)| mock.asked()), ..figures };
         judged.extend(struck.offences.into_iter().map(offence));
         let ran = Ran {
             rig: "live",
@@ -280,11 +291,26 @@ impl LiveRig {
         Ok(secrets)
     }
 
+    /// The embedding provider of a plan, for main servers to ask.
+    fn provider(&self, plan: &Plan) -> Result<Option<(EmbeddingMock, ProviderSpec)>, LiveRunError> {
+        if plan.world.embedding.is_none() {
+            return Ok(None);
+        }
+        let key = random_hex::<16>()?;
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = std::net::TcpListener::bind(free)
+            .map_err(|error| LiveRunError::Reading(format!("no port for the embedding provider: {error}")))?;
+        let mock = self.runtime.block_on(EmbeddingMock::start(listener, Secret::new(key.clone())));
+        let endpoint = format!("{}/v1", mock.address());
+        Ok(Some((mock, ProviderSpec { endpoint, key })))
+    }
+
     /// How the process of one of so many main servers is made, life after life.
     fn spec(
         &self,
         plan: &Plan,
         (number, count): (u32, u32),
+        provider: Option<&ProviderSpec>,
         record: Option<(&Path, EffectForm)>,
     ) -> Result<SpecOf, LiveRunError> {
         let database = listening(&self.proxy, DATABASE)?;
@@ -303,6 +329,7 @@ impl LiveRig {
         let postgres = postgres.to_string();
         let cache = listening(&self.proxy, CACHE)?;
         let RedisSettings { password, db, .. } = self.servers.redis_settings();
+        let provider = provider.cloned();
         let (settings, folder) = (settings(plan), record.map(|(folder, _)| folder.to_owned()));
         let effects = record.map_or(EffectForm::Digest, |(_, effects)| effects);
         // No two lives have the same number, as in the virtual world.
@@ -319,6 +346,7 @@ impl LiveRig {
                 redis_port: cache.port(),
                 redis_password: password.as_ref().map(|password| password.expose().clone()),
                 redis_db: db,
+                provider: provider.clone(),
                 settings: settings.clone(),
                 shards: SHARDS,
                 recording,

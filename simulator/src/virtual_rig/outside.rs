@@ -211,7 +211,6 @@ impl<V: Variant, O: Observer> World<V, O> {
             Injection::Partition(_)
             | Injection::RotateKeys(_)
             | Injection::CutNotifications(_)
-            | Injection::Embedding(_)
             | Injection::Degrade(_)
             | Injection::ClockStep(_)
             | Injection::Move(_)
@@ -231,6 +230,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             Injection::Database(_)
             | Injection::Cache(_)
             | Injection::Connection(_)
+            | Injection::Embedding(_)
             | Injection::Freeze(_)
             | Injection::Peers(_) => Vec::new(),
         };

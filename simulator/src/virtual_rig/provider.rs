@@ -6,17 +6,18 @@
 use std::sync::Arc;
 
 use slab::Slab;
-use sync_core::embedding::{Attempts, EmbedError, Fault, RetryPolicy, Vector};
+use sync_core::embedding::{Attempts, EmbedError, Fault, Metadata, RetryPolicy, Vector};
 use sync_core::host_sync::server::ServerInput;
 use sync_core::id::Token;
-use sync_core::store::{StoreReply, StoreRequest};
-use sync_core::time::{Instant, Span};
+use sync_core::store::{Content, StoreReply, StoreRequest};
+use sync_core::time::Instant;
 use sync_core::wire::embedding::VectorsPayload;
 
-use super::services::{About, Conditions, Fate, embedded_texts, written_op};
+use super::manners::{self, Manners, ProviderCalls, op_of};
+use super::services::{About, embedded_texts};
 use super::variant::Variant;
 use super::world::{Happening, Observer, World};
-use crate::draw::{Draws, Label};
+use crate::draw::Draws;
 use crate::embedding::{self, Encoding};
 use crate::history::{OpRef, VectorAt, What};
 use crate::scenario::model::{EmbeddingTrouble, Service};
@@ -24,9 +25,8 @@ use crate::scenario::model::{EmbeddingTrouble, Service};
 /// The provider, and the requests that it has not answered.
 #[derive(Debug)]
 pub(super) struct Provider {
-    conditions: Conditions,
+    manners: Manners,
     draws: Draws,
-    troubles: Vec<(u32, EmbeddingTrouble)>,
     calls: Slab<Call>,
 }
 
@@ -43,54 +43,33 @@ struct Call {
 
 impl Provider {
     pub(super) fn new(draws: Draws, service: &Service) -> Self {
-        Self {
-            conditions: Conditions::new(draws, ENTITY, service),
-            draws,
-            troubles: Vec::new(),
-            calls: Slab::new(),
-        }
+        Self { manners: Manners::new(draws, service), draws, calls: Slab::new() }
     }
 
     pub(super) fn disturb(&mut self, fault: u32, trouble: EmbeddingTrouble) {
-        self.troubles.push((fault, trouble));
+        self.manners.disturb(fault, trouble);
     }
 
     pub(super) fn heal(&mut self, fault: u32) {
-        self.troubles.retain(|(number, _)| *number != fault);
+        self.manners.heal(fault);
+    }
+
+    /// How often it was asked so far.
+    pub(super) fn calls(&self) -> ProviderCalls {
+        self.manners.calls()
     }
 
     /// Begins an attempt: when something comes of it.
     fn attempt(&mut self, place: usize, now: Instant) -> u64 {
         let Some(call) = self.calls.get_mut(place) else { return 0 };
         let bound_us = call.attempts.bound(now).as_us();
-        let about = about(call);
-        let trouble = self
-            .troubles
-            .iter()
-            .rev()
-            .find(|(number, trouble)| {
-                let (entity, ordinal) = about.key(ENTITY | u64::from(*number) << 4);
-                self.draws.hits(trouble.share.ppm(), Label::Misbehaviour, entity, ordinal)
-            })
-            .map(|(_, trouble)| trouble);
-        let fate = self.conditions.fate(about);
-        let (Fate::Commits(after_us) | Fate::Fails(after_us)) = fate;
-        let seconds = |length: crate::scenario::units::Length| length.as_us().div_ceil(1_000_000);
-        let retry_after = trouble.and_then(|trouble| trouble.retry_after).map(seconds);
-        let misbehaviour = trouble.map(|trouble| trouble.answer);
-        let answer = match fate {
-            Fate::Fails(_) => Some(embedding::error(500, None, "server_error")),
-            Fate::Commits(_) => {
-                embedding::answer(&call.texts, "model", Encoding::Base64, misbehaviour, retry_after)
-            }
-        };
-        let waits_us = self.conditions.queueing_us(now.as_us(), call.texts.len());
-        let after_us = after_us + waits_us + self.conditions.answer_us();
+        let (answer, after_us) =
+            self.manners.treat(now.as_us(), call.about(), &call.texts, ("model", Encoding::Base64));
         let (outcome, after_us) = match answer {
             Some(answer) if after_us < bound_us => match answer.status {
                 200 => (Ok(answer.body), after_us),
                 code => {
-                    let retry_after = answer.retry_after.map(Span::from_secs);
+                    let retry_after = manners::retry_after(&answer);
                     (Err(Fault::Status { code, retry_after }), after_us)
                 }
             },
@@ -101,15 +80,10 @@ impl Provider {
     }
 }
 
-/// Names an attempt by the operation whose text comes first.
-fn about(call: &Call) -> About {
-    let op = call.texts.first().and_then(|text| op_of(text));
-    op.map_or_else(About::default, |op| About::attempt(op, call.attempts.failed()))
-}
-
-/// Every text of a workload begins with its operation.
-fn op_of(text: &str) -> Option<OpRef> {
-    text.split(' ').next()?.parse().ok()
+impl Call {
+    fn about(&self) -> About {
+        manners::about(self.texts.first().map(|text| &**text), self.attempts.failed())
+    }
 }
 
 impl<V: Variant, O: Observer> World<V, O> {
@@ -138,8 +112,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             }
             Some(Ok(body)) => self.variant.read_vectors(&body, call.texts.len()),
             Some(Err(fault)) => {
-                let (entity, ordinal) = about(call).key(ENTITY);
-                let draw = provider.draws.bits(Label::ProviderPause, entity, ordinal);
+                let draw = manners::pause(provider.draws, call.about());
                 match call.attempts.failed_with(now, fault, draw) {
                     Ok(pause) => {
                         let due_us = now_us + pause.as_us();
@@ -165,12 +138,25 @@ impl<V: Variant, O: Observer> World<V, O> {
         let (StoreRequest::StoreEmbedding(stored), StoreReply::Applied(applied)) = (request, reply) else {
             return;
         };
-        let metadata: serde_json::Value = serde_json::from_str(stored.metadata.as_str()).unwrap_or_default();
-        let (Some(text), Some(op)) = (metadata["text"].as_str(), written_op(&stored.apply.data)) else {
-            return;
-        };
-        if applied.iter().any(|answer| answer.takes_effect()) {
-            self.observe_vector(op, VectorAt::Database, text, &stored.vector);
+        if applied.iter().any(|answer| answer.takes_effect())
+            && let Some(text) = text_of(&stored.metadata)
+        {
+            self.observe_stored(&text, &stored.vector);
+        }
+    }
+
+    /// What a database outside holds at the end: reports its vectors.
+    pub(crate) fn observe_vectors(&mut self, content: &Content) {
+        for row in content.embeddings.values() {
+            if let Some(text) = text_of(&row.metadata) {
+                self.observe_stored(&text, &row.vector);
+            }
+        }
+    }
+
+    fn observe_stored(&mut self, text: &str, vector: &Vector) {
+        if let Some(op) = op_of(text) {
+            self.observe_vector(op, VectorAt::Database, text, vector);
         }
     }
 
@@ -193,5 +179,65 @@ impl<V: Variant, O: Observer> World<V, O> {
     }
 }
 
-/// The provider's place among the services whose latency is drawn.
-const ENTITY: u64 = 3;
+/// The text beside a stored vector.
+pub(crate) fn text_of(metadata: &Metadata) -> Option<String> {
+    let metadata: serde_json::Value = serde_json::from_str(metadata.as_str()).ok()?;
+    Some(metadata["text"].as_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use sync_core::embedding::Metadata;
+    use sync_core::store::{EmbeddingId, EmbeddingRow};
+
+    use super::super::variant::Sealed;
+    use super::*;
+    use crate::history::Event;
+    use crate::plan::Plan;
+    use crate::scenario::Scenario;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<Event>>>);
+
+    impl Observer for Kept {
+        fn event(&mut self, event: Event) {
+            self.0.lock().unwrap().push(event);
+        }
+    }
+
+    /// What P6e gets to see of a database that holds this text beside the vector of that one.
+    fn seen(text: &str, of: &str) -> Vec<bool> {
+        let scenario = "name: x\nabout: x\nduration: 1s\ntopology: { hosts: 1 }\n\
+             embedding: { latency: { constant: 1ms } }\nexpect: { properties: [P6e] }\n\
+             workload: [{ name: x, arrivals: { poisson: 1/s }, mix: [{ type: VECTOR_EMBEDDING }] }]\n";
+        let plan = Plan::new(&Scenario::parse("x", scenario.as_bytes()).unwrap(), 1);
+        let kept = Kept::default();
+        let mut world = World::outside(&plan, Sealed, kept.clone(), None);
+        let metadata = serde_json::json!({ "text": text }).to_string();
+        let row = EmbeddingRow {
+            vector: Vector::new(embedding::numbers(of)).unwrap(),
+            metadata: Metadata::parse(&metadata).unwrap(),
+        };
+        let id: EmbeddingId = serde_json::from_str("\"1/map0/e1\"").unwrap();
+        let mut content = Content::default();
+        content.embeddings.insert(id, row);
+        world.observe_vectors(&content);
+        let events = kept.0.lock().unwrap();
+        events
+            .iter()
+            .filter_map(|event| match event.what {
+                What::Vector { at: VectorAt::Database, vector, own, .. } => Some(vector == own),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_vector_in_a_database_outside_is_held_against_its_text() {
+        assert_eq!(seen("0.1 a sword", "0.1 a sword"), [true]);
+        assert_eq!(seen("0.1 a sword", "0.2 a shield"), [false]);
+        assert_eq!(seen("of nobody", "of nobody"), [] as [bool; 0]);
+    }
+}

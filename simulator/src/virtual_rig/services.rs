@@ -19,7 +19,7 @@ use crate::scenario::model::{Disturbance, MixKind, Service};
 
 /// Latency and failures of a service, with the faults that are on.
 #[derive(Debug)]
-pub(super) struct Conditions {
+pub(crate) struct Conditions {
     draws: Draws,
     entity: u64,
     latency: Sampler,
@@ -39,7 +39,7 @@ type Disturbed = (u32, Option<Sampler>, Option<u32>);
 
 /// Names a request to a service by the attempt that it serves; a batch by its first operation's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct About {
+pub(crate) struct About {
     host: u64,
     ordinal: u64,
 }

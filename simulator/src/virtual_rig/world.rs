@@ -8,6 +8,7 @@ mod happening;
 mod schedule;
 mod settings;
 
+pub use super::manners::ProviderCalls;
 pub use conclusion::RunFigures;
 pub use happening::EVENT_BYTES;
 pub(super) use happening::{Answer, Happening};

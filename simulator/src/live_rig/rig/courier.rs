@@ -8,6 +8,7 @@ use sync_core::runtime::http::HttpClient;
 use sync_core::time::Span;
 use tokio::runtime::Handle;
 
+use crate::live_rig::EmbeddingMock;
 use crate::live_rig::drive::{Arrival, Carrier};
 use crate::live_rig::stage::Stage;
 use crate::virtual_rig::outside::{Order, Outgoing};
@@ -18,6 +19,7 @@ pub(super) struct Courier<'a> {
     pub(super) clients: Vec<HttpClient>,
     pub(super) world: Sender<Arrival>,
     pub(super) stage: &'a Stage,
+    pub(super) provider: Option<&'a EmbeddingMock>,
 }
 
 impl Carrier for Courier<'_> {
@@ -37,6 +39,9 @@ impl Carrier for Courier<'_> {
     }
 
     fn order(&mut self, order: Order) {
+        if let Some(provider) = self.provider {
+            provider.order(&order);
+        }
         self.stage.order(order);
     }
 }

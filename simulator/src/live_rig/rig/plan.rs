@@ -25,9 +25,6 @@ impl LiveRig {
                 "`topology.subscribers` is for the virtual rig: live, published updates are held against rows",
             );
         }
-        if plan.world.embedding.is_some() {
-            return no("`embedding` is for the virtual rig: the live one has no provider yet");
-        }
         for action in &plan.actions {
             let Action::Inject(_, fault) = action else { continue };
             let service = match &fault.inject {
@@ -98,6 +95,7 @@ pub(super) fn may_lose_messages(plan: &Plan) -> bool {
                 | Injection::ClockStep(_)
                 | Injection::ShutDown(_)
                 | Injection::Move(_)
+                | Injection::Embedding(_)
                 | Injection::Crash(Crash::Hosts(_))
         ),
         _ => false,

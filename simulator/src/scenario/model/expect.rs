@@ -41,6 +41,9 @@ pub struct Expect {
     /// From the last fault's end until every peer holds the same; among peers. `settle` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub converge_within: Option<Length>,
+    /// How often the embedding provider is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderBounds>,
     /// Figures with an upper bound.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub at_most: BTreeMap<Figure, Length>,
@@ -75,6 +78,24 @@ pub struct Overload {
     /// How many times as much, 1 to 1,000.
     #[schemars(range(min = 1, max = 1_000))]
     pub factor_min: u32,
+}
+
+/// How often the embedding provider is asked; each attempt is a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderBounds {
+    /// Calls at the least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls_min: Option<u32>,
+    /// Calls at the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls_max: Option<u32>,
+    /// Calls answered with an error or never, at the least: shows that a fault was felt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_min: Option<u32>,
+    /// Calls answered with an error or never, at the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_max: Option<u32>,
 }
 
 /// A figure of the summary that a scenario can bound.

@@ -49,7 +49,7 @@ pub enum Injection {
     CutNotifications(CutNotifications),
     /// Connections behave otherwise, at the level of their bytes. Live rig only.
     Connection(Connection),
-    /// The embedding provider misbehaves. Virtual rig only.
+    /// The embedding provider misbehaves.
     Embedding(EmbeddingTrouble),
     /// A process stands still, with all it holds, and goes on when the fault ends. Live rig only.
     Freeze(Process),

@@ -19,7 +19,8 @@ pub struct Service {
     #[serde(default)]
     pub failures: Share,
     /// Operations that it can carry out in a time, one after the other; those beyond wait in the order of their
-    /// coming, before `latency`. Without bound when absent. Virtual rig only: real services have their own.
+    /// coming, before `latency`. Without bound when absent. In the live rig database and
+    /// cache have their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Rate>,
 }

@@ -31,6 +31,27 @@ impl Rules<'_> {
                 self.refuse(&path, message, format!("add it to `expect`, as in `{example}`"));
             }
         }
+        if let Some(bounds) = &s.expect.provider {
+            let path = "expect.provider";
+            if !self.embeds {
+                self.provider(path, "there is no embedding provider");
+            }
+            let pairs = [
+                ("calls", bounds.calls_min, bounds.calls_max),
+                ("failed", bounds.failed_min, bounds.failed_max),
+            ];
+            for (of, min, max) in pairs {
+                if let (Some(min), Some(max)) = (min, max)
+                    && min > max
+                {
+                    let message = format!("`{of}_max` is {max}, less than `{of}_min`, which is {min}");
+                    self.refuse(&format!("{path}.{of}_max"), message, format!("write at least {min}"));
+                }
+            }
+            if pairs.iter().all(|(_, min, max)| min.is_none() && max.is_none()) {
+                self.refuse(path, "no bound is stated", "write one, as in `provider: { calls_min: 10 }`");
+            }
+        }
         if let Some(recovery) = &s.expect.recovery {
             self.moment("expect.recovery.overload_ends", recovery.overload_ends);
             let from = recovery.overload_ends.as_us().saturating_add(recovery.within.as_us());

@@ -119,6 +119,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             kernel_events: self.queue.processed(),
             bytes_sent: self.bytes_sent,
             published: 0,
+            provider: None,
             content: HostContent::default(),
         };
         (self.observer, figures)

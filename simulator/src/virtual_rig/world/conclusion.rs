@@ -6,6 +6,8 @@ use super::{Observer, World};
 use crate::check;
 use crate::history::{StateName, What};
 use crate::plan::Plan;
+use crate::virtual_rig::manners::ProviderCalls;
+use crate::virtual_rig::provider::Provider;
 use crate::virtual_rig::services::written_op;
 use crate::virtual_rig::variant::Variant;
 
@@ -20,6 +22,8 @@ pub struct RunFigures {
     pub bytes_sent: u64,
     /// Messages published to subscribers.
     pub published: u64,
+    /// How often the embedding provider was asked; `None` without one.
+    pub provider: Option<ProviderCalls>,
     /// What the database held at the end.
     pub content: Content,
 }
@@ -61,6 +65,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             kernel_events: self.queue.processed(),
             bytes_sent: self.bytes_sent,
             published,
+            provider: self.provider.as_ref().map(Provider::calls),
             content,
         };
         (self.observer, figures)
