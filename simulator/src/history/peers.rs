@@ -80,7 +80,8 @@ pub enum PeerWhat {
         node: u32,
         /// Who sent them.
         from: u32,
-        /// The transaction's number at the peer; none when it changed nothing.
+        /// The transaction's number at the peer; none when it changed nothing. (The last that its snapshot sees right
+        /// afterwards; the end of the snapshot before is another number where transactions are under way.)
         xid: Option<u64>,
         /// The rows.
         rows: Vec<MergedRow>,

@@ -61,7 +61,7 @@ impl Acknowledged {
                 writes.into_iter().for_each(|(row, version)| self.want(row, version, Some(*op)));
             }
             PeerWhat::Indefinite { op } => drop(self.open.remove(op)),
-            PeerWhat::Purged { node, .. } => {
+            PeerWhat::Purged { node, .. } | PeerWhat::Dropped { node, .. } => {
                 self.purged.insert(*node);
             }
             PeerWhat::SetBack { node, .. } => self.set_back(*node, held),
@@ -74,7 +74,7 @@ impl Acknowledged {
     /// beats it is purged: it is taken for a new row, and the delete is over. (P7 judges what was known.)
     pub(super) fn merged(&mut self, node: u32, row: RowNumber, merged: &MergedRow) {
         let came = &merged.version;
-        let inserted = merged.outcome == MergeOutcome::Inserted
+        let inserted = matches!(merged.outcome, MergeOutcome::Inserted | MergeOutcome::Updated)
             && !merged.deleted
             && merged.holds.as_ref() == Some(came);
         let Some(latest) =
@@ -100,7 +100,8 @@ impl Acknowledged {
         self.latest.get(row as usize)?.as_ref()
     }
 
-    /// Whether nothing at all is as good as what is wanted of a row: it was deleted, and tombstones were purged.
+    /// Whether nothing at all, or a lesser tombstone, is as good as what is wanted of a row: it was deleted, and
+    /// tombstones were purged.
     pub(super) fn may_be_absent(&self, row: RowNumber) -> bool {
         !self.purged.is_empty() && self.latest(row).is_some_and(|latest| latest.deleted)
     }

@@ -4,6 +4,8 @@
 
 mod acknowledged;
 mod dealt;
+#[cfg(test)]
+mod healthy;
 mod held;
 mod p01_convergence;
 mod p02_liveness;

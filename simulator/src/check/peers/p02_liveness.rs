@@ -47,7 +47,8 @@ impl Liveness {
         for row in 0..self.held.names.count() {
             let Some(wanted) = self.acknowledged.wanted(row).cloned() else { continue };
             for peer in 0..self.peers {
-                let absent = self.held.of(peer, row).is_none() && self.acknowledged.may_be_absent(row);
+                let gone = self.held.of(peer, row).is_none_or(|holding| holding.deleted);
+                let absent = gone && self.acknowledged.may_be_absent(row);
                 if !absent && !self.held.has(peer, row, &wanted.version) {
                     self.due.insert((row, peer), wanted.version.clone());
                 }
@@ -59,7 +60,8 @@ impl Liveness {
         let Some(due_at_us) = self.due_at_us.filter(|due_at_us| *due_at_us < at_us) else { return };
         self.due_at_us = None;
         for ((row, peer), version) in std::mem::take(&mut self.due) {
-            let absent = self.held.of(peer, row).is_none() && self.acknowledged.may_be_absent(row);
+            let gone = self.held.of(peer, row).is_none_or(|holding| holding.deleted);
+            let absent = gone && self.acknowledged.may_be_absent(row);
             if absent {
                 continue;
             }
@@ -95,6 +97,7 @@ impl Liveness {
         self.judged += nodes.len() as u64;
         let rule = self.held.names.rule(number);
         let served = match holds {
+            Some(state) if state.deleted && self.acknowledged.may_be_absent(number) => true,
             Some(state) => self.acknowledged.is_served(number, rule, &state.version),
             None => self.acknowledged.may_be_absent(number),
         };

@@ -14,8 +14,8 @@ use sync_core::peer_sync::version::Version;
 pub(super) struct NothingLost {
     held: Held,
     acknowledged: Acknowledged,
-    /// By row: the greatest version that any peer ends with, none where all end with nothing.
-    ends: Vec<Option<Version>>,
+    /// By row: the greatest version that any peer ends with and whether it is a tombstone, none where all end with nothing.
+    ends: Vec<Option<(Version, bool)>>,
     last_us: u64,
 }
 
@@ -29,10 +29,13 @@ impl NothingLost {
     fn wrong(&self, row: u32) -> Option<String> {
         let wanted = self.acknowledged.wanted(row)?;
         let rule = self.held.names.rule(row);
-        let Some(version) = self.ends.get(row as usize).and_then(Option::as_ref) else {
+        let Some((version, deleted)) = self.ends.get(row as usize).and_then(Option::as_ref) else {
             return (!self.acknowledged.may_be_absent(row))
                 .then(|| "no peer holds the row in the end".to_owned());
         };
+        if *deleted && self.acknowledged.may_be_absent(row) {
+            return None;
+        }
         if !self.acknowledged.is_served(row, rule, version) {
             return Some(format!("the greatest version in the end is {version}"));
         }
@@ -67,7 +70,7 @@ impl Check for NothingLost {
             if place >= self.ends.len() {
                 self.ends.resize(place + 1, None);
             }
-            let version = holds.as_ref().map(|state| state.version.clone());
+            let version = holds.as_ref().map(|state| (state.version.clone(), state.deleted));
             self.ends[place] = self.ends[place].take().max(version);
             return;
         }
@@ -179,7 +182,13 @@ mod tests {
         let deletes = committed(0, 2, 2, vec![delete(1, v(6, "p0"), Some(v(5, "p0")))]);
         let purged = PeerWhat::Purged { node: 0, rows: 1 };
         let gone = ends(1, &[0, 1, 2], None);
-        passes(check(), then(vec![deletes, acknowledged(0, 2), purged.clone(), gone.clone()]));
+        let lesser = ends(1, &[0, 1, 2], super::super::testing::deleted(v(4, "p1")));
+        let mut history = then(vec![deletes, acknowledged(0, 2), purged.clone(), gone.clone()]);
+        passes(check(), history.clone());
+        history[5] = lesser;
+        passes(check(), history.clone());
+        history.remove(4);
+        fails(check(), history, "the greatest version in the end is 4.0@p1");
         fails(check(), then(vec![purged, gone]), "no peer holds");
     }
 }

@@ -5,7 +5,8 @@
 //! peer whose disk was set back knows only the tombstones that its copy holds.
 //!
 //! One thing is counted and not judged: a write that comes to a peer for the first time after the tombstone which
-//! beats it was purged there. The deleter did not know of it, nobody can tell it from a new row, and it is taken for one.
+//! beats it was purged there. The deleter did not know of it, nobody can tell it from a new row, and it is taken for one. (Were
+//! the tombstone still there, P4 would find that an older version won.)
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,7 @@ use sync_core::peer_sync::version::Version;
 use super::super::{Basis, Check, Findings, Property};
 use super::PeerTerms;
 use super::held::{Names, RowNumber, Rule};
-use crate::history::peers::{HeldRow, MergeOutcome, MergedRow, PeerWhat};
+use crate::history::peers::{HeldRow, MergedRow, PeerWhat};
 use crate::history::{Event, Kind, What};
 
 pub(super) struct NoResurrection {
@@ -89,7 +90,7 @@ impl NoResurrection {
             return None;
         }
         let grave = self.grave(node, row, version)?.clone();
-        if !known && merged.outcome == MergeOutcome::Inserted && self.purged.contains(&node) {
+        if !known && self.purged.contains(&node) {
             self.anew.insert((row, version.clone()));
             return None;
         }
@@ -136,7 +137,8 @@ impl Check for NoResurrection {
                     }
                 }
             }
-            PeerWhat::Purged { node, .. } => {
+            // Who drops a tombstone that others have purged is as one who purges it.
+            PeerWhat::Purged { node, .. } | PeerWhat::Dropped { node, .. } => {
                 self.purged.insert(*node);
             }
             PeerWhat::Read { op, rows, .. } => {

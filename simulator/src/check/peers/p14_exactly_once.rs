@@ -1,9 +1,10 @@
 //! P14: a transaction commits at most once, and a version takes effect at most once at each peer.
 //!
 //! A version takes effect where it is stored as what the peer holds. What arrives again, by another way or a second
-//! time by the same, finds itself there or beaten. A disk that was set back forgets what took effect later.
+//! time by the same, finds itself there or beaten. A disk that was set back forgets what took effect later, and a peer
+//! that purges tombstones may have to take one again, against a write that came after the purge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 use sync_core::peer_sync::version::Version;
@@ -21,6 +22,7 @@ pub(super) struct ExactlyOnce {
     operations: BTreeMap<(u32, u64), Operations>,
     /// By peer and row: the latest versions that took effect.
     effects: BTreeMap<u32, FxHashMap<RowNumber, Vec<Version>>>,
+    purged: BTreeSet<u32>,
     count: u64,
 }
 
@@ -33,7 +35,7 @@ struct Operations {
 impl ExactlyOnce {
     pub(super) fn new(terms: &PeerTerms) -> Self {
         let (operations, effects) = (BTreeMap::new(), BTreeMap::new());
-        Self { names: Names::new(terms), operations, effects, count: 0 }
+        Self { names: Names::new(terms), operations, effects, purged: BTreeSet::new(), count: 0 }
     }
 
     fn operations(&mut self, op: OpRef) -> (&mut Operations, u64) {
@@ -104,7 +106,8 @@ impl Check for ExactlyOnce {
                         continue;
                     }
                     self.count += 1;
-                    if self.again(*node, row, &merged.version) {
+                    let again = self.again(*node, row, &merged.version);
+                    if again && !(merged.deleted && self.purged.contains(node)) {
                         findings.add(event.at_us, None, || {
                             format!(
                                 "{} {} of peer {from} took effect again at peer {node}",
@@ -114,7 +117,11 @@ impl Check for ExactlyOnce {
                     }
                 }
             }
+            PeerWhat::Purged { node, .. } => {
+                self.purged.insert(*node);
+            }
             PeerWhat::Dropped { node, rows } => {
+                self.purged.insert(*node);
                 for row in rows {
                     let row = self.names.number(row);
                     self.effects.entry(*node).or_default().remove(&row);
@@ -168,7 +175,12 @@ mod tests {
         let own = merged(0, 1, vec![beat(1, v(4, "p0"))]);
         fails(check(), vec![committed(0, 1, 1, vec![write(1, v(4, "p0"), None)]), own], "again at peer 0");
         let back = PeerWhat::SetBack { node: 1, holds: vec![] };
-        passes(check(), vec![took.clone(), back, took]);
+        passes(check(), vec![took.clone(), back, took.clone()]);
+        let purged = PeerWhat::Purged { node: 1, rows: 1 };
+        let buried = merged(1, 0, vec![dead(beat(1, v(5, "p0")))]);
+        passes(check(), vec![buried.clone(), purged.clone(), buried.clone()]);
+        fails(check(), vec![buried.clone(), buried], "took effect again at peer 1");
+        fails(check(), vec![took.clone(), purged, took], "took effect again at peer 1");
     }
 
     #[test]

@@ -5,8 +5,12 @@
 //! unsound). Looked at is the latest version of each row at its source, since that is what a feed has. A version that
 //! somebody refused as too far ahead travels by comparison later on and is not judged.
 //!
+//! A tombstone, and what one beats, need not come to a reader that has nothing of the row once any peer has purged
+//! some: what was purged travels with what peers say to have read.
+//!
 //! After a source's disk was set back nobody can tell what its transaction numbers mean until a new life of its
-//! database begins. If none does, the readers' positions are judged in the end.
+//! database begins. If none does, the readers' positions are judged in the end. What its copy held is looked for where a
+//! comparison of everything leads to a position of the new life.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +34,10 @@ pub(super) struct CursorCompleteness {
     positions: BTreeMap<(u32, u32), (Incarnation, Snapshot)>,
     /// By row: the greatest version that somebody refused as too far ahead.
     too_far: FxHashMap<RowNumber, Version>,
+    /// By row: the greatest tombstone.
+    graves: FxHashMap<RowNumber, Version>,
+    /// Whether a peer purged tombstones.
+    purged: bool,
     judged: u64,
     last_us: u64,
 }
@@ -42,14 +50,12 @@ struct Source {
     set_back: bool,
     rows: FxHashMap<RowNumber, Offered>,
     by_xid: BTreeMap<u64, BTreeSet<RowNumber>>,
-    purged: bool,
 }
 
 struct Offered {
     /// None: of a transaction before the disk was set back.
     xid: Option<u64>,
     version: Version,
-    deleted: bool,
 }
 
 impl Source {
@@ -57,11 +63,22 @@ impl Source {
         if let Some(xid) = offered.xid {
             self.by_xid.entry(xid).or_default().insert(row);
         }
+        let xid = offered.xid;
         let before = self.rows.insert(row, offered).and_then(|before| before.xid);
-        let now = self.rows.get(&row).and_then(|offered| offered.xid);
-        if let Some(xid) = before.filter(|xid| Some(*xid) != now)
-            && let Some(rows) = self.by_xid.get_mut(&xid)
-        {
+        if before != xid {
+            self.unlist(row, before);
+        }
+    }
+
+    /// The row is not in the feed any more.
+    fn forget(&mut self, row: RowNumber) {
+        let before = self.rows.remove(&row).and_then(|before| before.xid);
+        self.unlist(row, before);
+    }
+
+    fn unlist(&mut self, row: RowNumber, xid: Option<u64>) {
+        let Some(xid) = xid else { return };
+        if let Some(rows) = self.by_xid.get_mut(&xid) {
             rows.remove(&row);
             if rows.is_empty() {
                 self.by_xid.remove(&xid);
@@ -81,8 +98,8 @@ impl Source {
         if std::mem::take(&mut self.set_back) {
             let old = self.rows.iter_mut().filter(|(_, offered)| offered.xid.is_none());
             for (row, offered) in old {
-                offered.xid = Some(0);
-                self.by_xid.entry(0).or_default().insert(*row);
+                offered.xid = Some(OF_A_COPY);
+                self.by_xid.entry(OF_A_COPY).or_default().insert(*row);
             }
         }
     }
@@ -96,6 +113,8 @@ impl CursorCompleteness {
             sources: BTreeMap::new(),
             positions: BTreeMap::new(),
             too_far: FxHashMap::default(),
+            graves: FxHashMap::default(),
+            purged: false,
             judged: 0,
             last_us: 0,
         }
@@ -111,20 +130,37 @@ impl CursorCompleteness {
         let took = matches!(merged.outcome, MergeOutcome::Inserted | MergeOutcome::Updated);
         if let (Some(version), Some(xid), true) = (&merged.holds, xid, took) {
             self.dealt.with(node, row, version);
-            let offered = Offered { xid: Some(xid), version: version.clone(), deleted: merged.deleted };
+            let offered = Offered { xid: Some(xid), version: version.clone() };
             self.sources.entry(node).or_default().offer(row, offered);
         }
     }
 
+    fn bury(&mut self, row: RowNumber, version: &Version) {
+        let grave = self.graves.entry(row).or_insert_with(|| version.clone());
+        if *grave < *version {
+            *grave = version.clone();
+        }
+    }
+
     /// Judges what a reader's position covers and its last one did not.
-    fn advanced(&mut self, reader: u32, of: u32, life: Incarnation, to: &Snapshot, findings: &mut Findings) {
+    fn advanced(
+        &mut self,
+        reader: u32,
+        of: u32,
+        position: (Incarnation, &Snapshot),
+        reconciled: bool,
+        findings: &mut Findings,
+    ) {
+        let (life, to) = position;
         let Some(source) = self.sources.get(&of) else { return };
         let from = self.positions.get(&(reader, of)).filter(|(before, _)| *before == life);
         let from = from.map(|(_, from)| from.clone()).unwrap_or_default();
-        for (xid, rows) in source.by_xid.range(from.xmin()..to.xmax().max(from.xmin())) {
-            if !to.sees(*xid) || from.sees(*xid) {
-                continue;
-            }
+        let old = source.by_xid.range(OF_A_COPY..=OF_A_COPY).filter(|_| reconciled);
+        let new = source
+            .by_xid
+            .range((OF_A_COPY + 1).max(from.xmin())..to.xmax().max(OF_A_COPY + 1).max(from.xmin()));
+        let new = new.filter(|(xid, _)| to.sees(**xid) && !from.sees(**xid));
+        for (xid, rows) in old.chain(new) {
             for row in rows {
                 let Some(offered) = source.rows.get(row) else { continue };
                 self.judged += 1;
@@ -132,7 +168,8 @@ impl CursorCompleteness {
                 let last_writer = self.names.rule(*row) == Rule::LastWriter;
                 let dealt = self.dealt.last(reader, *row);
                 let has = dealt.is_some_and(|dealt| !last_writer || dealt >= version);
-                let purged = offered.deleted && source.purged && dealt.is_none();
+                let dead = self.graves.get(row).is_some_and(|grave| grave >= version);
+                let purged = dead && self.purged && dealt.is_none();
                 let too_far = self.too_far.get(row).is_some_and(|too_far| too_far >= version);
                 if has || purged || too_far {
                     continue;
@@ -149,10 +186,10 @@ impl CursorCompleteness {
     fn set_back(&mut self, node: u32, holds: &[HeldRow]) {
         let mut rows = FxHashMap::default();
         self.dealt.set_back(node);
-        for HeldRow { row, version, deleted } in holds {
+        for HeldRow { row, version, .. } in holds {
             let row = self.names.number(row);
             self.dealt.with(node, row, version);
-            rows.insert(row, Offered { xid: None, version: version.clone(), deleted: *deleted });
+            rows.insert(row, Offered { xid: None, version: version.clone() });
         }
         self.sources.entry(node).or_default().set_back(rows);
         self.positions.retain(|(reader, _), _| *reader != node);
@@ -177,6 +214,9 @@ impl Check for CursorCompleteness {
                 for held in rows {
                     let row = self.names.number(&held.row);
                     self.dealt.stock(row, &held.version);
+                    if held.deleted {
+                        self.bury(row, &held.version);
+                    }
                 }
             }
             PeerWhat::Committed { op, incarnation, xid, writes, .. } => {
@@ -184,26 +224,29 @@ impl Check for CursorCompleteness {
                 source.life = source.life.or(Some(*incarnation));
                 for write in writes {
                     let row = self.names.number(&write.row);
-                    let (version, deleted) = (write.version.clone(), write.deleted);
-                    source.offer(row, Offered { xid: Some(*xid), version, deleted });
+                    source.offer(row, Offered { xid: Some(*xid), version: write.version.clone() });
                     self.dealt.with(op.host, row, &write.version);
+                }
+                for write in writes.iter().filter(|write| write.deleted) {
+                    let row = self.names.number(&write.row);
+                    self.bury(row, &write.version);
                 }
             }
             PeerWhat::Merged { node, xid, rows, .. } => {
                 rows.iter().for_each(|merged| self.merged(*node, *xid, merged));
             }
-            PeerWhat::Advanced { node, of, incarnation, snapshot, .. } => {
+            PeerWhat::Advanced { node, of, incarnation, snapshot, reconciled } => {
                 let source = self.sources.entry(*of).or_default();
                 if source.life.is_some_and(|life| life != *incarnation) {
                     return;
                 }
                 source.life = Some(*incarnation);
                 if !source.set_back {
-                    self.advanced(*node, *of, *incarnation, snapshot, findings);
+                    self.advanced(*node, *of, (*incarnation, snapshot), *reconciled, findings);
                 }
                 self.positions.insert((*node, *of), (*incarnation, snapshot.clone()));
             }
-            PeerWhat::Purged { node, .. } => self.sources.entry(*node).or_default().purged = true,
+            PeerWhat::Purged { .. } => self.purged = true,
             // Others had deleted it: whatever of it comes next is dealt with.
             PeerWhat::Dropped { node, rows } => {
                 for row in rows {
@@ -212,6 +255,7 @@ impl Check for CursorCompleteness {
                     if let Some(version) = offered.map(|offered| offered.version.clone()).max() {
                         self.dealt.with(*node, row, &version);
                     }
+                    self.sources.entry(*node).or_default().forget(row);
                 }
             }
             PeerWhat::SetBack { node, holds } => self.set_back(*node, holds),
@@ -227,12 +271,15 @@ impl Check for CursorCompleteness {
         for ((reader, of), (life, to)) in &positions {
             let source = self.sources.get(of);
             if source.is_some_and(|source| source.set_back && source.life == Some(*life)) {
-                self.advanced(*reader, *of, *life, to, findings);
+                self.advanced(*reader, *of, (*life, to), false, findings);
             }
         }
         Basis::new(self.judged, "rows looked for behind positions")
     }
 }
+
+/// Stands for the transactions that wrote what a copy holds: no database gives this number.
+const OF_A_COPY: u64 = 0;
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,12 @@
 //! P16: what a peer wrote in one transaction is seen whole or not at all, at every peer; beaten rows excepted.
 //!
 //! After each transaction that carries rows of a feed, and in each read, no transaction up to the bound is partly
-//! there. Larger ones travel in parts and are counted. A comparison of everything brings rows one by one: what it
-//! leaves in parts is counted, and not judged until it is whole.
+//! there. Larger ones travel in parts and are counted. A comparison of everything brings rows one by one, and whoever
+//! took them so passes them on so: what that leaves in parts is counted, and not judged until it is whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rustc_hash::FxHashMap;
 use sync_core::peer_sync::version::Version;
 
 use super::super::{Basis, Check, Findings, Property};
@@ -26,6 +27,10 @@ pub(super) struct AtomicBatches {
     writers: Vec<Vec<(Version, u64)>>,
     /// Transactions that are in parts at a peer, where that is no violation or was told.
     excused: BTreeSet<(u64, u32)>,
+    /// Transactions of which a comparison brought rows to a peer, there or on the way there.
+    by_row: BTreeSet<(u64, u32)>,
+    /// By row: the greatest tombstone.
+    graves: FxHashMap<RowNumber, Version>,
     /// Whether a peer purged tombstones.
     purged: bool,
     judged: u64,
@@ -35,7 +40,7 @@ pub(super) struct AtomicBatches {
 
 struct Transaction {
     op: OpRef,
-    rows: Vec<(RowNumber, Version)>,
+    rows: Vec<(RowNumber, Holding)>,
     /// Of how many rows it has the latest version.
     latest: usize,
 }
@@ -56,6 +61,8 @@ impl AtomicBatches {
             latest: Vec::new(),
             writers: Vec::new(),
             excused: BTreeSet::new(),
+            by_row: BTreeSet::new(),
+            graves: FxHashMap::default(),
             purged: false,
             judged: 0,
             split: 0,
@@ -75,18 +82,22 @@ impl AtomicBatches {
                 self.latest.resize(row as usize + 1, None);
                 self.writers.resize(row as usize + 1, Vec::new());
             }
+            let holding = Holding { version: write.version.clone(), deleted: write.deleted };
+            if write.deleted {
+                let grave = self.graves.entry(row).or_insert_with(|| write.version.clone());
+                *grave = write.version.clone().max(grave.clone());
+            }
             let latest = &mut self.latest[row as usize];
             if latest.as_ref().is_none_or(|(latest, _)| latest.version < write.version) {
-                let holding = Holding { version: write.version.clone(), deleted: write.deleted };
-                let before = latest.replace((holding, kept.then_some(id)));
+                let before = latest.replace((holding.clone(), kept.then_some(id)));
                 transaction.latest += 1;
                 self.superseded(before.and_then(|(_, id)| id));
             }
-            transaction.rows.push((row, write.version.clone()));
+            transaction.rows.push((row, holding));
         }
         if kept && transaction.latest > 0 {
-            for (row, version) in &transaction.rows {
-                self.writers[*row as usize].push((version.clone(), id));
+            for (row, wrote) in &transaction.rows {
+                self.writers[*row as usize].push((wrote.version.clone(), id));
             }
             self.transactions.insert(id, transaction);
         }
@@ -103,6 +114,7 @@ impl AtomicBatches {
             }
             self.transactions.remove(&id);
             self.excused.retain(|(excused, _)| *excused != id);
+            self.by_row.retain(|(compared, _)| *compared != id);
         }
     }
 
@@ -111,30 +123,28 @@ impl AtomicBatches {
         writers.iter().find(|(written, _)| written == version).map(|(_, id)| *id)
     }
 
-    /// Whether nothing at all is as good as a version of the row: it is a tombstone, or beaten by one.
-    fn may_be_absent(&self, row: RowNumber) -> bool {
-        self.latest
-            .get(row as usize)
-            .is_some_and(|latest| latest.as_ref().is_some_and(|(latest, _)| latest.deleted))
+    /// Whether nothing at all is as good as a version of the row: a tombstone beats it that may have been purged.
+    fn may_be_absent(&self, row: RowNumber, version: &Version) -> bool {
+        self.purged && self.graves.get(&row).is_some_and(|grave| grave >= version)
     }
 
     /// Looks whether a transaction is partly there at a peer. `refused` were offered and refused.
     fn torn(&mut self, node: u32, id: u64, refused: &[RowNumber]) -> Option<Torn> {
         let rows = &self.transactions.get(&id)?.rows;
         let (mut there, mut missing) = (None, None);
-        for (row, version) in rows {
-            if self.held.has(node, *row, version) {
+        for (row, wrote) in rows {
+            // A delete of a row of which nothing is there shows nothing, be its tombstone purged or not.
+            let idle = wrote.deleted && self.held.of(node, *row).is_none();
+            if self.held.has(node, *row, &wrote.version) {
                 there = there.or(Some(*row));
-            } else if !refused.contains(row) {
+            } else if !idle && !refused.contains(row) && !self.may_be_absent(*row, &wrote.version) {
                 missing = missing.or(Some(*row));
             }
         }
-        let (there, missing) = (there?, missing?);
-        let gone = (self.purged || self.held.of(node, missing).is_none()) && self.may_be_absent(missing);
-        (!gone).then_some(Torn { there, missing })
+        Some(Torn { there: there?, missing: missing? })
     }
 
-    fn merged(&mut self, node: u32, rows: &[MergedRow], by_feed: bool) -> Vec<(OpRef, String)> {
+    fn merged(&mut self, node: u32, from: u32, rows: &[MergedRow], by_feed: bool) -> Vec<(OpRef, String)> {
         let (mut touched, mut refused) = (BTreeSet::new(), Vec::new());
         for merged in rows {
             let row = self.held.merged(node, merged);
@@ -150,6 +160,10 @@ impl AtomicBatches {
         }
         let mut found = Vec::new();
         for id in touched {
+            let by_feed = by_feed && !self.by_row.contains(&(id, from));
+            if !by_feed {
+                self.by_row.insert((id, node));
+            }
             self.judged += u64::from(by_feed);
             let torn = self.torn(node, id, &[]);
             let told = self.excused.contains(&(id, node));
@@ -190,16 +204,14 @@ impl AtomicBatches {
             }
             let transaction = &self.transactions[&id];
             let others = transaction.rows.iter().filter(|(row, _)| *row != there && seen.contains_key(row));
-            for (row, version) in others {
+            for (row, wrote) in others {
                 self.judged += 1;
                 let last_writer = self.held.names.rule(*row) == Rule::LastWriter;
                 let whole = match seen[row] {
-                    Some(seen) => {
-                        !last_writer || seen >= version || (self.purged && self.may_be_absent(*row))
-                    }
-                    None => self.may_be_absent(*row),
+                    Some(seen) => !last_writer || *seen >= wrote.version,
+                    None => wrote.deleted,
                 };
-                if !whole {
+                if !whole && !self.may_be_absent(*row, &wrote.version) {
                     let (there, missing) = (self.held.names.row(there), self.held.names.row(*row));
                     found.push(format!(
                         "{op} saw {there} as transaction {} wrote it, and not {missing}",
@@ -229,8 +241,8 @@ impl Check for AtomicBatches {
                 self.held.observe(what);
                 self.committed(*op, writes);
             }
-            PeerWhat::Merged { node, rows, repair, reconcile, .. } => {
-                for (op, wrong) in self.merged(*node, rows, !repair && !reconcile) {
+            PeerWhat::Merged { node, from, rows, repair, reconcile, .. } => {
+                for (op, wrong) in self.merged(*node, *from, rows, !repair && !reconcile) {
                     findings.add(event.at_us, Some(op), || wrong);
                 }
             }
@@ -296,6 +308,18 @@ mod tests {
     }
 
     #[test]
+    fn a_delete_of_what_is_not_there_need_not_come() {
+        let both = |second| vec![committed(0, 1, 1, vec![write(1, v(5, "p0"), None), second]), one()];
+        let again = committed(0, 2, 2, vec![write(3, v(8, "p0"), None)]);
+        let mut history = both(delete(3, v(6, "p0"), None));
+        history.insert(1, again.clone());
+        passes(check(), history);
+        let mut history = both(write(3, v(6, "p0"), None));
+        history.insert(1, again);
+        fails(check(), history, "and not users(3)");
+    }
+
+    #[test]
     fn a_read_of_a_part_fails() {
         let reads = |rows| then(vec![read(1, 2, rows)]);
         fails(check(), reads(vec![saw(1, v(5, "p0")), saw(2, v(1, "a"))]), "and not users(2)");
@@ -316,6 +340,9 @@ mod tests {
             repair: false,
             reconcile: true,
         };
+        let passed_on = merged(2, 1, vec![took(1, v(5, "p0"))]);
+        passes(check(), then(vec![compared.clone(), passed_on.clone()]));
+        fails(check(), then(vec![passed_on]), "peer 2 holds users(1) and not users(2)");
         passes(check(), then(vec![compared, read(1, 2, vec![saw(1, v(5, "p0")), saw(2, v(1, "a"))])]));
     }
 
