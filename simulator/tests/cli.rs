@@ -362,9 +362,15 @@ fn starter_scenarios_are_valid_and_lists_name_what_there_is() {
 #[test]
 fn what_can_be_demanded_is_what_is_checked() {
     let properties = Sandbox::new().p2psim(&["list", "--properties"]).stdout;
-    let ids =
-        properties.lines().filter(|line| line.starts_with('P')).filter_map(|line| line.split(' ').next());
-    assert_eq!(ids.collect::<Vec<_>>(), simulator::scenario::known_properties());
+    let (hosts, peers) = properties.split_once("Among peers").unwrap();
+    let ids = |text: &str| {
+        let lines = text.lines().filter(|line| line.starts_with('P'));
+        lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(hosts), simulator::scenario::known_properties());
+    for property in (1..=18).map(|number| format!("P{number}")) {
+        assert!(ids(peers).contains(&property), "{property} is not there: {peers}");
+    }
 }
 
 #[test]

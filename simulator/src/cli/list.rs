@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{INVALID, complain, files, say};
+use crate::check::peers::PeerTerms;
 use crate::{check, zoo};
 
 /// Show scenarios, properties or planted defects.
@@ -24,6 +25,11 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> u8 {
     if arguments.properties {
         for property in check::properties() {
+            say(&format!("{:4} {}\n     {}", property.id, property.name, property.statement));
+        }
+        say("\nAmong peers with a database each:\n");
+        for check in check::peers::all(&PeerTerms::default()) {
+            let property = check.property();
             say(&format!("{:4} {}\n     {}", property.id, property.name, property.statement));
         }
         return 0;

@@ -5,16 +5,22 @@
 
 use super::{chart, facts};
 use crate::latency::{Latencies, Percentiles, TypePercentiles};
+use crate::peer_figures::PeerFigures;
 use crate::recorder::LaneCounts;
-use crate::run::{Summary, Threshold};
+use crate::run::{Summary, Threshold, thousandths};
 use crate::verdict::{Judgement, Verdict};
 
 /// The page of a run, with the command that repeats it.
 pub fn render(summary: &Summary, latencies: &Latencies, repeat: &str) -> String {
     let mut out = String::new();
     head(summary, &mut out);
-    latency(summary, latencies, &mut out);
-    operations(summary, &mut out);
+    match &summary.peers {
+        Some(figures) => peers(figures, &mut out),
+        None => {
+            latency(summary, latencies, &mut out);
+            operations(summary, &mut out);
+        }
+    }
     properties(summary, &mut out);
     thresholds(summary, &mut out);
     not_judged(summary, &mut out);
@@ -38,7 +44,9 @@ fn head(summary: &Summary, out: &mut String) {
     );
     let mut facts = vec![("Seed", seed.to_string()), ("Rig", rig.clone())];
     facts.extend(summary.defect.map(|number| ("Planted defect", number.to_string())));
-    facts.push(("Critical timeout", facts::length(summary.critical_timeout_us)));
+    if summary.peers.is_none() {
+        facts.push(("Critical timeout", facts::length(summary.critical_timeout_us)));
+    }
     let length = if summary.rig == "live" { "Real time" } else { "Simulated" };
     facts.push((length, format!("{:.1} s", summary.simulated_us as f64 / 1e6)));
     if !summary.servers.is_empty() {
@@ -49,6 +57,32 @@ fn head(summary: &Summary, out: &mut String) {
         *out += &format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(&value));
     }
     *out += "</dl>\n</header>\n";
+}
+
+/// What a run among peers came to, then what each peer received.
+fn peers(figures: &PeerFigures, out: &mut String) {
+    *out += "<section>\n<h2>Peers</h2>\n";
+    table("", "What the run came to.", &["", ""], 1, out, |out| {
+        for (label, line) in super::peers::lines(figures) {
+            *out += &format!("<tr><th scope=\"row\">{label}</th><td>{}</td></tr>\n", escape(&line));
+        }
+    });
+    let columns =
+        ["Peer", "rows sent to it", "rows new there", "copies", "p50", "p95", "p99", "p99.9", "max"];
+    let caption = "What each peer received, and how long after a commit elsewhere it was there.";
+    table("numbers", caption, &columns, 1, out, |out| {
+        for receiver in &figures.receivers {
+            *out += &format!("<tr><th scope=\"row\">{}</th>", receiver.peer);
+            *out += &number(&facts::grouped(receiver.rows_sent));
+            *out += &number(&facts::grouped(receiver.rows_new));
+            *out += &number(&receiver.copies_thousandths.map_or("–".to_owned(), thousandths));
+            for (_, value) in facts::shown(&receiver.visible_after) {
+                *out += &number(&facts::percentile(value));
+            }
+            *out += "</tr>\n";
+        }
+    });
+    *out += "</section>\n";
 }
 
 fn latency(summary: &Summary, latencies: &Latencies, out: &mut String) {
