@@ -104,7 +104,7 @@ impl Rules<'_> {
         if let Some(peers) = &s.peers {
             self.peers(s, peers);
         } else {
-            self.range("topology.hosts", s.topology.hosts, 1..=HOSTS_MAX);
+            self.hosts_there(s);
         }
         if self.hosts == 0 {
             self.hosts = HOSTS_MAX;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sync_core::peer_sync::schema::{Schema, Table};
 
-use super::{DAY, Rules, SHORTEST, listed};
+use super::{DAY, HOSTS_MAX, Rules, SHORTEST, listed};
 use crate::check::peers::PeerTerms;
 use crate::peer_schema::schema;
 use crate::scenario::model::{
@@ -40,6 +40,17 @@ impl Rules<'_> {
             let given = [("transactions", !s.transactions.is_empty()), ("steps", !s.steps.is_empty())];
             let help = "add peers, as in `peers: {count: 3}`, or remove it";
             refuse_all(self, &given, "is of peers, and this scenario has none", help);
+        }
+    }
+
+    /// At least one host, where there are no peers.
+    pub(super) fn hosts_there(&mut self, s: &Scenario) {
+        let (whole, topology) = (self.root.locate(""), self.root.locate("topology"));
+        if s.topology.is_absent() && (whole.line, whole.column) == (topology.line, topology.column) {
+            let help = "add `topology: {hosts: 10}`, or `peers: {count: 3}` for peers with a database each";
+            self.refuse("", "nobody takes part: `topology` is missing, and `peers` is, too", help);
+        } else {
+            self.range("topology.hosts", s.topology.hosts, 1..=HOSTS_MAX);
         }
     }
 
