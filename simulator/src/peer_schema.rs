@@ -164,7 +164,8 @@ impl Filler<'_> {
         let key = (u64::from(self.op.host) | u64::from(self.statement) << 32, self.op.ticket);
         let salt = (place as u64) << 56;
         if let Some(parent) = parent {
-            let rows = self.parents.get(parent.table.as_str()).copied().unwrap_or(1).max(1);
+            // Where there are none from the start, nothing is named.
+            let rows = self.parents.get(parent.table.as_str()).copied().filter(|rows| *rows > 0)?;
             let row = self.draws.below(u64::from(rows), Label::ColumnText, key.0 ^ salt, key.1);
             return Some(key_text(row as u32));
         }

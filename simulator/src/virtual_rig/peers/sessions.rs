@@ -187,8 +187,17 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
     pub(super) fn commit(&mut self, peer: u32, session: u32) {
         let now = self.database_now(peer);
         let node = &mut self.nodes[peer as usize];
-        let Some(running) = node.sessions.get_mut(&session).and_then(|s| s.running.take()) else { return };
+        let Some(mut running) = node.sessions.get_mut(&session).and_then(|s| s.running.take()) else {
+            return;
+        };
         let op = running.op;
+        for (row, version) in node.store.cascaded(running.transaction).to_vec() {
+            running.written.retain(|written| written.row != row);
+            let seen = node.store.stored(&row).map(|stored| stored.version.clone());
+            let clock_us = now.as_us();
+            let clock_us_max = clock_us.max(node.clock_us_max);
+            running.written.push(Written { row, version, deleted: true, seen, clock_us, clock_us_max });
+        }
         let rows: Vec<RowId> = running.written.iter().map(|written| written.row.clone()).collect();
         let before = living(&node.store, rows.iter());
         let committed = node.store.commit(running.transaction, now);

@@ -177,6 +177,11 @@ impl MemoryPeerStore {
         Ok(Committed { xid: Some(xid), cascaded: open.cascaded, aside })
     }
 
+    /// Rows that a transaction's statements so far have deleted because the row that they referred to was.
+    pub fn cascaded(&self, transaction: TransactionId) -> &[(RowId, Version)] {
+        self.open.get(&transaction).map_or(&[], |open| &open.cascaded)
+    }
+
     /// Ends a transaction without effect. One that does not exist needs no end.
     pub fn rollback(&mut self, transaction: TransactionId) {
         self.end(transaction);
