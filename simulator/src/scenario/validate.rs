@@ -174,18 +174,19 @@ impl Rules<'_> {
     }
 
     fn hosts(&mut self, path: &str, hosts: &HostSet) {
+        let who = if self.among_peers { "peer" } else { "host" };
         match hosts {
             HostSet::All => {}
             HostSet::First(count) => {
                 if *count == 0 || *count > self.hosts {
                     let help = format!("the topology has {} of them: write 1 to {0}", self.hosts);
-                    self.refuse(&format!("{path}.first"), format!("there are no first {count} hosts"), help);
+                    self.refuse(&format!("{path}.first"), format!("there are no first {count} {who}s"), help);
                 }
             }
             HostSet::Only(list) => {
                 if list.is_empty() {
-                    let help = "name at least one host, as in `{only: [0]}`";
-                    self.refuse(&format!("{path}.only"), "an empty list of hosts", help);
+                    let help = format!("name at least one {who}, as in `{{only: [0]}}`");
+                    self.refuse(&format!("{path}.only"), format!("an empty list of {who}s"), help);
                 }
                 let mut seen = BTreeSet::new();
                 for (index, host) in list.iter().enumerate() {
@@ -193,13 +194,13 @@ impl Rules<'_> {
                     if *host >= self.hosts {
                         let help = match self.hosts {
                             0 | 1 => "the topology has one host, number 0".to_owned(),
-                            count => format!("hosts count from 0: write 0 to {}", count - 1),
+                            count => format!("{who}s count from 0: write 0 to {}", count - 1),
                         };
-                        self.refuse(&at, format!("there is no host {host}"), help);
+                        self.refuse(&at, format!("there is no {who} {host}"), help);
                         return;
                     }
                     if !seen.insert(host) {
-                        self.refuse(&at, format!("host {host} is named twice"), "remove one of the two");
+                        self.refuse(&at, format!("{who} {host} is named twice"), "remove one of the two");
                         return;
                     }
                 }

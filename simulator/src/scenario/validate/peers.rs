@@ -8,9 +8,10 @@ use super::{DAY, HOSTS_MAX, Rules, SHORTEST, listed};
 use crate::check::peers::PeerTerms;
 use crate::peer_schema::schema;
 use crate::scenario::model::{
-    Links, PeerFault, Peers, Put, RowName, Scenario, Statement, Step, Transactions,
+    HostSettings, Links, MainServerSettings, Network, PeerFault, Peers, Put, RowName, Scenario, Statement,
+    Step, Transactions,
 };
-use crate::scenario::units::Length;
+use crate::scenario::units::{Length, Share};
 
 /// The properties that a scenario among peers may demand.
 pub(crate) fn known_properties() -> Vec<&'static str> {
@@ -33,11 +34,30 @@ impl Rules<'_> {
                 ("workload", !s.workload.is_empty()),
                 ("traces", !s.traces.is_empty()),
                 ("embedding", s.embedding.is_some()),
+                ("hosts", s.hosts != HostSettings::default()),
+                ("main_server", s.main_server != MainServerSettings::default()),
+                ("network", s.network != Network::default()),
+                ("database.failures", s.database.failures != Share::ZERO),
+                ("database.capacity", s.database.capacity.is_some()),
+                ("expect.critical_miss_ratio_max", s.expect.critical_miss_ratio_max != Share::ZERO),
+                ("expect.critical_blocking_max", s.expect.critical_blocking_max.is_some()),
+                ("expect.normal_stall_max", s.expect.normal_stall_max.is_some()),
+                ("expect.stale_reads_max", s.expect.stale_reads_max.is_some()),
+                ("expect.recovery", s.expect.recovery.is_some()),
+                ("expect.overload", s.expect.overload.is_some()),
+                ("expect.provider", s.expect.provider.is_some()),
+                ("expect.at_most", !s.expect.at_most.is_empty()),
             ];
-            let help = "a scenario has hosts (`topology`) or peers (`peers`): remove one of the two";
+            let help = "a scenario has hosts (`topology`) or peers (`peers`): remove what is of the other";
             refuse_all(self, &given, "is of hosts, and this scenario has peers", help);
         } else {
-            let given = [("transactions", !s.transactions.is_empty()), ("steps", !s.steps.is_empty())];
+            let given = [
+                ("transactions", !s.transactions.is_empty()),
+                ("steps", !s.steps.is_empty()),
+                ("expect.copies_max", s.expect.copies_max.is_some()),
+                ("expect.staleness_max", s.expect.staleness_max.is_some()),
+                ("expect.converge_within", s.expect.converge_within.is_some()),
+            ];
             let help = "add peers, as in `peers: {count: 3}`, or remove it";
             refuse_all(self, &given, "is of peers, and this scenario has none", help);
         }
@@ -61,6 +81,13 @@ impl Rules<'_> {
             self.range("peers.links.random.degree", random.degree, 2..=most);
         }
         self.link("peers.network", &peers.network);
+        for (field, share) in [("tamper", peers.network.tamper), ("replay", peers.network.replay)] {
+            if share != Share::ZERO {
+                let help =
+                    "remove it: messages between peers are lost, doubled and held back, and not altered";
+                self.refuse(&format!("peers.network.{field}"), format!("`{field}` is of hosts' links"), help);
+            }
+        }
         self.length("peers.sync_interval", peers.sync_interval, INTERVAL_MIN..=DAY);
         self.length("peers.reconcile_interval", peers.reconcile_interval, INTERVAL_MIN..=DAY);
         self.length("peers.scrub_interval", peers.scrub_interval, INTERVAL_MIN..=DAY);

@@ -35,11 +35,6 @@ pub trait PeerVariant {
     /// What an application's statement becomes.
     fn writes(&mut self, _peer: u32, _write: &mut Write) {}
 
-    /// Whether a commit is acknowledged before it is durable: it is then lost in a crash within this time.
-    fn durability_lag_us(&self) -> u64 {
-        0
-    }
-
     /// How far beyond its clock a database accepts stamps, given what the scenario says, in microseconds.
     fn stamp_ahead_us_max(&self, configured: u64) -> u64 {
         configured
