@@ -4,16 +4,19 @@
 //! cargo bench -p simulator --bench virtual_rig
 //! ```
 //!
-//! The floor is the kernel's own event heap with as many events of the same size as the modelled run
-//! had, with delays of the same distributions taken from a table, and nothing else: no hosts, no
-//! decisions, no checks. What remains above it is what sessions, server, codec, store, cache, checks and latency
-//! histograms cost.
+//! The floor is a bare binary heap with as many events of the same size as the modelled run had, with delays of the
+//! same distributions taken from a table, and nothing else: no hosts, no decisions, no checks. Wake-ups, of which
+//! most mean nothing when they are due, lie ahead in it as long as the run's did on average, so that it is as deep as a
+//! heap of the run's events. What remains above it is what sessions, server, codec, store, cache, checks and
+//! latency histograms cost; the kernel's own queue is faster than the floor's.
 //!
 //! Optional arguments: hosts (10000), seconds (60), rounds (3).
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods, clippy::disallowed_types, unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -28,9 +31,9 @@ use simulator::run::{Summary, run};
 use simulator::scenario::Scenario;
 use simulator::scenario::model::{Distribution, HistoryMode, Lognormal};
 use simulator::scenario::units::Length;
-use simulator::virtual_rig::kernel::EventQueue;
 use simulator::virtual_rig::variant::Sealed;
-use simulator::virtual_rig::world::{EVENT_BYTES, World};
+use simulator::virtual_rig::world::{EVENT_BYTES, WakeUps, World};
+use slab::Slab;
 
 /// Counts bytes in use while it is told to: two atomic additions an allocation would be paid by the rig alone.
 struct Counting;
@@ -88,14 +91,60 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     (value, start.elapsed().as_secs_f64())
 }
 
-fn rig(hosts: u64, seconds: u64, frames: &str) -> (Summary, f64) {
+fn rig(hosts: u64, seconds: u64, frames: &str) -> (Summary, WakeUps, f64) {
     let plan = Plan::new(&scenario(hosts, seconds, frames), 1);
     let (result, wall) = timed(|| run(&plan));
-    (result.summary, wall)
+    (result.summary, result.figures.wake_ups, wall)
 }
 
-/// As many events as the run had, through the same heap.
-fn floor(hosts: u64, seconds: u64, summary: &Summary) -> (u64, f64) {
+/// The events of a run, with nothing behind them.
+struct Bare {
+    /// Arrivals, each of which schedules the one after it and a request.
+    arrivals: u64,
+    /// Requests, each of which schedules its reply.
+    attempts: u64,
+    wake_ups: WakeUps,
+    /// Commits, answers of the database, updates of the cache.
+    others: u64,
+    /// As many are taken as the run took; what still lies ahead then stays, as in the run.
+    taken: u64,
+}
+
+impl Bare {
+    fn of(summary: &Summary, wake_ups: WakeUps) -> Self {
+        let (arrivals, attempts) = (summary.counts.planned(), summary.counts.attempts);
+        let taken = summary.kernel_events;
+        let others = taken.saturating_sub(arrivals + 2 * attempts + wake_ups.taken);
+        Self { arrivals, attempts, wake_ups, others, taken }
+    }
+}
+
+/// Events in a heap, as the kernel kept them before it had a wheel: the heap orders places in a table.
+struct BareHeap<E> {
+    heap: BinaryHeap<Reverse<(u64, u64)>>,
+    events: Slab<E>,
+    scheduled: u64,
+    deepest: usize,
+}
+
+impl<E> BareHeap<E> {
+    const PLACE_BITS: u32 = 24;
+
+    fn schedule(&mut self, at_us: u64, event: E) {
+        let place = self.events.insert(event) as u64;
+        self.heap.push(Reverse((at_us, self.scheduled << Self::PLACE_BITS | place)));
+        self.scheduled += 1;
+    }
+
+    fn pop(&mut self) -> Option<(u64, E)> {
+        self.deepest = self.deepest.max(self.heap.len());
+        let Reverse((at_us, key)) = self.heap.pop()?;
+        Some((at_us, self.events.remove((key & ((1 << Self::PLACE_BITS) - 1)) as usize)))
+    }
+}
+
+/// The same events through a bare heap: how many were taken, how many lay ahead at most, and how long it took.
+fn floor(hosts: u64, bare: &Bare) -> ((u64, usize), f64) {
     const DELAYS: usize = 1 << 16;
     let draws = Draws::new(1);
     let lognormal = |median, p99| {
@@ -107,63 +156,76 @@ fn floor(hosts: u64, seconds: u64, summary: &Summary) -> (u64, f64) {
     let table = |sampler: &Sampler| -> Vec<u64> {
         (0..DELAYS as u64).map(|n| sampler.at(draws.bits(Label::Latency, 0, n))).collect()
     };
+    let exponential = |mean_us: f64| -> Vec<u64> {
+        (0..DELAYS as u64).map(|n| exponential_us(mean_us, draws.bits(Label::Arrival, 0, n))).collect()
+    };
     let (link, database) = (table(&lognormal(15, 60)), table(&lognormal(3, 15)));
-    let gaps: Vec<u64> =
-        (0..DELAYS as u64).map(|n| exponential_us(100_000.0, draws.bits(Label::Arrival, 0, n))).collect();
-    let operations = summary.counts.planned();
-    // Beside its arrival, its request and its reply: commits, cache updates, wake-ups.
-    let others = summary.kernel_events.saturating_sub(operations + 2 * summary.counts.attempts);
-    let end_us = seconds * 1_000_000;
+    let gaps = exponential(100_000.0);
+    let WakeUps { scheduled, ahead_us, .. } = bare.wake_ups;
+    let waits = exponential(ahead_us as f64 / scheduled.max(1) as f64);
 
     timed(|| {
         #[derive(Clone, Copy)]
-        enum Bare {
+        enum Kind {
             Arrival,
             Request,
             Other,
             Reply,
         }
         /// As large as an event of the rig, which carries its message.
-        type Event = (Bare, [u64; EVENT_BYTES / 8 - 1]);
+        type Event = (Kind, [u64; EVENT_BYTES / 8 - 1]);
         let mut message = [0; EVENT_BYTES / 8 - 1];
         let mut event = |kind| {
             message[0] = u64::wrapping_add(message[0], 1);
             (kind, message)
         };
-        let mut queue: EventQueue<Event> = EventQueue::default();
+        let mut queue: BareHeap<Event> =
+            BareHeap { heap: BinaryHeap::new(), events: Slab::new(), scheduled: 0, deepest: 0 };
         let mut next = 0usize;
         let mut delay = |table: &[u64]| {
             next = next.wrapping_add(0x9e37_79b9) & (DELAYS - 1);
             table[next]
         };
         for _ in 0..hosts {
-            let at = delay(&gaps);
-            queue.schedule(at, event(Bare::Arrival));
+            queue.schedule(delay(&gaps), event(Kind::Arrival));
         }
-        let mut owed = 0;
-        while let Some((kind, message)) = queue.pop() {
-            let now = queue.now_us();
+        let (mut to_come, mut sent) = (bare.arrivals.saturating_sub(hosts), 0);
+        let (mut wake_ups_owed, mut others_owed) = (0, 0);
+        let mut taken = 0;
+        while taken < bare.taken
+            && let Some((now, (kind, message))) = queue.pop()
+        {
+            taken += 1;
             black_box(message);
             match kind {
-                Bare::Arrival => {
-                    let at = now + delay(&gaps);
-                    if at < end_us {
-                        queue.schedule(at, event(Bare::Arrival));
+                Kind::Arrival => {
+                    if to_come > 0 {
+                        to_come -= 1;
+                        queue.schedule(now + delay(&gaps), event(Kind::Arrival));
                     }
-                    queue.schedule(now + delay(&link), event(Bare::Request));
-                }
-                Bare::Request => {
-                    queue.schedule(now + delay(&database) + delay(&link), event(Bare::Reply));
-                    owed += others;
-                    while owed >= operations {
-                        owed -= operations;
-                        queue.schedule(now + delay(&database), event(Bare::Other));
+                    sent += bare.attempts;
+                    while sent >= bare.arrivals {
+                        sent -= bare.arrivals;
+                        queue.schedule(now + delay(&link), event(Kind::Request));
+                    }
+                    wake_ups_owed += scheduled;
+                    while wake_ups_owed >= bare.arrivals {
+                        wake_ups_owed -= bare.arrivals;
+                        queue.schedule(now + delay(&waits), event(Kind::Other));
                     }
                 }
-                Bare::Other | Bare::Reply => {}
+                Kind::Request => {
+                    queue.schedule(now + delay(&database) + delay(&link), event(Kind::Reply));
+                    others_owed += bare.others;
+                    while others_owed >= bare.attempts {
+                        others_owed -= bare.attempts;
+                        queue.schedule(now + delay(&database), event(Kind::Other));
+                    }
+                }
+                Kind::Other | Kind::Reply => {}
             }
         }
-        black_box(queue.processed())
+        (taken, queue.deepest)
     })
 }
 
@@ -196,14 +258,15 @@ fn main() {
     );
     let (mut sealed_ratios, mut modelled_ratios) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
-        let (modelled, modelled_wall) = rig(hosts, seconds, "modelled");
-        let (events, floor_wall) = floor(hosts, seconds, &modelled);
-        let (sealed, sealed_wall) = rig(hosts, seconds, "sealed");
+        let (modelled, wake_ups, modelled_wall) = rig(hosts, seconds, "modelled");
+        let ((events, deepest), floor_wall) = floor(hosts, &Bare::of(&modelled, wake_ups));
+        let (sealed, _, sealed_wall) = rig(hosts, seconds, "sealed");
         assert_eq!(modelled.bytes_sent, sealed.bytes_sent, "modelled frames have the size of sealed ones");
         assert_eq!(modelled.counts, sealed.counts, "the cipher changes nothing but its cost");
         let operations = modelled.counts.planned();
         println!(
-            "round {round}: {operations} operations, verdict {} / {}; events {} in the rig, {events} in the floor",
+            "round {round}: {operations} operations, verdict {} / {}; events {} in the rig, {events} in the floor, \
+             of which at most {deepest} at once",
             modelled.verdict, sealed.verdict, modelled.kernel_events
         );
         let line = |name: &str, wall: f64| {

@@ -78,19 +78,19 @@ pub enum Label {
 /// The source of all draws of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draws {
-    seed: u64,
+    /// The seed, mixed: where every hash begins.
+    begin: u64,
 }
 
 impl Draws {
     /// All draws of this seed.
     pub const fn new(seed: u64) -> Self {
-        Self { seed }
+        Self { begin: mix(seed ^ 0x9e37_79b9_7f4a_7c15) }
     }
 
     /// 64 uniformly distributed bits for this decision.
     pub const fn bits(self, label: Label, entity: u64, ordinal: u64) -> u64 {
-        let mut hash = mix(self.seed ^ 0x9e37_79b9_7f4a_7c15);
-        hash = mix(hash ^ (label as u64).wrapping_mul(0xd6e8_feb8_6659_fd93));
+        let mut hash = mix(self.begin ^ (label as u64).wrapping_mul(0xd6e8_feb8_6659_fd93));
         hash = mix(hash ^ entity.wrapping_mul(0xa076_1d64_78bd_642f));
         mix(hash ^ ordinal.wrapping_mul(0xe703_7ed1_a0b4_28db))
     }

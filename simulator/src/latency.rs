@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sync_core::data_type::SyncDataType;
 
 use crate::history::{End, Event, What};
+use crate::timeline::Timeline;
 
 /// Latencies of one run.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Latencies {
     pub normal: Lane,
     /// The same, told apart by type as well; none where nobody asked for it.
     by_type: Option<BTreeMap<(LaneName, SyncDataType), Lane>>,
+    /// What became of operations over time, where types are told apart.
+    timeline: Option<Timeline>,
 }
 
 /// A lane of the report.
@@ -90,7 +93,7 @@ pub struct Row {
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self { critical: Lane::new(), normal: Lane::new(), by_type: None }
+        Self { critical: Lane::new(), normal: Lane::new(), by_type: None, timeline: None }
     }
 }
 
@@ -104,13 +107,21 @@ impl fmt::Display for LaneName {
 }
 
 impl Latencies {
-    /// Latencies that are told apart by type as well, at the price of a histogram for each.
+    /// Latencies that are told apart by type and over time as well, at the price of a histogram for each type.
     pub fn with_types() -> Self {
-        Self { by_type: Some(BTreeMap::new()), ..Self::default() }
+        Self { by_type: Some(BTreeMap::new()), timeline: Some(Timeline::default()), ..Self::default() }
+    }
+
+    /// What became of operations over time, if it was looked at.
+    pub fn timeline(&self) -> Option<&Timeline> {
+        self.timeline.as_ref()
     }
 
     /// Takes one event.
     pub fn observe(&mut self, event: &Event) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.observe(event);
+        }
         let (What::Finished { critical, data_type, .. } | What::Late { critical, data_type, .. }) =
             &event.what
         else {

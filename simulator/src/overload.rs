@@ -98,6 +98,7 @@ mod tests {
             critical: false,
             priority: false,
             writes: true,
+            is_report: false,
             data_type: SyncDataType::ChatMessage,
             map: 0,
         };

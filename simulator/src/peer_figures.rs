@@ -2,13 +2,16 @@
 //!
 //! Figures judge nothing. Ratios are in thousandths, so that a summary holds whole numbers only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 
 use hdrhistogram::Histogram;
 use rustc_hash::FxHasher;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sync_core::peer_sync::message::Refusal;
+use sync_core::peer_sync::row::RowId;
+use sync_core::peer_sync::store::Standing;
 
 use crate::check::peers::PeerTerms;
 use crate::check::peers::visibility::{Sample, Visibility};
@@ -19,7 +22,7 @@ use crate::latency::Row;
 /// Figures of one run among peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerFigures {
-    /// From the heal to equal content; none if that was not reached, or nothing was healed.
+    /// From the heal until what peers held differently is alike; none if that was not reached, or nothing was healed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convergence: Option<Convergence>,
     /// Messages between peers, and what was in them.
@@ -34,20 +37,44 @@ pub struct PeerFigures {
     pub decided_by: BTreeMap<DecidedBy, u64>,
     /// The first of them.
     pub first_conflicts: Vec<NamedConflict>,
-    /// Times that a row's standing changed because of another row.
+    /// Times that a peer set a row aside because of another one: it keeps it, and applications do not see it.
     pub set_aside: u64,
+    /// Why.
+    #[serde(default)]
+    pub set_aside_by: BTreeMap<SetAsideBy, u64>,
+    /// The first of them, those of one row at several peers counted once.
+    #[serde(default)]
+    pub first_set_aside: Vec<NamedAside>,
+    /// Times that a row that was set aside came to be seen again.
+    #[serde(default)]
+    pub brought_back: u64,
     /// Tombstones purged.
     pub purged: u64,
     /// Peers whose disk was set back to an older copy.
     pub disks_set_back: u64,
+    /// Peers whose database was replaced by another, and machines that came up with one under a name in use.
+    #[serde(default)]
+    pub databases_replaced: u64,
+    /// Refusals that peers told of, by why: whom one does not talk to, or that it is not talked to.
+    #[serde(default)]
+    pub refusals: BTreeMap<String, u64>,
+    /// Times that a peer took another off its list: it did not answer, and had not been heard of for too long.
+    #[serde(default)]
+    pub removed: u64,
+    /// Times that it took such a one on again.
+    #[serde(default)]
+    pub readmitted: u64,
     /// Hash over the order in which transactions committed, merges and positions followed one another, without their
     /// times, in hex: runs with different ones took different courses.
     pub interleaving: String,
 }
 
-/// From the heal to the same content everywhere.
+/// From the heal until what peers held differently then was alike.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Convergence {
+    /// What the time counts from.
+    #[serde(default)]
+    pub from: HealedFrom,
     /// How long it took.
     pub took_us: u64,
     /// Bytes sent meanwhile.
@@ -103,13 +130,59 @@ pub struct NamedConflict {
     pub by: DecidedBy,
 }
 
+/// What the time to convergence counts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealedFrom {
+    /// The end of the last fault.
+    #[default]
+    Fault,
+    /// The end of writing: nothing went wrong, or all that did was over before.
+    Writing,
+}
+
+/// Why a row is set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SetAsideBy {
+    /// Another row with the same natural key has the greater version.
+    NaturalKey,
+    /// It goes with its parent (`cascade`).
+    Cascaded,
+    /// Its parent is not there (`restrict`), or is itself set aside.
+    Restricted,
+}
+
+/// A row that was set aside, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NamedAside {
+    /// When a peer set it aside first, in microseconds since the start of the run.
+    pub at_us: u64,
+    /// Where.
+    pub peer: u32,
+    /// The row.
+    pub row: String,
+    /// The row because of which: the winner of the natural key, or the parent.
+    pub winner: String,
+    /// Why.
+    pub by: SetAsideBy,
+}
+
 /// Makes the figures of a run.
 pub struct PeerMeter {
     figures: PeerFigures,
     visibility: Visibility,
     peers: BTreeMap<u32, Peer>,
     healed_at_us: Option<u64>,
+    /// When a fault ended last.
+    fault_ended_at_us: Option<u64>,
     repaired_rows: u64,
+    /// What is set aside: where, and which row.
+    aside: BTreeSet<(u32, RowId)>,
+    /// Who has taken whom off its list, and not on again.
+    left: BTreeSet<(u32, u32)>,
+    /// Who is about to get another database.
+    replaced: BTreeSet<u32>,
     hasher: FxHasher,
     last_us: u64,
 }
@@ -129,7 +202,11 @@ impl PeerMeter {
             visibility: Visibility::new(terms),
             peers: (0..terms.count).map(|peer| (peer, Peer::new())).collect(),
             healed_at_us: None,
+            fault_ended_at_us: None,
             repaired_rows: 0,
+            aside: BTreeSet::new(),
+            left: BTreeSet::new(),
+            replaced: BTreeSet::new(),
             hasher: FxHasher::default(),
             last_us: 0,
         }
@@ -142,6 +219,10 @@ impl PeerMeter {
             What::Healed => {
                 self.healed_at_us = Some(event.at_us);
                 (self.figures.convergence, self.repaired_rows) = (None, 0);
+                return;
+            }
+            What::FaultEnded { .. } => {
+                self.fault_ended_at_us = Some(event.at_us);
                 return;
             }
             What::Peer(what) => what,
@@ -205,17 +286,67 @@ impl PeerMeter {
                     return;
                 };
                 let (bytes, repaired_rows) = (*bytes, self.repaired_rows);
+                let from = match self.fault_ended_at_us == Some(healed_at_us) {
+                    true => HealedFrom::Fault,
+                    false => HealedFrom::Writing,
+                };
                 self.figures.convergence = Some(Convergence {
+                    from,
                     took_us: at_us.saturating_sub(healed_at_us),
                     bytes,
                     repaired_rows,
                     bytes_per_row: bytes.checked_div(repaired_rows),
                 });
             }
-            PeerWhat::Aside { .. } => self.figures.set_aside += 1,
+            PeerWhat::Aside { node, row, standing } => self.stands(at_us, *node, row, standing),
             PeerWhat::Purged { rows, .. } => self.figures.purged += rows,
+            PeerWhat::Named { node, .. } => {
+                self.replaced.insert(*node);
+            }
+            PeerWhat::SetBack { node, .. } if self.replaced.contains(node) => {
+                self.figures.databases_replaced += 1;
+            }
             PeerWhat::SetBack { .. } => self.figures.disks_set_back += 1,
+            PeerWhat::Renewed { node, .. } => {
+                self.replaced.remove(node);
+            }
+            PeerWhat::Refused { why, .. } => {
+                *self.figures.refusals.entry(word(*why).to_owned()).or_default() += 1;
+            }
+            PeerWhat::Left { node, peer } => {
+                self.figures.removed += 1;
+                self.left.insert((*node, *peer));
+            }
+            PeerWhat::Joined { node, peer } => {
+                self.figures.readmitted += u64::from(self.left.remove(&(*node, *peer)));
+            }
             _ => {}
+        }
+    }
+
+    /// A row's standing at a peer has changed because of another row.
+    fn stands(&mut self, at_us: u64, peer: u32, row: &RowId, standing: &Standing) {
+        let (by, winner) = match standing {
+            Standing::NaturalKey { winner } => (SetAsideBy::NaturalKey, winner),
+            Standing::Cascaded { parent } => (SetAsideBy::Cascaded, parent),
+            Standing::Orphaned { parent } => (SetAsideBy::Restricted, parent),
+            Standing::Visible | Standing::Revived => {
+                self.figures.brought_back += u64::from(self.aside.remove(&(peer, row.clone())));
+                return;
+            }
+            Standing::Deleted => {
+                self.aside.remove(&(peer, row.clone()));
+                return;
+            }
+        };
+        self.aside.insert((peer, row.clone()));
+        self.figures.set_aside += 1;
+        *self.figures.set_aside_by.entry(by).or_default() += 1;
+        let first = &mut self.figures.first_set_aside;
+        let (row, winner) = (row.to_string(), winner.to_string());
+        let known = first.iter().any(|named| named.row == row && named.winner == winner && named.by == by);
+        if first.len() < CONFLICTS_NAMED_MAX && !known {
+            first.push(NamedAside { at_us, peer, row, winner, by });
         }
     }
 
@@ -234,6 +365,8 @@ impl PeerMeter {
             PeerWhat::Advanced { node, of, .. } => write(3, *node, u64::from(*of)),
             PeerWhat::SetBack { node, .. } => write(4, *node, 0),
             PeerWhat::Renewed { node, .. } => write(5, *node, 0),
+            PeerWhat::Named { node, name, .. } => write(6, *node, u64::from(*name)),
+            PeerWhat::Released { node, .. } => write(7, *node, 0),
             _ => {}
         }
     }
@@ -266,7 +399,18 @@ impl Peer {
     }
 }
 
-/// Conflicts that are named.
+/// Why somebody was refused.
+const fn word(why: Refusal) -> &'static str {
+    match why {
+        Refusal::Protocol => "no common version of the protocol",
+        Refusal::Schema => "other tables",
+        Refusal::SameNode => "a node id in use",
+        Refusal::AnotherNode => "another peer at the address",
+        Refusal::Key => "want of the shared key",
+    }
+}
+
+/// Conflicts, and rows set aside, that are named.
 const CONFLICTS_NAMED_MAX: usize = 10;
 /// Significant decimal digits of a time to visibility.
 const PRECISION_DIGITS: u8 = 2;
@@ -302,23 +446,58 @@ mod tests {
             (30, What::Peer(merged(1, 0, vec![took(1, v(5, "p0")), took(2, v(4, "p0"))]))),
             (31, What::Peer(conflict)),
             (50, What::Peer(PeerWhat::Equal { bytes: 100 })),
+            (60, What::Peer(PeerWhat::Joined { node: 0, peer: 1 })),
+            (61, What::Peer(PeerWhat::Left { node: 0, peer: 1 })),
+            (62, What::Peer(PeerWhat::Left { node: 1, peer: 0 })),
+            (63, What::Peer(PeerWhat::Joined { node: 0, peer: 1 })),
         ]
     }
 
     #[test]
     fn cost_time_and_winners_are_told() {
         let figures = figures(story());
-        let expected = Convergence { took_us: 30, bytes: 100, repaired_rows: 2, bytes_per_row: Some(50) };
+        let expected = Convergence {
+            from: HealedFrom::Writing,
+            took_us: 30,
+            bytes: 100,
+            repaired_rows: 2,
+            bytes_per_row: Some(50),
+        };
         assert_eq!(figures.convergence, Some(expected));
         assert_eq!(figures.traffic, Traffic { messages: 2, bytes: 200, rows: 3 });
         assert_eq!(figures.reconciliation, Traffic { messages: 1, bytes: 100, rows: 2 });
         assert_eq!(figures.decided_by[&DecidedBy::Stamp], 1);
+        assert_eq!((figures.removed, figures.readmitted), (2, 1));
         assert_eq!(figures.first_conflicts[0].winner, "6.0@p1");
         let receiver = &figures.receivers[1];
         assert_eq!((receiver.rows_sent, receiver.rows_new, receiver.copies_thousandths), (3, 2, Some(1_500)));
         assert_eq!((receiver.visible_after.p50_us, receiver.missing), (Some(20), 0));
         let other = &figures.receivers[2];
         assert_eq!((other.copies_thousandths, other.visible_after.max_us, other.missing), (None, None, 1));
+    }
+
+    #[test]
+    fn the_time_counts_from_the_last_fault_if_there_was_one() {
+        let mut story = story();
+        story.insert(2, (20, What::FaultEnded { action: "f0".to_owned() }));
+        assert_eq!(figures(story).convergence.unwrap().from, HealedFrom::Fault);
+    }
+
+    #[test]
+    fn what_is_set_aside_is_named_and_what_lives_again_is_not_counted() {
+        let aside = |node, standing| What::Peer(PeerWhat::Aside { node, row: row(1), standing });
+        let figures = figures(vec![
+            (10, aside(0, Standing::Revived)),
+            (20, aside(1, Standing::NaturalKey { winner: row(2) })),
+            (30, aside(2, Standing::NaturalKey { winner: row(2) })),
+            (40, aside(1, Standing::Visible)),
+            (50, aside(1, Standing::Orphaned { parent: row(3) })),
+        ]);
+        assert_eq!((figures.set_aside, figures.brought_back), (3, 1));
+        assert_eq!(figures.set_aside_by[&SetAsideBy::NaturalKey], 2);
+        let named: Vec<_> = figures.first_set_aside.iter().map(|aside| (aside.at_us, aside.by)).collect();
+        assert_eq!(named, [(20, SetAsideBy::NaturalKey), (50, SetAsideBy::Restricted)]);
+        assert_eq!(figures.first_set_aside[0].winner, row(2).to_string());
     }
 
     #[test]

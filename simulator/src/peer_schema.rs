@@ -16,16 +16,15 @@ use crate::scenario::model::{self, DeclaredTable, Peers, Put, TablePolicy, Table
 /// # Errors
 /// What is wrong with declared tables.
 pub fn schema(peers: &Peers) -> Result<Schema, InvalidSchema> {
+    let tables = tables(peers);
+    Schema::new(tables.iter().map(|table| declared(table, peers.count)).collect::<Result<Vec<_>, _>>()?)
+}
+
+/// The tables of a scenario, as they would be declared.
+pub(crate) fn tables(peers: &Peers) -> Vec<DeclaredTable> {
     match &peers.tables {
-        Tables::ProductReviews => Schema::new(
-            product_reviews()
-                .iter()
-                .map(|table| declared(table, peers.count))
-                .collect::<Result<Vec<_>, _>>()?,
-        ),
-        Tables::Declared(tables) => Schema::new(
-            tables.iter().map(|table| declared(table, peers.count)).collect::<Result<Vec<_>, _>>()?,
-        ),
+        Tables::ProductReviews => product_reviews(),
+        Tables::Declared(tables) => tables.clone(),
     }
 }
 
@@ -70,6 +69,7 @@ fn declared(table: &DeclaredTable, peers: u32) -> Result<Table, InvalidSchema> {
             Policy::NodePriority(order.iter().map(|peer| node_id(*peer, peers)).collect())
         }
         TablePolicy::CounterDelta(columns) => Policy::CounterDelta(columns.clone()),
+        TablePolicy::Custom(name) => Policy::Custom(name.clone()),
     };
     Ok(made)
 }

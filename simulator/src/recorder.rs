@@ -8,8 +8,8 @@ use rustc_hash::{FxHashMap, FxHasher};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::check::{Jury, Terms};
-use crate::history::{End, Event, OpRef, What};
+use crate::check::{INSIDE, Jury, Terms};
+use crate::history::{End, Event, OpRef, StateName, What};
 use crate::latency::Latencies;
 use crate::overload::Meter;
 use crate::peer_figures::PeerMeter;
@@ -125,6 +125,20 @@ impl Recorder {
         Self { latencies: Latencies::with_types(), ..self }
     }
 
+    /// The same, with a jury that is told when the run is over what happened inside main servers ([`late`](Self::late)).
+    #[must_use]
+    pub fn deferring(self, terms: &Terms) -> Self {
+        Self { jury: Jury::deferring(terms), ..self }
+    }
+
+    /// Takes an event that is told when the run is over, see [`Jury::observe_late`]. Effects are in the history already.
+    pub fn late(&mut self, event: &Event) {
+        let at_fault = self.jury.observe_late(event);
+        if INSIDE.contains(&event.what.kind()) {
+            self.history.keep(event, at_fault);
+        }
+    }
+
     /// The same, with what these expectations need measured.
     #[must_use]
     pub fn measuring(self, expect: &Expect) -> Self {
@@ -133,6 +147,10 @@ impl Recorder {
 }
 
 impl Observer for Recorder {
+    fn warm(&self, host: u32, state: Option<&StateName>) -> u64 {
+        self.jury.warm(host, state)
+    }
+
     fn event(&mut self, event: Event) {
         self.counts.observe(&event);
         self.latencies.observe(&event);

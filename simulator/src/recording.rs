@@ -16,6 +16,7 @@ use sync_core::recording::{
 use thiserror::Error;
 
 use crate::draw::Draws;
+use crate::own_resolvers::OwnResolvers;
 use crate::plan::Plan;
 use crate::run::{RunResult, run_recorded};
 use crate::scenario::model::Frames;
@@ -80,11 +81,11 @@ pub fn header(plan: &Plan, effects: EffectForm) -> Header {
 ///
 /// # Errors
 /// Those of the file system; the run is then carried out all the same and its result lost.
-pub fn record(plan: &Plan, effects: EffectForm, folder: &Path) -> io::Result<RunResult> {
+pub fn record(plan: &Plan, own: &OwnResolvers, effects: EffectForm, folder: &Path) -> io::Result<RunResult> {
     fs::create_dir_all(folder)?;
     let file = File::create(folder.join(VIRTUAL))?;
     let tape: Tape = Tape::new(Box::new(file), &header(plan, effects));
-    let result = run_recorded(plan, Some(tape.clone()));
+    let result = run_recorded(plan, own, Some(tape.clone()));
     tape.finish()?;
     Ok(RunResult { recording: Some(folder.to_owned()), ..result })
 }

@@ -8,11 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sync_core::recording::Tape;
 
-use crate::check::peers::PeerTerms;
+use crate::check::peers::{Outside, PeerTerms};
 use crate::check::{Recovery, Terms};
 use crate::draw::Draws;
 use crate::history::{Event, Kind, What};
 use crate::latency::{Latencies, Percentiles, TypePercentiles};
+use crate::own_engine::PeerEngines;
+use crate::own_resolvers::OwnResolvers;
 use crate::peer_figures::{PeerFigures, PeerMeter};
 use crate::peer_schema::schema;
 use crate::plan::{Action, Plan};
@@ -20,6 +22,7 @@ use crate::recorder::{Counts, Recorder};
 use crate::scenario::model::{Fault, Figure, Frames, HistoryMode, Injection, Peers, Scenario};
 use crate::verdict::{Judgement, Verdict};
 use crate::virtual_rig::OBSERVABLE;
+use crate::virtual_rig::peers::own::{self, OwnWorld};
 use crate::virtual_rig::peers::{Healthy, PeerVariant, PeerWorld};
 use crate::virtual_rig::rotation::rotations;
 use crate::virtual_rig::search::{Named, canaries, is_demanded};
@@ -154,15 +157,33 @@ pub struct RunResult {
     pub recording: Option<PathBuf>,
 }
 
+impl RunResult {
+    /// Whether another run gave the same, byte for byte.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.summary == other.summary
+            && self.history == other.history
+            && self.figures == other.figures
+            && self.latencies.to_hgrm() == other.latencies.to_hgrm()
+    }
+}
+
 /// Carries a plan out in the virtual rig.
 pub fn run(plan: &Plan) -> RunResult {
-    run_recorded(plan, None)
+    run_with(plan, &OwnResolvers::default())
+}
+
+/// The same with these resolvers.
+pub fn run_with(plan: &Plan, own: &OwnResolvers) -> RunResult {
+    run_recorded(plan, own, None)
 }
 
 /// The same, with every call of an engine written down if there is a tape.
-pub fn run_recorded(plan: &Plan, tape: Option<Tape>) -> RunResult {
+pub fn run_recorded(plan: &Plan, own: &OwnResolvers, tape: Option<Tape>) -> RunResult {
     if let Some(peers) = &plan.world.peers {
-        return run_peers(plan, peers, Healthy);
+        return match plan.defect.and_then(zoo::planted_among_peers) {
+            Some(planted) => run_peers(plan, peers, own, planted),
+            None => run_peers(plan, peers, own, Healthy),
+        };
     }
     match (plan.defect.and_then(zoo::planted), plan.world.network.frames) {
         (Some(planted), _) => run_in(plan, planted, tape),
@@ -171,10 +192,28 @@ pub fn run_recorded(plan: &Plan, tape: Option<Tape>) -> RunResult {
     }
 }
 
-fn run_peers<V: PeerVariant>(plan: &Plan, peers: &Peers, variant: V) -> RunResult {
+fn run_peers<V: PeerVariant>(plan: &Plan, peers: &Peers, own: &OwnResolvers, variant: V) -> RunResult {
     let recorder = Recorder::new(&terms(plan), plan.world.history);
-    let (recorder, figures) = PeerWorld::new(plan, peers, variant, recorder).run(plan);
+    let (recorder, figures) = PeerWorld::new(plan, peers, own, variant, recorder).run(plan);
     conclude(plan, recorder, figures, &Ran::virtually())
+}
+
+/// Carries a plan of peers out with own engines, and judges it from the outside. None if the plan has no peers; whether
+/// such engines can carry it out says [`own::cannot`].
+pub fn run_own(plan: &Plan, engines: &dyn PeerEngines) -> Option<RunResult> {
+    let peers = plan.world.peers.as_ref()?;
+    let mut terms = terms(plan);
+    if let Some(terms) = &mut terms.peers {
+        terms.outside = Some(Outside { joins: engines.joins_versions() });
+        // Nobody's versions are compared.
+        terms.last_writer_tables.clear();
+        terms.one_wins_tables.clear();
+    }
+    let recorder = Recorder::new(&terms, plan.world.history);
+    let (recorder, figures) = OwnWorld::new(plan, peers, engines, recorder).run(plan);
+    let notes = vec!["the peers have an engine of their own and are judged from the outside".to_owned()];
+    let ran = Ran { observable: own::OBSERVABLE.to_vec(), notes, ..Ran::virtually() };
+    Some(conclude(plan, recorder, figures, &ran))
 }
 
 fn peer_terms(scenario: &Scenario, peers: &Peers) -> PeerTerms {
@@ -192,6 +231,7 @@ fn peer_terms(scenario: &Scenario, peers: &Peers) -> PeerTerms {
         last_writer_tables: tables(|policy| *policy == Policy::LastWriterByRow),
         one_wins_tables: tables(|policy| matches!(policy, Policy::FirstWriter | Policy::NodePriority(_))),
         staleness_us_max: scenario.expect.staleness_max.map(|bound| bound.as_us()),
+        outside: None,
     }
 }
 
@@ -204,7 +244,7 @@ fn run_in<V: Variant>(plan: &Plan, variant: V, tape: Option<Tape>) -> RunResult 
 /// Where and how a plan was carried out.
 pub(crate) struct Ran {
     pub(crate) rig: &'static str,
-    pub(crate) observable: &'static [Kind],
+    pub(crate) observable: Vec<Kind>,
     pub(crate) servers: Vec<ServerVersion>,
     pub(crate) notes: Vec<String>,
     /// Further figures with a bound, judged whether or not the scenario demands them.
@@ -217,7 +257,7 @@ impl Ran {
     fn virtually() -> Self {
         Self {
             rig: "virtual",
-            observable: OBSERVABLE,
+            observable: OBSERVABLE.to_vec(),
             servers: Vec::new(),
             notes: Vec::new(),
             thresholds: Vec::new(),
@@ -246,6 +286,7 @@ pub(crate) fn terms(plan: &Plan) -> Terms {
         queue_max: scenario.hosts.max_queue_size as usize,
         blocking_us_max: scenario.expect.critical_blocking_max.map_or(0, |bound| bound.span().as_us()),
         stall_us_max: scenario.expect.normal_stall_max.map(|bound| bound.span().as_us()),
+        primaries_lost_max: scenario.expect.primaries_lost_max,
         peers: scenario.peers.as_ref().map(|peers| peer_terms(scenario, peers)),
         recovery: scenario.expect.recovery.as_ref().map(|recovery| Recovery {
             from_us: recovery.overload_ends.as_us() + recovery.within.as_us(),

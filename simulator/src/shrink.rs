@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::{Action, Plan};
-use crate::run::{Summary, run};
-use crate::scenario::model::{Clocks, HistoryMode, Scenario};
+use crate::own_resolvers::OwnResolvers;
+use crate::plan::{Act, Action, Ask, Plan};
+use crate::run::{Summary, run_with};
+use crate::scenario::model::{Clocks, HistoryMode, Links, Peers, Scenario, Statement};
 use crate::scenario::units::{Length, Share};
 use crate::verdict::Verdict;
 
@@ -47,12 +48,22 @@ pub enum NotShrunk {
 
 /// Shrinks a plan that fails in `what`, or in the first thing that fails: a demanded property before one that is not.
 pub fn shrink(plan: &Plan, what: Option<&str>, runs_max: u64) -> Result<Shrunk, NotShrunk> {
+    shrink_with(plan, &OwnResolvers::default(), what, runs_max)
+}
+
+/// The same with these resolvers.
+pub fn shrink_with(
+    plan: &Plan,
+    own: &OwnResolvers,
+    what: Option<&str>,
+    runs_max: u64,
+) -> Result<Shrunk, NotShrunk> {
     let arrivals: u64 = plan.count_arrivals(|_, _| 0).iter().map(|(arrivals, _)| arrivals).sum();
     if arrivals > ACTIONS_MAX as u64 {
         return Err(NotShrunk::TooLarge(usize::try_from(arrivals).unwrap_or(usize::MAX)));
     }
     let expanded = plan.expand();
-    let first = run(&quiet(&expanded)).summary;
+    let first = run_with(&quiet(&expanded), own).summary;
     let failing = failures(&first);
     let found = match what {
         Some(what) => failing.into_iter().find(|(name, _)| name == what),
@@ -60,7 +71,7 @@ pub fn shrink(plan: &Plan, what: Option<&str>, runs_max: u64) -> Result<Shrunk, 
     };
     let Some((what, finding)) = found else { return Err(NotShrunk::NothingFails(what.map(str::to_owned))) };
     let actions_before = expanded.actions.len();
-    let mut search = Search { plan: expanded, what, finding, runs: 1, runs_max };
+    let mut search = Search { own: own.clone(), plan: expanded, what, finding, runs: 1, runs_max };
     let groups = search.by_host();
     search.reduce(groups);
     search.one_by_one();
@@ -95,6 +106,7 @@ fn quiet(plan: &Plan) -> Plan {
 
 /// A plan that fails, and the way to a smaller one.
 struct Search {
+    own: OwnResolvers,
     plan: Plan,
     what: String,
     finding: String,
@@ -109,7 +121,7 @@ impl Search {
             return false;
         }
         self.runs += 1;
-        let failing = failures(&run(&quiet(&candidate)).summary);
+        let failing = failures(&run_with(&quiet(&candidate), &self.own).summary);
         let Some((_, finding)) = failing.into_iter().find(|(name, _)| *name == self.what) else {
             return false;
         };
@@ -183,14 +195,23 @@ impl Search {
     /// Takes away what the world has beyond the plain one, as far as the failure stays.
     fn simplify(&mut self) {
         let hosts = self.plan.actions.iter().filter_map(|action| match action {
-            Action::Ask(ask) => Some(ask.op.host + 1),
+            Action::Ask(Ask { op, .. }) | Action::Act(Act { op, .. }) => Some(op.host + 1),
             _ => None,
         });
         let hosts = hosts.max().unwrap_or(1);
+        let rows = self.rows_named();
         let last_us = self.plan.actions.iter().map(ends_us).max().unwrap_or(0);
-        let steps: [&dyn Fn(&mut Scenario); 7] = [
-            // A host's account and map follow from its number: only hosts past the last one go.
+        let steps: [&dyn Fn(&mut Scenario); 12] = [
+            // A host's account and map follow from its number: only hosts past the last one go. So with peers.
             &|world| world.topology.hosts = hosts.min(world.topology.hosts),
+            &among_peers(|peers| peers.count = hosts.clamp(2, peers.count.max(2))),
+            &among_peers(|peers| peers.rows.clear()),
+            &among_peers(|peers| peers.rows.values_mut().for_each(|count| *count = rows.min(*count))),
+            &among_peers(|peers| peers.links = Links::default()),
+            &among_peers(|peers| {
+                let link = &mut peers.network;
+                (link.loss, link.duplicate, link.reorder) = (Share::ZERO, Share::ZERO, Share::ZERO);
+            }),
             &|world| world.duration = Length::from_us(world.duration.span().as_us().min(last_us + 1_000_000)),
             &|world| world.network.to_server.loss = Share::ZERO,
             &|world| world.network.to_host.loss = Share::ZERO,
@@ -205,16 +226,34 @@ impl Search {
         for step in steps {
             let mut candidate = self.plan.clone();
             step(&mut candidate.world);
-            if candidate.world != self.plan.world && fits(&candidate) {
+            if candidate.world != self.plan.world && fits(&candidate, &self.own) {
                 self.accept(candidate);
             }
         }
     }
+
+    /// How many rows of a table there have to be for all that statements name to be there.
+    fn rows_named(&self) -> u32 {
+        let bodies = self.plan.actions.iter().filter_map(|action| match action {
+            Action::Act(act) => Some(&act.body.statements),
+            _ => None,
+        });
+        let row = |statement: &Statement| match statement {
+            Statement::Put(put) => put.row,
+            Statement::Delete(name) | Statement::Read(name) => name.row,
+        };
+        bodies.flatten().map(|statement| row(statement).saturating_add(1)).max().unwrap_or(0)
+    }
+}
+
+/// A change of a world of peers.
+fn among_peers(change: impl Fn(&mut Peers)) -> impl Fn(&mut Scenario) {
+    move |world| world.peers.iter_mut().for_each(&change)
 }
 
 /// Whether the plan's text form can be read back: a fault must lie within the duration, say.
-fn fits(plan: &Plan) -> bool {
-    Plan::parse("shrunk", plan.to_text().as_bytes()).is_ok()
+fn fits(plan: &Plan, own: &OwnResolvers) -> bool {
+    Plan::parse_for(own, "shrunk", plan.to_text().as_bytes()).is_ok()
 }
 
 fn moment_us(action: &Action) -> u64 {

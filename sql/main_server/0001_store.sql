@@ -23,8 +23,8 @@ CREATE TABLE IF NOT EXISTS p2p_sync.states (
     -- The account it belongs to; 0 for a state that belongs to the map.
     owner       bigint      NOT NULL CHECK (owner BETWEEN 0 AND 4294967295),
     map_name    text        COLLATE "C" NOT NULL,
-    -- From 1, one more with each write.
-    version     bigint      NOT NULL CHECK (version >= 1),
+    -- From 1, one more with each write. 0 within a transaction only, which has locked a state that is not there yet.
+    version     bigint      NOT NULL CHECK (version >= 0),
     data        text        NOT NULL,
     -- The operation that wrote it.
     account_id  bigint      NOT NULL,
@@ -100,6 +100,7 @@ CREATE TABLE IF NOT EXISTS p2p_sync.positions (
     data_type  smallint NOT NULL CHECK (data_type BETWEEN 0 AND 11),
     x          bigint   NOT NULL,
     y          bigint   NOT NULL,
+    -- -1 for a row that was made to be locked: there is no position yet.
     at_us      bigint   NOT NULL,
     PRIMARY KEY (account_id, map_name, data_type)
 ) WITH (fillfactor = 70);

@@ -285,45 +285,103 @@ BEGIN
 END
 $$;
 
--- Takes a host's report and settles every map that it offers or offered. Answers with what changed, in order, and
--- then (`began` is NULL) with the parts that the host plays now.
-CREATE OR REPLACE FUNCTION p2p_sync.report_host(
-    p_account_id bigint, p_cpu_mhz integer, p_cpu_cores integer, p_free_ram_mb bigint, p_network_mbps integer,
-    p_latency_ms integer, p_disconnects integer, p_vps boolean, p_is_fit boolean, p_score bigint,
-    p_maps text[], p_at_us bigint
+-- The database's clock, by which hosts live and die: the clocks of main servers may differ.
+CREATE OR REPLACE FUNCTION p2p_sync.moment() RETURNS timestamptz
+LANGUAGE sql VOLATILE AS $$ SELECT clock_timestamp() $$;
+
+-- Takes the reports of hosts, which come in the order of their accounts, each once, `p_maps` being the names of the maps
+-- that a host offers in their order, with commas between. Settles the maps of those whose standing changes: who is new,
+-- comes back, becomes fit or unfit, or offers other maps; and maps on which somebody plays a part who has fallen silent.
+-- A score decides only when a part is free, and parts are free only where nobody is left to take them: so a report that
+-- changes nothing else changes no map, touches its host's row, and waits for no other host's.
+-- Answers with what changed, in order, and then (`began` is NULL) with the parts that these hosts play now.
+--
+-- Locks: that on hosts, then those of maps, then rows of host_metrics in the order of the accounts. Without the first
+-- only the last are taken.
+CREATE OR REPLACE FUNCTION p2p_sync.report_hosts(
+    p_accounts bigint[], p_cpu_mhz integer[], p_cpu_cores integer[], p_free_ram_mb bigint[], p_network_mbps integer[],
+    p_latency_ms integer[], p_disconnects integer[], p_vps boolean[], p_is_fit boolean[], p_score bigint[],
+    p_maps text[]
 ) RETURNS TABLE (map_name text, account_id bigint, part text, epoch bigint, began boolean)
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 DECLARE
-    v_at timestamptz := timestamptz 'epoch' + p_at_us * interval '1 microsecond';
+    v_at timestamptz := p2p_sync.moment();
+    v_locked boolean := false;
+    v_changed bigint[];
     v_maps text[];
     v_map text;
 BEGIN
-    PERFORM pg_advisory_xact_lock(1882353779, -1);
-    SELECT coalesce(array_agg(DISTINCT m.map_name COLLATE "C" ORDER BY m.map_name COLLATE "C"), '{}') INTO v_maps
-    FROM (
-        SELECT o.map_name FROM p2p_sync.host_offers AS o WHERE o.account_id = p_account_id
-        UNION ALL
-        SELECT unnest(p_maps)
-    ) AS m;
+    LOOP
+        SELECT coalesce(array_agg(r.account_id), '{}') INTO v_changed
+        FROM unnest(p_accounts, p_is_fit, p_maps) AS r (account_id, is_fit, maps)
+        WHERE NOT EXISTS (
+                SELECT FROM p2p_sync.host_metrics AS h
+                WHERE h.account_id = r.account_id AND h.is_fit = r.is_fit
+                    AND h.last_health_check > v_at - interval '45 seconds'
+            )
+            OR r.maps <> coalesce((
+                SELECT string_agg(o.map_name, ',' ORDER BY o.map_name)
+                FROM p2p_sync.host_offers AS o
+                WHERE o.account_id = r.account_id
+            ), '');
+        SELECT coalesce(array_agg(m.map_name ORDER BY m.map_name), '{}') INTO v_maps
+        FROM (
+            SELECT o.map_name FROM p2p_sync.host_offers AS o WHERE o.account_id = ANY (v_changed)
+            UNION
+            SELECT offered.map_name COLLATE "C"
+            FROM unnest(p_accounts, p_maps) AS r (account_id, maps),
+                unnest(string_to_array(r.maps, ',')) AS offered (map_name)
+            WHERE r.account_id = ANY (v_changed)
+            UNION
+            SELECT a.map_name
+            FROM (
+                SELECT DISTINCT o.map_name
+                FROM unnest(p_maps) AS r (maps), unnest(string_to_array(r.maps, ',')) AS o (map_name)
+            ) AS offered
+            JOIN p2p_sync.host_assignments AS a ON a.map_name = offered.map_name AND a.is_active
+            WHERE NOT EXISTS (
+                SELECT FROM p2p_sync.host_metrics AS h
+                WHERE h.account_id = a.account_id AND h.last_health_check > v_at - interval '45 seconds'
+            )
+        ) AS m;
+        EXIT WHEN v_locked OR (cardinality(v_changed) = 0 AND cardinality(v_maps) = 0);
+        -- What was seen without the lock may have changed: look again.
+        PERFORM pg_advisory_xact_lock(1882353779, -1);
+        v_at := p2p_sync.moment();
+        v_locked := true;
+    END LOOP;
     PERFORM p2p_sync.lock_maps(v_maps);
     INSERT INTO p2p_sync.host_metrics AS h
         (account_id, cpu_ghz, cpu_cores, free_ram_mb, network_speed_mbps, latency_ms, disconnects_per_hour,
          last_health_check, vps_connection_active, is_fit, score_millionths)
-    VALUES (p_account_id, p_cpu_mhz / 1000.0, p_cpu_cores, p_free_ram_mb, p_network_mbps, p_latency_ms,
-        p_disconnects, v_at, p_vps, p_is_fit, p_score)
+    SELECT r.account_id, r.cpu_mhz / 1000.0, r.cpu_cores, r.free_ram_mb, r.network_mbps, r.latency_ms, r.disconnects,
+        v_at, r.vps, r.is_fit, r.score
+    FROM unnest(p_accounts, p_cpu_mhz, p_cpu_cores, p_free_ram_mb, p_network_mbps, p_latency_ms, p_disconnects, p_vps,
+            p_is_fit, p_score)
+        AS r (account_id, cpu_mhz, cpu_cores, free_ram_mb, network_mbps, latency_ms, disconnects, vps, is_fit, score)
+    ORDER BY r.account_id
     ON CONFLICT (account_id) DO UPDATE SET
         cpu_ghz = excluded.cpu_ghz, cpu_cores = excluded.cpu_cores, free_ram_mb = excluded.free_ram_mb,
         network_speed_mbps = excluded.network_speed_mbps, latency_ms = excluded.latency_ms,
         disconnects_per_hour = excluded.disconnects_per_hour,
         last_health_check = greatest(h.last_health_check, excluded.last_health_check),
         consecutive_failed_checks = 0, vps_connection_active = excluded.vps_connection_active,
-        is_fit = excluded.is_fit, score_millionths = excluded.score_millionths;
-    DELETE FROM p2p_sync.host_offers AS o
-    WHERE o.account_id = p_account_id AND NOT o.map_name = ANY (p_maps);
-    INSERT INTO p2p_sync.host_offers (account_id, map_name)
-    SELECT p_account_id, m FROM unnest(p_maps) AS m
-    ON CONFLICT DO NOTHING;
+        is_fit = excluded.is_fit, score_millionths = excluded.score_millionths
+    -- Another report of the host came in between and changed its standing: that needs the lock, and the next report.
+    WHERE v_locked OR h.is_fit = excluded.is_fit;
+    IF cardinality(v_changed) > 0 THEN
+        DELETE FROM p2p_sync.host_offers AS o
+        USING unnest(p_accounts, p_maps) AS r (account_id, maps)
+        WHERE r.account_id = ANY (v_changed) AND o.account_id = r.account_id
+            AND NOT o.map_name = ANY (string_to_array(r.maps, ','));
+        INSERT INTO p2p_sync.host_offers (account_id, map_name)
+        SELECT r.account_id, offered.map_name
+        FROM unnest(p_accounts, p_maps) AS r (account_id, maps),
+            unnest(string_to_array(r.maps, ',')) AS offered (map_name)
+        WHERE r.account_id = ANY (v_changed)
+        ON CONFLICT DO NOTHING;
+    END IF;
     FOREACH v_map IN ARRAY v_maps LOOP
         RETURN QUERY SELECT * FROM p2p_sync.settle_map(v_map, v_at);
     END LOOP;
@@ -331,30 +389,28 @@ BEGIN
     SELECT a.map_name, a.account_id,
         CASE WHEN a.is_backup THEN 'backup' WHEN a.is_assistance THEN 'assistant' ELSE 'primary' END,
         a.epoch, NULL::boolean
-    FROM p2p_sync.host_assignments AS a
-    WHERE a.account_id = p_account_id AND a.is_active AND a.map_name = ANY (v_maps)
-    ORDER BY a.map_name;
+    FROM unnest(p_accounts, p_maps) AS r (account_id, maps)
+    JOIN p2p_sync.host_assignments AS a ON a.account_id = r.account_id AND a.is_active
+    WHERE a.map_name = ANY (string_to_array(r.maps, ','))
+    ORDER BY a.account_id, a.map_name;
 END
 $$;
 
 -- Counts missed health checks, drops hosts that have missed three, at most `p_limit`, and settles what they
 -- offered. Answers with what changed, in order, and last (`began` is NULL) with how many were dropped, as epoch.
-CREATE OR REPLACE FUNCTION p2p_sync.sweep_hosts(p_at_us bigint, p_limit bigint)
+-- Locks as `report_hosts` does.
+CREATE OR REPLACE FUNCTION p2p_sync.sweep_hosts(p_limit bigint)
 RETURNS TABLE (map_name text, account_id bigint, part text, epoch bigint, began boolean)
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 DECLARE
-    v_at timestamptz := timestamptz 'epoch' + p_at_us * interval '1 microsecond';
+    v_at timestamptz;
     v_silent bigint[];
     v_maps text[];
     v_map text;
 BEGIN
     PERFORM pg_advisory_xact_lock(1882353779, -1);
-    UPDATE p2p_sync.host_metrics AS h
-    SET consecutive_failed_checks =
-        least(3, greatest(0, floor(extract(epoch FROM v_at - h.last_health_check) / 15)))::integer
-    WHERE h.consecutive_failed_checks
-        <> least(3, greatest(0, floor(extract(epoch FROM v_at - h.last_health_check) / 15)))::integer;
+    v_at := p2p_sync.moment();
     SELECT coalesce(array_agg(s.account_id), '{}') INTO v_silent
     FROM (
         SELECT h.account_id
@@ -368,6 +424,18 @@ BEGIN
     FROM p2p_sync.host_offers AS o
     WHERE o.account_id = ANY (v_silent);
     PERFORM p2p_sync.lock_maps(v_maps);
+    UPDATE p2p_sync.host_metrics AS h
+    SET consecutive_failed_checks = late.failed
+    FROM (
+        SELECT m.account_id,
+            least(3, greatest(0, floor(extract(epoch FROM v_at - m.last_health_check) / 15)))::integer AS failed
+        FROM p2p_sync.host_metrics AS m
+        WHERE m.consecutive_failed_checks
+            <> least(3, greatest(0, floor(extract(epoch FROM v_at - m.last_health_check) / 15)))::integer
+        ORDER BY m.account_id
+        FOR UPDATE
+    ) AS late
+    WHERE h.account_id = late.account_id;
     DELETE FROM p2p_sync.host_offers AS o WHERE o.account_id = ANY (v_silent);
     FOREACH v_map IN ARRAY v_maps LOOP
         RETURN QUERY SELECT * FROM p2p_sync.settle_map(v_map, v_at);

@@ -1,5 +1,108 @@
 -- Main server, 3: what an operation does. See 0001 for how these files are run.
 
+-- Makes and locks, in the order of the keys, all rows that a batch with conditions touches in positions, paces and
+-- states, so that it can decide its operations one after the other in the order of their arrival. For
+-- `apply_operations`, which says what is in the arrays.
+CREATE OR REPLACE FUNCTION p2p_sync.lock_for_checks(
+    p_accounts bigint[], p_incarnations bigint[], p_counters bigint[], p_types smallint[], p_owners bigint[],
+    p_maps text[], p_checks smallint[], p_check_a bigint[]
+) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+    v_wanted bigint;
+    v_locked bigint;
+BEGIN
+    -- No position ever goes.
+    INSERT INTO p2p_sync.positions (account_id, map_name, data_type, x, y, at_us)
+    SELECT DISTINCT k.account_id, k.map_name COLLATE "C", k.data_type, 0, 0, -1
+    FROM unnest(p_accounts, p_maps, p_types, p_checks) AS k (account_id, map_name, data_type, checked)
+    WHERE k.checked = 0 AND NOT EXISTS (
+        SELECT FROM p2p_sync.positions AS p
+        WHERE p.account_id = k.account_id AND p.map_name = k.map_name AND p.data_type = k.data_type
+        OFFSET 0
+    )
+    ORDER BY 1, 2, 3
+    ON CONFLICT DO NOTHING;
+    PERFORM p.locked
+    FROM (
+        SELECT DISTINCT k.account_id, k.map_name COLLATE "C" AS map_name, k.data_type
+        FROM unnest(p_accounts, p_maps, p_types, p_checks) AS k (account_id, map_name, data_type, checked)
+        WHERE k.checked = 0
+        ORDER BY 1, 2, 3
+    ) AS k
+    LEFT JOIN LATERAL (
+        SELECT true AS locked
+        FROM p2p_sync.positions AS p
+        WHERE p.account_id = k.account_id AND p.map_name = k.map_name AND p.data_type = k.data_type
+        FOR UPDATE
+    ) AS p ON true;
+    LOOP
+        INSERT INTO p2p_sync.paces (rule, account_id, map_name, subject, taken_until_us)
+        SELECT DISTINCT k.checked - 1, CASE WHEN k.checked = 3 THEN k.account_id ELSE 0 END,
+            CASE WHEN k.checked = 3 THEN '' ELSE k.map_name END COLLATE "C", k.subject, 0
+        FROM unnest(p_accounts, p_maps, p_checks, p_check_a) AS k (account_id, map_name, checked, subject)
+        WHERE k.checked > 0 AND NOT EXISTS (
+            SELECT FROM p2p_sync.paces AS p
+            WHERE p.rule = k.checked - 1
+                AND p.account_id = CASE WHEN k.checked = 3 THEN k.account_id ELSE 0 END
+                AND p.map_name = CASE WHEN k.checked = 3 THEN '' ELSE k.map_name END
+                AND p.subject = k.subject
+            OFFSET 0
+        )
+        ORDER BY 1, 2, 3, 4
+        ON CONFLICT DO NOTHING;
+        SELECT count(*), count(p.locked) INTO v_wanted, v_locked
+        FROM (
+            SELECT DISTINCT k.checked - 1 AS rule, CASE WHEN k.checked = 3 THEN k.account_id ELSE 0 END AS account_id,
+                CASE WHEN k.checked = 3 THEN '' ELSE k.map_name END COLLATE "C" AS map_name, k.subject
+            FROM unnest(p_accounts, p_maps, p_checks, p_check_a) AS k (account_id, map_name, checked, subject)
+            WHERE k.checked > 0
+            ORDER BY 1, 2, 3, 4
+        ) AS k
+        LEFT JOIN LATERAL (
+            SELECT true AS locked
+            FROM p2p_sync.paces AS p
+            WHERE p.rule = k.rule AND p.account_id = k.account_id AND p.map_name = k.map_name
+                AND p.subject = k.subject
+            FOR UPDATE
+        ) AS p ON true;
+        -- Fewer only when a purge has just removed one.
+        EXIT WHEN v_wanted = v_locked;
+    END LOOP;
+    LOOP
+        INSERT INTO p2p_sync.states
+            (data_type, owner, map_name, version, data, account_id, incarnation, counter, updated_at)
+        SELECT DISTINCT ON (k.data_type, k.owner, k.map_name COLLATE "C")
+            k.data_type, k.owner, k.map_name, 0, '', k.account_id, k.incarnation, k.counter, now()
+        FROM unnest(p_types, p_owners, p_maps, p_accounts, p_incarnations, p_counters)
+            AS k (data_type, owner, map_name, account_id, incarnation, counter)
+        WHERE k.owner IS NOT NULL AND NOT EXISTS (
+            SELECT FROM p2p_sync.states AS s
+            WHERE s.data_type = k.data_type AND s.owner = k.owner AND s.map_name = k.map_name
+            OFFSET 0
+        )
+        ORDER BY k.data_type, k.owner, k.map_name COLLATE "C"
+        ON CONFLICT DO NOTHING;
+        SELECT count(*), count(s.locked) INTO v_wanted, v_locked
+        FROM (
+            SELECT DISTINCT k.data_type, k.owner, k.map_name COLLATE "C" AS map_name
+            FROM unnest(p_types, p_owners, p_maps) AS k (data_type, owner, map_name)
+            WHERE k.owner IS NOT NULL
+            ORDER BY 1, 2, 3
+        ) AS k
+        LEFT JOIN LATERAL (
+            SELECT true AS locked
+            FROM p2p_sync.states AS s
+            WHERE s.data_type = k.data_type AND s.owner = k.owner AND s.map_name = k.map_name
+            FOR UPDATE
+        ) AS s ON true;
+        -- Fewer only when another batch has just taken one away again that had remained none.
+        EXIT WHEN v_wanted = v_locked;
+    END LOOP;
+END
+$$;
+
 -- Applies a batch in the order of its arrays, all of it or nothing, in the caller's transaction.
 --
 -- For each operation: a name that was seen before is answered as it was then; what belongs to a map (types 0, 1 and 4)
@@ -12,9 +115,11 @@
 -- decided one after the other, since each may depend on the one before.
 --
 -- Needs READ COMMITTED: what is read after a wait for a lock must be what the lock's former holder left.
--- Rows are made in session_sequences, then locked there, then the maps' locks are taken, then rows are locked in states
--- and made in operations, each time in the order of the key: batches that overlap wait for each other and do not
--- deadlock. One case fails and is to be called again: one name used for two maps or types at once (unique_violation).
+-- Rows are made in session_sequences, then locked there, then the maps' locks are taken, then, if there are conditions,
+-- rows are made and locked in positions and in paces, then rows are made and locked in states, and then made in operations,
+-- each time in the order of the key: batches that overlap wait for each other and do not deadlock. Decided one after the
+-- other, operations find all rows that they touch made and locked: a position without a moment and a state without a
+-- version are none yet, and a state that is none at the end goes again. One case fails and is to be called again: one name used for two maps or types at once (unique_violation).
 --
 -- Table look-ups are correlated subqueries on purpose: whatever the statistics of a table that has just
 -- filled, no plan can choose to scan it.
@@ -76,6 +181,10 @@ BEGIN
             WHERE g.data_type IN (0, 1, 4)
             ORDER BY 1
         ) AS l;
+        IF p_checks IS NOT NULL THEN
+            PERFORM p2p_sync.lock_for_checks(p_accounts, p_incarnations, p_counters, p_types, p_owners, p_maps,
+                p_checks, p_check_a);
+        END IF;
     END IF;
 
     -- One operation, the usual case under low load, decided by plain look-ups: setting up the statement for many
@@ -123,7 +232,9 @@ BEGIN
                 IF status = 'APPLIED' AND p_checks[i] = 0 THEN
                     INSERT INTO p2p_sync.positions (account_id, map_name, data_type, x, y, at_us)
                     VALUES (p_accounts[i], p_maps[i], p_types[i], p_check_a[i], p_check_b[i], p_received_us[i])
-                    ON CONFLICT DO NOTHING;
+                    ON CONFLICT (account_id, map_name, data_type) DO UPDATE
+                        SET x = excluded.x, y = excluded.y, at_us = excluded.at_us
+                        WHERE positions.at_us < 0;
                     -- The first one is not judged.
                     IF NOT FOUND THEN
                         SELECT * INTO v_place
@@ -205,6 +316,15 @@ BEGIN
             END IF;
             RETURN NEXT;
         END LOOP;
+        IF cardinality(p_accounts) > 1 THEN
+            DELETE FROM p2p_sync.states AS s
+            USING (
+                SELECT DISTINCT k.data_type, k.owner, k.map_name
+                FROM unnest(p_types, p_owners, p_maps) AS k (data_type, owner, map_name)
+                WHERE k.owner IS NOT NULL
+            ) AS k
+            WHERE s.data_type = k.data_type AND s.owner = k.owner AND s.map_name = k.map_name AND s.version = 0;
+        END IF;
         RETURN;
     END IF;
 

@@ -1,42 +1,50 @@
-//! A resolver that is subtly wrong, and how the laws find it.
+//! A resolver that is subtly wrong, how the laws find it, and what it takes to repair it.
 //!
 //! ```text
 //! cargo run -p sync-core --features laws --example resolver_wrong
+//! cargo run -p sync-core --features laws --example resolver_wrong -- scenario > counterexample.yaml
+//! p2psim run counterexample.yaml
 //! ```
 //!
-//! The later write wins; of writes at the same moment the one with the greater amount. That reads well, and two
-//! peers diverge for ever: amounts can be equal as well, `0.1` and `0.10` among them, and then each peer keeps the side
-//! that it names first, which is its own. Ends with 1, as it should.
+//! The first shows the writes that two peers never agree on and ends with 1, as it should; the second prints the same as a
+//! scenario, in which `p2psim` sees the peers diverge.
 
-#![allow(clippy::print_stdout, reason = "an example")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example")]
 
 use std::process::ExitCode;
 
 use sync_core::peer_sync::laws;
-use sync_core::peer_sync::resolver::Resolution;
-use sync_core::peer_sync::row::RowVersion;
-use sync_core::peer_sync::schema::Table;
 
-/// A plain function is a resolver, too.
-fn later_or_dearer(table: &Table, one: &RowVersion, other: &RowVersion) -> Resolution {
-    let amount = |row: &RowVersion| -> f64 {
-        let text = table.place("amount").and_then(|place| row.image.content()?.column(place));
-        text.and_then(|text| text.parse().ok()).unwrap_or(0.0)
-    };
-    let keeps_one = if one.version.stamp == other.version.stamp {
-        amount(one) >= amount(other)
-    } else {
-        one.version.stamp > other.version.stamp
-    };
-    if keeps_one { Resolution::One } else { Resolution::Other }
-}
+use later_or_dearer::{later_or_dearer, later_or_dearer_repaired};
+
+#[allow(unreachable_pub, reason = "the simulator has it, too")]
+#[path = "resolvers/later_or_dearer.rs"]
+mod later_or_dearer;
+
+/// The name under which `p2psim` knows it.
+const NAME: &str = "example-wrong";
+
+laws::suite!(laws_of_the_repaired_one, later_or_dearer_repaired);
 
 fn main() -> ExitCode {
-    match laws::probe(&later_or_dearer, &laws::law_table()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(counterexample) => {
-            println!("{counterexample}");
-            ExitCode::FAILURE
+    let table = laws::law_table();
+    if let Err(counterexample) = laws::probe(&later_or_dearer_repaired, &table) {
+        eprintln!("the repaired one is wrong, too: {counterexample}");
+        return ExitCode::from(2);
+    }
+    let Err(counterexample) = laws::probe(&later_or_dearer, &table) else { return ExitCode::SUCCESS };
+    if std::env::args().nth(1).as_deref() != Some("scenario") {
+        println!("{counterexample}");
+        return ExitCode::FAILURE;
+    }
+    match counterexample.to_scenario(NAME) {
+        Ok(scenario) => {
+            print!("{scenario}");
+            ExitCode::SUCCESS
+        }
+        Err(cannot) => {
+            eprintln!("{cannot}");
+            ExitCode::from(2)
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Identifiers as types of their own, each with one text form.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -165,8 +167,20 @@ fn decimal(text: &[u8]) -> Option<u64> {
 }
 
 /// The name of a map; empty for what belongs to no map. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MapName(Arc<str>);
+#[derive(Clone, PartialEq, Eq)]
+pub struct MapName(Name);
+
+/// Every operation holds its map's name many times over, so short ones need no memory of their own.
+#[derive(Clone, PartialEq, Eq)]
+enum Name {
+    /// The first `len` bytes; all others are 0.
+    Short { len: u8, bytes: [u8; SHORT_NAME_BYTES_MAX] },
+    /// Always longer than a short one.
+    Long(Arc<str>),
+}
+
+/// With length and variant as large as three words.
+const SHORT_NAME_BYTES_MAX: usize = 22;
 
 /// The text cannot name a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -180,18 +194,58 @@ impl MapName {
         if name.len() > limits::MAP_NAME_BYTES_MAX || !name.bytes().all(allowed) {
             return Err(InvalidMapName);
         }
-        Ok(Self(name.into()))
+        let mut bytes = [0; SHORT_NAME_BYTES_MAX];
+        Ok(Self(match bytes.get_mut(..name.len()) {
+            Some(start) => {
+                start.copy_from_slice(name.as_bytes());
+                Name::Short { len: name.len() as u8, bytes }
+            }
+            None => Name::Long(name.into()),
+        }))
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        // Made of text whose every byte is a character.
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Name::Short { len, bytes } => &bytes[..usize::from(*len)],
+            Name::Long(name) => name.as_bytes(),
+        }
+    }
+}
+
+impl PartialOrd for MapName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for MapName {
+    /// As text is ordered.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for MapName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
+impl fmt::Debug for MapName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MapName").field(&self.as_str()).finish()
     }
 }
 
 impl Serialize for MapName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -204,7 +258,7 @@ impl<'de> Deserialize<'de> for MapName {
 
 impl fmt::Display for MapName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -253,5 +307,22 @@ mod tests {
         assert!(MapName::new("prontera.gat").is_ok());
         assert!(MapName::new("a b").is_err());
         assert!(MapName::new(&"m".repeat(65)).is_err());
+    }
+
+    #[test]
+    fn short_and_long_map_names_are_ordered_as_their_texts() {
+        let texts = ["", "b", "ba", &"a".repeat(22), &"a".repeat(23), &"a".repeat(64), &"b".repeat(30)];
+        for one in texts {
+            let name = MapName::new(one).unwrap();
+            assert_eq!(
+                (name.as_str(), name.to_string().as_str(), format!("{name:?}")),
+                (one, one, format!("MapName({one:?})"))
+            );
+            for other in texts {
+                let other_name = MapName::new(other).unwrap();
+                assert_eq!(name.cmp(&other_name), one.cmp(other));
+                assert_eq!(name == other_name, one == other);
+            }
+        }
     }
 }

@@ -64,6 +64,8 @@ pub const CRITICAL_SLOTS_MAX: u64 = 256;
 /// Bytes of data past which a session adds nothing more to a batch: with one more operation of
 /// [`DATA_BYTES_MAX`] it still fits into a body.
 pub const SESSION_BATCH_BYTES: usize = 64 * 1024;
+/// (map, type)s that a session remembers, unless more are in use.
+pub const SESSION_KEYS_MAX: usize = 4_096;
 /// `critical_timeout_ms`.
 pub const CRITICAL_TIMEOUT_MS_MIN: u64 = 1;
 /// `critical_timeout_ms`.
@@ -168,6 +170,8 @@ pub const CACHE_TIMEOUT: Span = Span::from_secs(5);
 pub const CACHE_VERSIONS_KEPT: Span = Span::from_secs(60);
 /// How long a shard may take to say how it does.
 pub const PROBE_TIMEOUT: Span = Span::from_ms(500);
+/// How often a main server's log tells of requests that were turned away, if there were any.
+pub const TURNED_AWAY_TOLD_EVERY: Span = Span::from_secs(10);
 /// How often old rows of the database are cleaned up.
 pub const CLEAN_UP_INTERVAL: Span = Span::from_secs(3_600);
 /// Longest time that a server which shuts down spends on answering what is open.
@@ -243,6 +247,10 @@ pub const HEALTH_CHECK: Span = Span::from_secs(15);
 pub const HEALTH_CHECKS_FAILED_MAX: u64 = 3;
 /// Silent hosts that one sweep drops at most.
 pub const HOSTS_DROPPED_MAX: usize = 1_000;
+/// Hosts' reports in one request to the database.
+pub const REPORTS_BATCH_MAX: usize = 256;
+/// Connections to the database that what is about hosts uses at once: reports, checks of their health, findings.
+pub const HOSTING_CONNECTIONS_MAX: usize = 2;
 /// Maps that one host offers.
 pub const MAPS_OFFERED_MAX: usize = 64;
 /// Backups of one map.
@@ -260,7 +268,8 @@ pub const RULES_BYTES_MAX: usize = 1024 * 1024;
 /// Maps with bounds of their own, and skills with a cooldown of their own, in one set of rules.
 pub const RULES_ENTRIES_MAX: usize = 10_000;
 
-const _: () = assert!(HEALTH_CHECKS_FAILED_MAX >= 1);
+const _: () = assert!(HEALTH_CHECKS_FAILED_MAX >= 1 && REPORTS_BATCH_MAX >= 1);
+const _: () = assert!(1 <= HOSTING_CONNECTIONS_MAX && HOSTING_CONNECTIONS_MAX < APPLY_BATCHES_IN_FLIGHT_MAX);
 
 /// Bytes of the name of a peer.
 pub const NODE_ID_BYTES_MAX: usize = 64;
@@ -292,6 +301,8 @@ pub const PAGE_ROWS_MAX: usize = 5_000;
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Transactions remembered of which tombstones were purged; all older ones are taken for such.
 pub const PURGED_TRANSACTIONS_KEPT: usize = 10_000;
+/// Bytes of the canonical key of a row that travels: what an index of PostgreSQL takes, beside what stands next to it.
+pub const ROW_KEY_BYTES_MAX: usize = 2_000;
 /// Bytes of one row that travels.
 pub const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
 const _: () = assert!(COUNTER_MAX < i128::MAX / (4 * COUNTER_LIVES_MAX as i128));
@@ -312,10 +323,17 @@ pub const PEER_ASK_TIMEOUT: Span = Span::from_secs(10);
 pub const PEER_HEALTH_INTERVAL: Span = Span::from_secs(60);
 /// A peer that cannot be reached and was not seen for longer is removed.
 pub const PEER_UNSEEN_MAX: Span = Span::from_secs(120);
+/// Hellos that a peer has to leave without an answer, unseen for [`PEER_UNSEEN_MAX`], before another engine of its name
+/// is believed to be it.
+pub const PEER_MOVED_MISSES: u32 = 3;
 /// First pause after a peer failed; doubles with each failure.
 pub const PEER_BACKOFF_MIN: Span = Span::from_ms(500);
 /// Longest such pause.
 pub const PEER_BACKOFF_MAX: Span = Span::from_secs(30);
+/// First pause after the own database did not do what a round asked of it; doubles with each failure.
+pub const PEER_STORE_BACKOFF_MIN: Span = Span::from_ms(20);
+/// Longest such pause.
+pub const PEER_STORE_BACKOFF_MAX: Span = Span::from_secs(1);
 /// Addresses that are being looked at and are not yet peers, and those that turned out to be none.
 pub const PEER_CANDIDATES_MAX: usize = 1_000;
 /// How often everything is compared with a peer, by digests.
@@ -350,3 +368,34 @@ pub const PAGES_PER_ROUND_MAX: u64 = 10_000;
 pub const CORRUPT_ROWS_MAX: usize = 10_000;
 /// Rows of one push: more than a transaction may have, since those that were cut short go with the next.
 pub const PUSH_ROWS_MAX: usize = 2 * TRANSACTION_ROWS_MAX;
+
+/// `SYNC_INTERVAL`, in seconds: a day.
+pub const SYNC_INTERVAL_SECS_MAX: u64 = 86_400;
+/// Ports, and addresses, to which announcements go.
+pub const DISCOVERY_TARGETS_MAX: usize = 32;
+/// How far the time of a signed request or announcement may lie from the receiver's, before or after.
+pub const PEER_FRESHNESS_WINDOW: Span = Span::from_secs(120);
+/// Signed requests remembered within that window; past it the oldest count as too old.
+pub const PEER_REQUESTS_REMEMBERED_MAX: usize = 500_000;
+/// Bytes of the body of a question or an answer between peers, as it travels.
+pub const PEER_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of that body once it is unpacked.
+pub const PEER_BODY_UNPACKED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bodies from this size on are packed and unpacked beside the threads that wait for sockets.
+pub const PEER_BODY_INLINE_BYTES_MAX: usize = 32 * 1024;
+/// Questions of peers that are read, unpacked and answered at once; past it the answer is 503.
+pub const PEER_QUESTIONS_OPEN_MAX: usize = 256;
+/// Questions, announcements and commands that wait in the mailbox of a replica.
+pub const REPLICA_MAILBOX_MAX: usize = 1_024;
+/// Events that wait for somebody who follows them; who falls further behind is dropped.
+pub const REPLICA_EVENTS_WAITING_MAX: usize = 1_024;
+/// One request of a replica to its database.
+pub const PEER_STORE_TIMEOUT: Span = Span::from_secs(60);
+/// How often a peer's database is asked whether applications wrote to it: this soon after they did, ...
+pub const CHANGE_POLL_MIN: Span = Span::from_ms(2);
+/// ... and this seldom when they do not.
+pub const CHANGE_POLL_MAX: Span = Span::from_ms(20);
+
+const _: () = assert!(PEER_BODY_BYTES_MAX <= PEER_BODY_UNPACKED_BYTES_MAX);
+const _: () = assert!(PAGE_BYTES_MAX < PEER_BODY_BYTES_MAX && ROW_BYTES_MAX < PEER_BODY_BYTES_MAX);
+const _: () = assert!(CHANGE_POLL_MIN.as_us() > 0 && CHANGE_POLL_MIN.as_us() <= CHANGE_POLL_MAX.as_us());

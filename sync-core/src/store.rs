@@ -195,13 +195,11 @@ pub enum StoreRequest {
     DeleteEmbedding(Arc<DeleteEmbedding>),
     /// Finds embeddings.
     SearchEmbeddings(Arc<SearchEmbeddings>),
-    /// Takes a host's report and settles the maps that it offers or offered, see [`hosting`].
-    ReportHost(Arc<HostReport>),
+    /// Takes hosts' reports, of two by one host the later, and settles the maps that they offer or offered, see
+    /// [`hosting`].
+    ReportHosts(Arc<Vec<HostReport>>),
     /// Drops hosts that have missed too many health checks, a bounded number at a time, and settles their maps.
-    SweepHosts {
-        /// The moment of the check, by the server's clock.
-        at: Timestamp,
-    },
+    SweepHosts,
     /// How a map is hosted.
     LoadHosts(MapName),
     /// Keeps what was found when data were validated.
@@ -218,8 +216,8 @@ impl StoreRequest {
             Self::Load(_)
             | Self::Purge { .. }
             | Self::SearchEmbeddings(_)
-            | Self::ReportHost(_)
-            | Self::SweepHosts { .. }
+            | Self::ReportHosts(_)
+            | Self::SweepHosts
             | Self::LoadHosts(_)
             | Self::RecordValidations(_) => &[],
         }
@@ -238,10 +236,10 @@ pub enum StoreReply {
     Purged(u64),
     /// What a search found, nearest first; of equal distances the smaller id first.
     Found(Vec<Match>),
-    /// The host's report was taken.
+    /// The hosts' reports were taken.
     Reported {
-        /// The parts that the host plays now, in the order of the maps' names.
-        assignments: Vec<Assignment>,
+        /// For each report the parts that its host plays now, in the order of the maps' names.
+        assignments: Vec<Vec<Assignment>>,
         /// Parts that began and ended, in order.
         changes: Vec<Change>,
     },

@@ -194,20 +194,20 @@ fn check(kind: Kind, critical: bool, expected: Costs) {
 #[test]
 fn a_critical_write_has_its_fixed_costs() {
     let expected =
-        Costs { ask: 1, request: 6, completion: 3, answer: 0, request_bytes: 540, reply_bytes: 305 };
+        Costs { ask: 1, request: 5, completion: 3, answer: 0, request_bytes: 540, reply_bytes: 305 };
     check(Kind::SyncTo, true, expected);
 }
 
 #[test]
 fn a_write_has_its_fixed_costs() {
     let expected =
-        Costs { ask: 1, request: 6, completion: 3, answer: 0, request_bytes: 541, reply_bytes: 305 };
+        Costs { ask: 1, request: 5, completion: 3, answer: 0, request_bytes: 541, reply_bytes: 305 };
     check(Kind::SyncTo, false, expected);
 }
 
 #[test]
 fn a_read_from_the_cache_has_its_fixed_costs() {
     let expected =
-        Costs { ask: 1, request: 3, completion: 4, answer: 2, request_bytes: 541, reply_bytes: 433 };
+        Costs { ask: 1, request: 2, completion: 4, answer: 2, request_bytes: 541, reply_bytes: 433 };
     check(Kind::SyncFrom, false, expected);
 }

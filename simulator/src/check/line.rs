@@ -39,6 +39,9 @@ pub(super) struct Line {
     /// In the order of the asking.
     pub(super) waiting: Vec<Waiter>,
     pub(super) under_way: Vec<UnderWay>,
+    /// Reports that have not ended: they have a slot of their own, beside the queue, in which at most one more waits. Each
+    /// with whether it was accepted.
+    pub(super) reports: Vec<(u64, bool)>,
     /// The latest that was accepted, and what it took along into its lane, each as it stood before.
     latest: Option<u64>,
     taken_along: Vec<Waiter>,
@@ -52,6 +55,10 @@ pub(super) enum Change {
     None,
     /// It was refused before it waited.
     Refused(Waiter),
+    /// It is a report, and was refused.
+    ReportRefused,
+    /// It is a report, and ended or was accepted.
+    Report,
     /// It left for the first time.
     Left(Waiter),
     /// It ended without having left.
@@ -64,6 +71,24 @@ impl Line {
     /// Takes an event of this host.
     pub(super) fn observe(&mut self, what: &What) -> Change {
         match what {
+            // A critical one goes the way of all that is critical.
+            What::Asked { op, is_report: true, critical: false, .. } => {
+                self.reports.push((op.ticket, false));
+                Change::None
+            }
+            What::Accepted { op, .. } if self.report(op.ticket).is_some() => {
+                self.report(op.ticket).into_iter().for_each(|report| report.1 = true);
+                Change::Report
+            }
+            What::Refused { op, .. } if self.report(op.ticket).is_some() => {
+                self.reports.retain(|report| report.0 != op.ticket);
+                Change::ReportRefused
+            }
+            What::Sent { op, .. } if self.report(op.ticket).is_some() => Change::Report,
+            What::Finished { op, .. } if self.report(op.ticket).is_some() => {
+                self.reports.retain(|report| report.0 != op.ticket);
+                Change::Report
+            }
             What::Asked { op, critical, priority, data_type, map, .. } => {
                 let lane = match (critical, priority) {
                     (true, _) => Lane::Critical,
@@ -131,6 +156,10 @@ impl Line {
     /// Whether something of this key is under way.
     pub(super) fn is_busy(&self, key: Key) -> bool {
         self.under_way.iter().any(|other| other.key == key)
+    }
+
+    fn report(&mut self, ticket: u64) -> Option<&mut (u64, bool)> {
+        self.reports.iter_mut().find(|report| report.0 == ticket)
     }
 
     fn find(&self, ticket: u64) -> Option<usize> {

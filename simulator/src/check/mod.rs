@@ -33,7 +33,7 @@ pub(crate) use p30_honesty::moment;
 #[cfg(test)]
 mod testing;
 
-use crate::history::{Event, Kind, OpRef};
+use crate::history::{Event, Kind, OpRef, StateName};
 use crate::verdict::{Finding, Judgement, Verdict};
 
 /// A property that is judged from events.
@@ -43,6 +43,11 @@ pub trait Check {
 
     /// Takes one event; they come in the order of their happening.
     fn observe(&mut self, event: &Event, findings: &mut Findings);
+
+    /// Reads what an event about this host will need, and about this state if it is about one; changes nothing.
+    fn warm(&self, _host: u32, _state: Option<&StateName>) -> u64 {
+        0
+    }
 
     /// Called once after the last event. Says how much was looked at.
     fn finish(&mut self, findings: &mut Findings) -> Basis;
@@ -128,6 +133,8 @@ pub struct Terms {
     pub blocking_us_max: u64,
     /// How long the work of a host that is not critical may stand still, in microseconds, if that is bounded.
     pub stall_us_max: Option<u64>,
+    /// How often a primary may lose its map, if that is bounded.
+    pub primaries_lost_max: Option<u32>,
     /// When goodput has to be back after an overload, if it is stated.
     pub recovery: Option<Recovery>,
     /// Of a scenario among peers.
@@ -164,7 +171,7 @@ pub fn all(terms: &Terms) -> Vec<Box<dyn Check>> {
         Box::new(p28_key_rotation::KeyRotation::default()),
         Box::new(p29_validation_gate::ValidationGate::default()),
         Box::new(p30_honesty::Honesty::new(terms)),
-        Box::new(p31_one_primary::OnePrimary::default()),
+        Box::new(p31_one_primary::OnePrimary::new(terms)),
     ]
 }
 
@@ -185,9 +192,21 @@ struct Seat {
     property: Property,
     findings: Findings,
     needs: u64,
+    /// Whether it sees only what is told when the run is over.
+    is_deferred: bool,
 }
 
 impl Jury {
+    /// The same, where what happens inside main servers is told when a run is over: checks that need that see
+    /// [`observe_late`](Self::observe_late) and nothing else.
+    pub fn deferring(terms: &Terms) -> Self {
+        let mut jury = Self::new(terms);
+        for seat in &mut jury.seats {
+            seat.is_deferred = seat.property.needs.iter().any(|kind| INSIDE.contains(kind));
+        }
+        jury
+    }
+
     /// A jury of the checks that judge every run and of those demanded.
     pub fn new(terms: &Terms) -> Self {
         let sits = |property: &Property| {
@@ -196,7 +215,7 @@ impl Jury {
         let checks = all(terms).into_iter().map(|check| (check.property(), check));
         let seats = checks.filter(|(property, _)| sits(property)).map(|(property, check)| {
             let needs = property.needs.iter().fold(0, |bits, kind| bits | 1u64 << *kind as u64);
-            Seat { check, property, findings: Findings::default(), needs }
+            Seat { check, property, findings: Findings::default(), needs, is_deferred: false }
         });
         let seats: Vec<_> = seats.collect();
         let needs = seats.iter().fold(0, |bits, seat| bits | seat.needs);
@@ -205,12 +224,28 @@ impl Jury {
 
     /// Shows one event to every check that needs its kind. Says whether one of them found a violation.
     pub fn observe(&mut self, event: &Event) -> bool {
+        self.show(event, false)
+    }
+
+    /// Reads what an event about this host will need, and about this state if it is about one; changes nothing.
+    pub fn warm(&self, host: u32, state: Option<&StateName>) -> u64 {
+        self.seats.iter().map(|seat| seat.check.warm(host, state)).fold(0, u64::wrapping_add)
+    }
+
+    /// Shows one event to the checks that see only what is told when the run is over, effects included; in the order of
+    /// their happening among themselves.
+    pub fn observe_late(&mut self, event: &Event) -> bool {
+        self.show(event, true)
+    }
+
+    fn show(&mut self, event: &Event, late: bool) -> bool {
         let bit = 1u64 << event.what.kind() as u64;
         if self.needs & bit == 0 {
             return false;
         }
         let mut found = false;
-        for seat in self.seats.iter_mut().filter(|seat| seat.needs & bit != 0) {
+        let sees = |seat: &&mut Seat| seat.needs & bit != 0 && seat.is_deferred == late;
+        for seat in self.seats.iter_mut().filter(sees) {
             let before = seat.findings.count;
             seat.check.observe(event, &mut seat.findings);
             found |= seat.findings.count > before;
@@ -256,6 +291,8 @@ impl Seat {
     }
 }
 
+/// What shows at main servers only.
+pub const INSIDE: [Kind; 3] = [Kind::Committed, Kind::Read, Kind::WriteAnswered];
 const FINDINGS_KEPT: usize = 5;
 /// These judge every run, demanded or not.
 const ALWAYS: [&str; 5] = ["P5", "P14", "P19", "P26", "P30"];

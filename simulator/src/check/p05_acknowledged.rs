@@ -57,6 +57,14 @@ impl Check for Acknowledged {
         }
     }
 
+    /// Accounts follow hosts in number.
+    fn warm(&self, host: u32, state: Option<&StateName>) -> u64 {
+        match state {
+            Some(state) => self.greatest.get(state).map_or(0, |(version, ..)| *version),
+            None => self.acknowledged.near(host.wrapping_add(1)).map_or(0, |life| life.incarnation),
+        }
+    }
+
     fn observe(&mut self, event: &Event, findings: &mut Findings) {
         self.last_us = event.at_us;
         match &event.what {

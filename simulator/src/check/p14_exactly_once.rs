@@ -8,7 +8,7 @@ use sync_core::range_set::RangeSet;
 
 use super::rows::Rows;
 use super::{Basis, Check, Findings, Property, split};
-use crate::history::{Event, Kind, What};
+use crate::history::{Event, Kind, StateName, What};
 
 #[derive(Default)]
 pub(super) struct ExactlyOnce {
@@ -41,6 +41,12 @@ impl Check for ExactlyOnce {
             statement: "An operation takes effect at most once and has one result, however often it is retried or delivered.",
             needs: &[Kind::Applied, Kind::Finished],
         }
+    }
+
+    fn warm(&self, host: u32, _: Option<&StateName>) -> u64 {
+        self.first
+            .near(host)
+            .map_or(0, |seen| u64::from(seen.effects.is_empty()) ^ u64::from(seen.ended.is_empty()))
     }
 
     fn observe(&mut self, event: &Event, findings: &mut Findings) {

@@ -139,7 +139,9 @@ impl Check for NoInversion {
             }
             row.normal_open += 1;
         }
-        if let What::Finished { critical: false, end, .. } = &event.what {
+        if let What::Finished { op, critical: false, end, .. } = &event.what
+            && !row.line.reports.iter().any(|report| report.0 == op.ticket)
+        {
             row.normal_open = row.normal_open.saturating_sub(1);
             if *end == End::Done {
                 row.idle_since_us = at_us;
@@ -161,7 +163,11 @@ impl Check for NoInversion {
                 self.judge_wait(at_us, host, &left, findings);
             }
             Change::EndedWaiting(waiter, _) => self.judge_wait(at_us, host, &waiter, findings),
-            Change::None | Change::Refused(_) | Change::Ended(..) => {}
+            Change::None
+            | Change::Refused(_)
+            | Change::Ended(..)
+            | Change::Report
+            | Change::ReportRefused => {}
         }
     }
 

@@ -2,12 +2,16 @@
 //!
 //! Never more wait at a host than `max_queue_size`. Only a full queue refuses or displaces; what is displaced is
 //! the newest of the least urgent lane, and what is refused was no more urgent than all that waits. Every
-//! operation that is asked is accepted or refused, and every one that is accepted ends.
+//! operation that is asked is accepted or refused, and every one that is accepted ends. Reports have a slot of their own:
+//! they count for no queue, no full queue refuses them, and at most two of a host are open.
 
 use super::line::{Change, Line, Waiter, host_of};
 use super::rows::Rows;
 use super::{Basis, Check, Findings, Property, Terms};
 use crate::history::{End, Event, Kind, OpRef, Refusal, What};
+
+/// One report is under way, and one waits.
+const REPORTS_OPEN_MAX: usize = 2;
 
 pub(super) struct QueueBound {
     queue_max: usize,
@@ -85,7 +89,8 @@ impl QueueBound {
         let at_us = self.last_us;
         let line = std::mem::take(&mut self.hosts.row(host).line);
         let waiting = line.waiting.iter().map(|waiter| (waiter.ticket, waiter.accepted));
-        for (ticket, accepted) in waiting.chain(line.under_way.iter().map(|other| (other.ticket, true))) {
+        let under_way = line.under_way.iter().map(|other| (other.ticket, true));
+        for (ticket, accepted) in waiting.chain(under_way).chain(line.reports.iter().copied()) {
             let op = OpRef { host, ticket };
             findings.add(at_us, Some(op), || {
                 let said = if accepted { "was accepted" } else { "was neither accepted nor refused" };
@@ -136,6 +141,20 @@ impl Check for QueueBound {
             }
             (Change::EndedWaiting(victim, End::Displaced), _) => {
                 self.displaced(at_us, host, &victim, findings);
+            }
+            (Change::ReportRefused, What::Refused { why: Refusal::QueueFull, .. }) => {
+                findings.add(at_us, Some(op), || {
+                    format!("{op} is a report, which waits for no other work, and was refused as if it did")
+                });
+            }
+            // One is under way, one waits.
+            (Change::Report, What::Accepted { .. }) => {
+                let open = self.hosts.row(host).line.reports.len();
+                if open > REPORTS_OPEN_MAX {
+                    findings.add(at_us, Some(op), || {
+                        format!("{open} reports are open at host {host}, at most {REPORTS_OPEN_MAX} may be")
+                    });
+                }
             }
             _ => {}
         }
@@ -223,6 +242,27 @@ mod tests {
         let taken = vec![asked, accepting, finished(2, End::Displaced)];
         let groups = vec![accepted(1, Normal), accepted(2, Normal), taken, ended(&[1, 4])];
         passes_at(check(), history(groups));
+    }
+
+    fn reported(ticket: u64) -> Vec<What> {
+        vec![reports(ticket), What::Accepted { op: op(ticket), id: id(ticket) }]
+    }
+
+    #[test]
+    fn reports_are_beside_the_queue_and_at_most_two_are_open() {
+        let newer = vec![reports(5), finished(4, End::Superseded), What::Accepted { op: op(5), id: id(5) }];
+        let full = || vec![accepted(1, Normal), accepted(2, Normal), reported(3), reported(4)];
+        let mut groups = full();
+        groups.extend([newer, ended(&[3, 5, 1, 2])]);
+        passes_at(check(), history(groups));
+        let mut groups = full();
+        groups.extend([reported(5), ended(&[3, 4, 5, 1, 2])]);
+        fails_at(check(), history(groups), "3 reports are open at host 0, at most 2 may be");
+        let refused = What::Refused { op: op(3), critical: false, why: Refusal::QueueFull };
+        let groups =
+            vec![accepted(1, Normal), accepted(2, Normal), vec![reports(3), refused], ended(&[1, 2])];
+        fails_at(check(), history(groups), "0.3 is a report, which waits for no other work");
+        fails_at(check(), history(vec![reported(1)]), "0.1 was accepted and has no result");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use super::rows::Rows;
 use super::{Basis, Check, Findings, Property, Terms};
-use crate::history::{Event, Kind, What};
+use crate::history::{Event, Kind, StateName, What};
 
 #[derive(Default)]
 pub(super) struct Honesty {
@@ -48,6 +48,10 @@ impl Check for Honesty {
             statement: "Planned arrivals are handed over at their moment or reported unsent, and what is handed over ends or is reported open.",
             needs: &[Kind::Planned, Kind::Asked, Kind::Unsent, Kind::Finished, Kind::Refused, Kind::Settled],
         }
+    }
+
+    fn warm(&self, host: u32, _: Option<&StateName>) -> u64 {
+        self.hosts.near(host).map_or(0, |tally| tally.moments)
     }
 
     fn observe(&mut self, event: &Event, findings: &mut Findings) {

@@ -10,13 +10,21 @@ use sync_core::data_type::Scope;
 use sync_core::id::MapName;
 use sync_core::store::hosting::Part;
 
-use super::{Basis, Check, Findings, Property};
+use super::{Basis, Check, Findings, Property, Terms};
 use crate::history::{Event, Kind, StateName, What};
 
 #[derive(Default)]
 pub(super) struct OnePrimary {
     maps: BTreeMap<MapName, Map>,
     judged: u64,
+    lost: u32,
+    lost_max: Option<u32>,
+}
+
+impl OnePrimary {
+    pub(super) fn new(terms: &Terms) -> Self {
+        Self { lost_max: terms.primaries_lost_max, ..Self::default() }
+    }
 }
 
 #[derive(Default)]
@@ -66,6 +74,15 @@ impl Check for OnePrimary {
                 (map.primary, map.epoch) = (Some(*account), *epoch);
             }
             What::Released { map: name, account, part: Part::Primary, epoch } => {
+                self.lost += 1;
+                if let Some(max) = self.lost_max.filter(|max| self.lost > *max) {
+                    let lost = self.lost;
+                    findings.add(event.at_us, None, || {
+                        format!(
+                            "account {account} lost {name}: {lost} primaries lost a map, at most {max} may"
+                        )
+                    });
+                }
                 let map = self.maps.entry(name.clone()).or_default();
                 map.overlap(event.at_us, findings);
                 if map.followed.is_some_and(|(former, of, _)| (former, of) == (*account, *epoch)) {
@@ -98,7 +115,8 @@ impl Check for OnePrimary {
 
     fn finish(&mut self, findings: &mut Findings) -> Basis {
         self.maps.values_mut().for_each(|map| map.overlap(u64::MAX, findings));
-        Basis::new(self.judged, "primaries and writes of hosted maps")
+        let words = format!("primaries and writes of hosted maps; {} primaries lost a map", self.lost);
+        Basis::new(self.judged, &words)
     }
 }
 
@@ -171,5 +189,13 @@ mod tests {
     fn an_epoch_that_does_not_grow_fails() {
         let history = vec![assigned(1, 2), assigned(2, 2), released(1, 2)];
         fails(OnePrimary::default(), history, "in epoch 2, after epoch 2");
+    }
+
+    #[test]
+    fn a_primary_that_loses_its_map_fails_where_none_may() {
+        let history = at(vec![(1, assigned(1, 1)), (2, assigned(2, 2)), (2, released(1, 1))]);
+        let check = |max| OnePrimary::new(&Terms { primaries_lost_max: Some(max), ..Terms::default() });
+        passes_at(check(1), history.clone());
+        fails_at(check(0), history, "account 1 lost map0: 1 primaries lost a map, at most 0 may");
     }
 }

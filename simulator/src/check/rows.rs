@@ -27,6 +27,11 @@ impl<T: Default> Rows<T> {
         &mut self.near[place]
     }
 
+    /// The row of a number if it was asked for before; one of a far number is not looked for.
+    pub(super) fn near(&self, number: u32) -> Option<&T> {
+        self.near.get(number as usize)
+    }
+
     /// Takes every row out, by ascending number; those that nobody asked for may be among them, empty.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = (u32, T)> {
         let near = std::mem::take(&mut self.near);

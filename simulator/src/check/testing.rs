@@ -34,7 +34,30 @@ pub(super) fn applied_as(ticket: u64, counter: u64, key: Option<&str>, version: 
 pub(super) fn asked_on(ticket: u64, lane: Lane, key: u32) -> What {
     let (critical, priority) = (lane == Lane::Critical, lane == Lane::Priority);
     let data_type = sync_core::data_type::SyncDataType::ChatMessage;
-    What::Asked { op: op(ticket), intended_us: 0, critical, priority, writes: true, data_type, map: key }
+    What::Asked {
+        op: op(ticket),
+        intended_us: 0,
+        critical,
+        priority,
+        writes: true,
+        is_report: false,
+        data_type,
+        map: key,
+    }
+}
+
+/// A host reports.
+pub(super) fn reports(ticket: u64) -> What {
+    What::Asked {
+        op: op(ticket),
+        intended_us: 0,
+        critical: false,
+        priority: false,
+        writes: false,
+        is_report: true,
+        data_type: sync_core::data_type::SyncDataType::HostMetrics,
+        map: 0,
+    }
 }
 
 pub(super) fn finished(ticket: u64, end: End) -> What {

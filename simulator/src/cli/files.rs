@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use sync_core::diagnostic::Diagnostic;
+use sync_core::diagnostic::{Diagnostic, nearest};
 
+use crate::own_resolvers::OwnResolvers;
 use crate::scenario::Scenario;
 
 /// A scenario and where it came from.
@@ -14,7 +15,11 @@ pub(super) struct Found {
 
 /// Reads every file named, and every `.yaml` and `.yml` file below every folder named, in the order
 /// of their names. Everything wrong in any of them is reported.
-pub(super) fn read(paths: &[PathBuf], sets: &[String]) -> Result<Vec<Found>, Vec<Diagnostic>> {
+pub(super) fn read(
+    own: &OwnResolvers,
+    paths: &[PathBuf],
+    sets: &[String],
+) -> Result<Vec<Found>, Vec<Diagnostic>> {
     let mut wrong = Vec::new();
     let mut files = Vec::new();
     for path in paths {
@@ -27,7 +32,7 @@ pub(super) fn read(paths: &[PathBuf], sets: &[String]) -> Result<Vec<Found>, Vec
         let name = path.display().to_string();
         let parsed = std::fs::read(&path)
             .map_err(|error| vec![unreadable(&name, &error)])
-            .and_then(|bytes| parse(&path, &bytes, sets));
+            .and_then(|bytes| parse(own, &path, &bytes, sets));
         match parsed {
             Ok(scenario) => scenarios.push(Found { path, scenario }),
             Err(found) => wrong.extend(found),
@@ -37,10 +42,15 @@ pub(super) fn read(paths: &[PathBuf], sets: &[String]) -> Result<Vec<Found>, Vec
 }
 
 /// Reads a scenario with the files that it names.
-pub(super) fn parse(path: &Path, bytes: &[u8], sets: &[String]) -> Result<Scenario, Vec<Diagnostic>> {
+pub(super) fn parse(
+    own: &OwnResolvers,
+    path: &Path,
+    bytes: &[u8],
+    sets: &[String],
+) -> Result<Scenario, Vec<Diagnostic>> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut read = |file: &str| std::fs::read(folder.join(file));
-    Scenario::parse_in(&path.display().to_string(), bytes, sets, &mut read)
+    Scenario::parse_for(own, &path.display().to_string(), bytes, sets, &mut read)
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Diagnostic> {
@@ -77,11 +87,26 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Resul
 
 pub(super) fn unreadable(name: &str, error: &std::io::Error) -> Diagnostic {
     let help = match error.kind() {
-        std::io::ErrorKind::NotFound => "check the path; it counts from the folder you are in",
-        _ => "check that the file can be read",
+        std::io::ErrorKind::NotFound => near(Path::new(name)).map_or_else(
+            || "check the path; it counts from the folder you are in".to_owned(),
+            |near| format!("did you mean `{near}`? paths count from the folder you are in"),
+        ),
+        _ => "check that the file can be read".to_owned(),
     };
     Diagnostic::file_error(name, format!("cannot read this: {error}"), help)
 }
+
+/// What lies where the path leads and is named nearly the same.
+fn near(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).ok()?.take(ENTRIES_MAX).filter_map(Result::ok);
+    let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let near = nearest(path.file_name()?.to_str()?, names.iter().map(String::as_str))?;
+    Some(path.with_file_name(near).display().to_string())
+}
+
+/// Entries of a folder that are looked at for one that may have been meant.
+const ENTRIES_MAX: usize = 10_000;
 
 /// Folders below folders that are looked into.
 const DEPTH_MAX: usize = 16;

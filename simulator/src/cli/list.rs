@@ -6,23 +6,31 @@ use clap::Args;
 
 use super::{INVALID, complain, files, say};
 use crate::check::peers::PeerTerms;
+use crate::own_resolvers::OwnResolvers;
 use crate::{check, zoo};
 
-/// Show scenarios, properties or planted defects.
+/// Show scenarios, properties, planted defects or resolvers.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Scenario files or folders.
     #[arg(default_value = "scenarios")]
     paths: Vec<PathBuf>,
     /// The properties that can be demanded.
-    #[arg(long, conflicts_with = "zoo")]
+    #[arg(long, conflicts_with_all = ["zoo", "resolvers"])]
     properties: bool,
     /// The defects that can be planted.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resolvers")]
     zoo: bool,
+    /// The resolvers that tables of scenarios among peers can name (`policy: { custom: NAME }`).
+    #[arg(long)]
+    resolvers: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> u8 {
+pub(super) fn run(arguments: &Arguments, own: &OwnResolvers) -> u8 {
+    if arguments.resolvers {
+        own.names().iter().for_each(|name| say(name));
+        return 0;
+    }
     if arguments.properties {
         for property in check::properties() {
             say(&format!("{:4} {}\n     {}", property.id, property.name, property.statement));
@@ -35,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         return 0;
     }
     if arguments.zoo {
-        for entry in zoo::ENTRIES {
+        for entry in zoo::entries() {
             say(&format!(
                 "{:4} {} (breaks {})\n     {}",
                 entry.number,
@@ -46,7 +54,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         }
         return 0;
     }
-    match files::read(&arguments.paths, &[]) {
+    match files::read(own, &arguments.paths, &[]) {
         Ok(scenarios) => {
             for found in scenarios {
                 say(&format!("{}\n     {}", found.path.display(), found.scenario.about));

@@ -12,6 +12,7 @@ mod recording;
 mod replay;
 mod run;
 mod runner;
+mod seeds;
 mod shrink;
 mod stopwatch;
 mod zoo;
@@ -20,7 +21,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use sync_core::peer_sync::resolver::Resolver;
+
+use crate::own_resolvers::OwnResolvers;
 use crate::scenario;
+use crate::shell::quote;
 
 /// Simulator and load generator for peer-to-peer data synchronisation.
 ///
@@ -46,7 +51,7 @@ enum Command {
     Replay(replay::Arguments),
     /// Make a failing plan small.
     Shrink(shrink::Arguments),
-    /// Show scenarios, properties or planted defects.
+    /// Show scenarios, properties, planted defects or resolvers.
     List(list::Arguments),
     /// Print the JSON schema of scenario files, for completion in editors.
     Schema,
@@ -75,32 +80,66 @@ enum Format {
 /// The exit code of usage errors and invalid files.
 const INVALID: u8 = 2;
 
-/// Runs the command line.
+/// Runs the command line of `p2psim`.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let code = if error.use_stderr() { INVALID } else { 0 };
-            let _ = error.print();
-            return ExitCode::from(code);
-        }
-    };
-    let code = match arguments.command {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Replay(arguments) => replay::run(&arguments),
-        Command::Shrink(arguments) => shrink::run(&arguments),
-        Command::List(arguments) => list::run(&arguments),
-        Command::Schema => {
-            say(scenario::schema_json().trim_end());
-            0
-        }
-        Command::Init(arguments) => init::run(&arguments),
-        Command::Zoo(arguments) => zoo::run(&arguments),
-        Command::Mock(arguments) => mock::run(&arguments),
-        Command::Doctor(arguments) => doctor::run(&arguments),
-        Command::Node(arguments) => node::run(&arguments),
-    };
-    ExitCode::from(code)
+    Program::new().main()
+}
+
+/// `p2psim` with resolvers of a team's own, for a binary of that team:
+///
+/// ```no_run
+/// # use simulator::own_resolvers::best_score::BestScore as Mine;
+/// fn main() -> std::process::ExitCode {
+///     simulator::cli::Program::new().resolver("mine", Mine).main()
+/// }
+/// ```
+///
+/// Tables of its scenarios may then say `policy: { custom: mine }`.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    own: OwnResolvers,
+}
+
+impl Program {
+    /// `p2psim` as it is, with the resolvers of the examples.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a resolver. It is not held to the laws: scenarios may show what a wrong one comes to.
+    #[must_use]
+    pub fn resolver(self, name: &str, resolver: impl Resolver + 'static) -> Self {
+        Self { own: self.own.with(name, resolver) }
+    }
+
+    /// Runs the command line, with the exit codes that its help names.
+    pub fn main(self) -> ExitCode {
+        let arguments = match Arguments::try_parse() {
+            Ok(arguments) => arguments,
+            Err(error) => {
+                let code = if error.use_stderr() { INVALID } else { 0 };
+                let _ = error.print();
+                return ExitCode::from(code);
+            }
+        };
+        let own = &self.own;
+        let code = match arguments.command {
+            Command::Run(arguments) => run::run(&arguments, own),
+            Command::Replay(arguments) => replay::run(&arguments, own),
+            Command::Shrink(arguments) => shrink::run(&arguments, own),
+            Command::List(arguments) => list::run(&arguments, own),
+            Command::Schema => {
+                say(scenario::schema_json().trim_end());
+                0
+            }
+            Command::Init(arguments) => init::run(&arguments),
+            Command::Zoo(arguments) => zoo::run(&arguments),
+            Command::Mock(arguments) => mock::run(&arguments),
+            Command::Doctor(arguments) => doctor::run(&arguments),
+            Command::Node(arguments) => node::run(&arguments),
+        };
+        ExitCode::from(code)
+    }
 }
 
 /// What runs everything that waits for sockets and processes.
@@ -125,16 +164,6 @@ fn program() -> String {
     std::env::args().next().map_or_else(|| "p2psim".to_owned(), |program| quote(&program))
 }
 
-/// A word as a POSIX shell reads it back.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -144,12 +173,5 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn words_are_quoted_only_when_needed() {
-        assert_eq!(quote("scenarios/smoke/a.yaml"), "scenarios/smoke/a.yaml");
-        assert_eq!(quote("it's"), r"'it'\''s'");
-        assert_eq!(quote("faults[0].at=3s"), "'faults[0].at=3s'");
     }
 }

@@ -8,8 +8,9 @@ use sync_core::diagnostic::Diagnostic;
 use super::run::{Job, Output, carry_out_all};
 use super::runner::{Given, NOT_TWICE, Rig};
 use super::{Format, INVALID, complain, files, quote, recording};
+use crate::own_resolvers::OwnResolvers;
 use crate::plan::Plan;
-use crate::zoo;
+use crate::{report, zoo};
 
 /// Carry out a plan again, or repeat a recording.
 ///
@@ -36,7 +37,8 @@ pub(super) struct Arguments {
     /// Print the plan and do nothing else.
     #[arg(long)]
     pub(super) print: bool,
-    /// Folder below which the run gets a folder of its own.
+    /// Folder below which the run gets a folder of its own; where that holds the run of another plan, one more folder is
+    /// put between them, with the name of the plan's file.
     #[arg(long, value_name = "FOLDER", default_value = OUT)]
     pub(super) out: PathBuf,
     /// How results are shown.
@@ -53,7 +55,7 @@ pub(super) struct Arguments {
     pub(super) rig: Rig,
 }
 
-pub(super) fn run(arguments: &Arguments) -> u8 {
+pub(super) fn run(arguments: &Arguments, own: &OwnResolvers) -> u8 {
     if let Some(path) = &arguments.recording {
         return recording::replay(path, &arguments.key, arguments.quiet);
     }
@@ -62,7 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     let name = file.display().to_string();
     let plan = std::fs::read(&file)
         .map_err(|error| vec![files::unreadable(&name, &error)])
-        .and_then(|bytes| Plan::parse(&name, &bytes));
+        .and_then(|bytes| Plan::parse_for(own, &name, &bytes));
     let mut plan = match plan {
         Ok(plan) => plan,
         Err(found) => {
@@ -70,8 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             return INVALID;
         }
     };
-    if let Some(defect) = plan.defect.filter(|defect| zoo::entry(*defect).is_none()) {
-        let message = format!("no planted defect has the number {defect}");
+    if let Some(message) = plan.defect.and_then(|defect| zoo::misfit(defect, &plan.world)) {
         complain(&format!("{}\n", Diagnostic::file_error(&name, message, "`p2psim list --zoo` shows them")));
         return INVALID;
     }
@@ -96,8 +97,14 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     if arguments.out != Path::new(OUT) {
         repeat += &format!(" --out {}", quote(&arguments.out.display().to_string()));
     }
+    // A shrunk or edited plan has the name and the seed of the one it was made of, whose run must not be lost.
+    let mut out = arguments.out.clone();
+    if report::holds_another(&out, &plan, arguments.rig.name()).unwrap_or(false) {
+        out.push(file.file_stem().unwrap_or("other".as_ref()));
+    }
     let output = Output {
-        out: &arguments.out,
+        own,
+        out: &out,
         format: arguments.format,
         junit: None,
         twice: arguments.twice,

@@ -1,6 +1,6 @@
 //! `p2psim run`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use sync_core::recording::EffectForm;
@@ -9,11 +9,12 @@ use sync_core::secret::Secret;
 use super::files::{self, Found};
 use super::runner::{Given, NOT_TWICE, NoResult, POSTGRES_URL, REDIS_URL, Rig, Runner};
 use super::stopwatch::Stopwatch;
-use super::{Format, INVALID, complain, program, quote, say};
+use super::{Format, INVALID, complain, program, quote, say, seeds};
 use crate::live_rig::EXIT_UNKNOWN;
+use crate::own_resolvers::OwnResolvers;
 use crate::plan::Plan;
 use crate::report::{self, RunFolder};
-use crate::run::{RunResult, Summary, Undecided, run as run_virtually};
+use crate::run::{Summary, Undecided, run_with as run_virtually};
 use crate::verdict::Verdict;
 
 /// Run scenarios and judge them.
@@ -29,6 +30,13 @@ pub(super) struct Arguments {
     /// Seed of every random draw.
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
+    /// Run each scenario under so many seeds, from --seed on, and show a line for each scenario. Of the runs only the
+    /// first failing one of each scenario is kept.
+    #[arg(long, value_name = "COUNT", conflicts_with = "record", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(super) seeds: Option<u64>,
+    /// Threads for --seeds; as many as there are cores when absent. They do not show in the results.
+    #[arg(long, value_name = "COUNT", requires = "seeds")]
+    pub(super) threads: Option<std::num::NonZeroU8>,
     /// Change a value of the scenarios; may be given more than once.
     #[arg(long, value_name = "PATH=VALUE")]
     pub(super) set: Vec<String>,
@@ -70,6 +78,7 @@ pub(super) struct Arguments {
 
 /// How results are shown and where they go.
 pub(super) struct Output<'a> {
+    pub(super) own: &'a OwnResolvers,
     pub(super) out: &'a std::path::Path,
     pub(super) format: Format,
     pub(super) junit: Option<&'a std::path::Path>,
@@ -104,16 +113,8 @@ pub(super) struct Job {
     pub(super) repeat: String,
 }
 
-pub(super) fn run(arguments: &Arguments) -> u8 {
-    if let Some(defect) = arguments.defect
-        && crate::zoo::entry(defect).is_none()
-    {
-        complain(&format!(
-            "error: no planted defect has the number {defect}\n  = help: `p2psim list --zoo` shows them"
-        ));
-        return INVALID;
-    }
-    let scenarios = match files::read(&arguments.paths, &arguments.set) {
+pub(super) fn run(arguments: &Arguments, own: &OwnResolvers) -> u8 {
+    let scenarios = match files::read(own, &arguments.paths, &arguments.set) {
         Ok(scenarios) => scenarios,
         Err(found) => {
             found.iter().for_each(|diagnostic| complain(&format!("{diagnostic}\n")));
@@ -126,18 +127,40 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         ));
         return INVALID;
     }
+    let misfit = |defect| scenarios.iter().find_map(|found| crate::zoo::misfit(defect, &found.scenario));
+    if let Some(why) = arguments.defect.and_then(misfit) {
+        complain(&format!("error: {why}\n  = help: `p2psim list --zoo` shows them"));
+        return INVALID;
+    }
+    // A run may take long: what cannot be written is said before it.
+    if let Some(file) = &arguments.junit
+        && let Err(error) = std::fs::OpenOptions::new().append(true).create(true).open(file)
+    {
+        complain(&junit_unwritable(file, &error));
+        return INVALID;
+    }
     let given = match given(arguments) {
         Ok(given) => given,
         Err(code) => return code,
     };
+    if let Some(count) = arguments.seeds {
+        if arguments.rig != Rig::Virtual {
+            complain(
+                "error: many seeds run in the virtual rig\n  = help: leave --seeds out, or run without --rig live",
+            );
+            return INVALID;
+        }
+        return seeds::run(arguments, own, scenarios, count);
+    }
     let jobs = scenarios
         .into_iter()
         .map(|Found { path, scenario }| Job {
             plan: Plan { defect: arguments.defect, ..Plan::new(&scenario, arguments.seed) },
-            repeat: repeat_command(arguments, &path),
+            repeat: repeat_command(arguments, &path, arguments.seed),
         })
         .collect();
     let output = Output {
+        own,
         out: &arguments.out,
         format: arguments.format,
         junit: arguments.junit.as_deref(),
@@ -174,6 +197,10 @@ fn given(arguments: &Arguments) -> Result<Given, u8> {
     })
 }
 
+fn junit_unwritable(file: &Path, error: &std::io::Error) -> String {
+    format!("error: cannot write {}: {error}\n  = help: choose another file with --junit", file.display())
+}
+
 /// What became of the jobs.
 #[derive(Default)]
 struct Carried {
@@ -204,7 +231,7 @@ pub(super) fn carry_out_all(jobs: Vec<Job>, output: &Output<'_>) -> u8 {
             continue;
         };
         let stopwatch = Stopwatch::start();
-        let result = match runner.run(&plan, output.out, output.record.map(Into::into)) {
+        let result = match runner.run(&plan, output.own, output.out, output.record.map(Into::into)) {
             Ok(result) => result,
             Err(no_result) => {
                 verdict = verdict.and(Verdict::Unknown);
@@ -216,7 +243,7 @@ pub(super) fn carry_out_all(jobs: Vec<Job>, output: &Output<'_>) -> u8 {
         };
         let seconds = stopwatch.seconds();
         verdict = verdict.and(result.summary.verdict);
-        if output.twice && !same(&result, &run_virtually(&plan)) {
+        if output.twice && !result.is_same_as(&run_virtually(&plan, output.own)) {
             verdict = Verdict::Fail;
             carried.differed = carried.differed.or(Some(repeat.clone()));
             complain(&format!(
@@ -262,10 +289,7 @@ impl Carried {
             let repeats: Vec<_> = self.repeats.iter().chain(&self.undecided_repeats).map(command).collect();
             let xml = report::junit::render_with(&self.summaries, &self.undecided, &repeats);
             if let Err(error) = std::fs::write(file, xml) {
-                complain(&format!(
-                    "error: cannot write {}: {error}\n  = help: choose another file with --junit",
-                    file.display()
-                ));
+                complain(&junit_unwritable(file, &error));
                 return INVALID;
             }
         }
@@ -310,22 +334,16 @@ impl Carried {
     }
 }
 
-fn same(first: &RunResult, second: &RunResult) -> bool {
-    first.summary == second.summary
-        && first.history == second.history
-        && first.figures == second.figures
-        && first.latencies.to_hgrm() == second.latencies.to_hgrm()
-}
-
 fn twice_named(scenarios: &[Found]) -> Option<&str> {
     let mut names: Vec<_> = scenarios.iter().map(|found| found.scenario.name.as_str()).collect();
     names.sort_unstable();
     names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
-fn repeat_command(arguments: &Arguments, path: &std::path::Path) -> String {
+/// The command that runs one scenario of these arguments again, without the program's own name.
+pub(super) fn repeat_command(arguments: &Arguments, path: &std::path::Path, seed: u64) -> String {
     let mut words = vec!["run".to_owned(), quote(&path.display().to_string())];
-    words.extend(["--seed".to_owned(), arguments.seed.to_string()]);
+    words.extend(["--seed".to_owned(), seed.to_string()]);
     for set in &arguments.set {
         words.extend(["--set".to_owned(), quote(set)]);
     }

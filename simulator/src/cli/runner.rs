@@ -6,9 +6,10 @@ use sync_core::secret::Secret;
 
 use super::{INVALID, complain};
 use crate::live_rig::{EXIT_UNKNOWN, LiveOptions, LiveRig, LiveRunError};
+use crate::own_resolvers::OwnResolvers;
 use crate::plan::Plan;
 use crate::report;
-use crate::run::{RunResult, run};
+use crate::run::{RunResult, run_with};
 use crate::virtual_rig;
 
 /// Where scenarios run.
@@ -95,6 +96,7 @@ impl Runner {
     pub(super) fn run(
         &mut self,
         plan: &Plan,
+        own: &OwnResolvers,
         out: &std::path::Path,
         record: Option<EffectForm>,
     ) -> Result<RunResult, NoResult> {
@@ -111,9 +113,9 @@ impl Runner {
                     return Err(NoResult { code: EXIT_UNKNOWN, why, others_can: true });
                 }
                 match (place(Rig::Virtual)?, record) {
-                    (Some(folder), Some(effects)) => crate::recording::record(plan, effects, &folder)
+                    (Some(folder), Some(effects)) => crate::recording::record(plan, own, effects, &folder)
                         .map_err(|error| cannot_record(out, &error)),
-                    _ => Ok(run(plan)),
+                    _ => Ok(run_with(plan, own)),
                 }
             }
             Self::Live(rig) => {

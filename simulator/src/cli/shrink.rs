@@ -7,8 +7,10 @@ use sync_core::diagnostic::Diagnostic;
 
 use super::stopwatch::Stopwatch;
 use super::{INVALID, complain, files, program, quote, say};
+use crate::own_resolvers::OwnResolvers;
 use crate::plan::{Action, Plan};
-use crate::shrink::{RUNS_MAX, Shrunk, shrink};
+use crate::scenario::validate::is_property;
+use crate::shrink::{RUNS_MAX, Shrunk, shrink_with};
 use crate::virtual_rig;
 use crate::zoo;
 
@@ -43,8 +45,8 @@ pub(super) struct Arguments {
     out: Option<PathBuf>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> u8 {
-    let plan = match read(arguments) {
+pub(super) fn run(arguments: &Arguments, own: &OwnResolvers) -> u8 {
+    let plan = match read(arguments, own) {
         Ok(plan) => plan,
         Err(found) => {
             found.iter().for_each(|diagnostic| complain(&format!("{diagnostic}\n")));
@@ -52,13 +54,20 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         }
     };
     let name = arguments.file.display().to_string();
+    if let Some(property) = arguments.property.as_deref().filter(|id| !is_property(id)) {
+        complain(&format!(
+            "error: there is no property `{}`\n  = help: README.md lists them; without --property the first that fails is taken",
+            property.escape_debug()
+        ));
+        return INVALID;
+    }
     if let Some(why) = virtual_rig::cannot(&plan) {
         let message = format!("plans are shrunk in the virtual rig, which cannot carry this one out: {why}");
         complain(&Diagnostic::file_error(&name, message, "leave that out").to_string());
         return INVALID;
     }
     let stopwatch = Stopwatch::start();
-    let shrunk = match shrink(&plan, arguments.property.as_deref(), arguments.runs) {
+    let shrunk = match shrink_with(&plan, own, arguments.property.as_deref(), arguments.runs) {
         Ok(shrunk) => shrunk,
         Err(error) => {
             let help = "`p2psim replay` shows what a plan comes to; choose another seed or --property";
@@ -79,7 +88,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 }
 
 /// The plan of the file, or of the scenario in it.
-fn read(arguments: &Arguments) -> Result<Plan, Vec<Diagnostic>> {
+fn read(arguments: &Arguments, own: &OwnResolvers) -> Result<Plan, Vec<Diagnostic>> {
     let name = arguments.file.display().to_string();
     let refuse = |message: String, help: &str| Err(vec![Diagnostic::file_error(&name, message, help)]);
     let bytes = std::fs::read(&arguments.file).map_err(|error| vec![files::unreadable(&name, &error)])?;
@@ -90,16 +99,13 @@ fn read(arguments: &Arguments) -> Result<Plan, Vec<Diagnostic>> {
                 "leave --seed, --defect and --set out, or edit the plan",
             );
         }
-        Plan::parse(&name, &bytes)?
+        Plan::parse_for(own, &name, &bytes)?
     } else {
-        let scenario = files::parse(&arguments.file, &bytes, &arguments.set)?;
+        let scenario = files::parse(own, &arguments.file, &bytes, &arguments.set)?;
         Plan { defect: arguments.defect, ..Plan::new(&scenario, arguments.seed.unwrap_or(1)) }
     };
-    if let Some(defect) = plan.defect.filter(|defect| zoo::entry(*defect).is_none()) {
-        return refuse(
-            format!("no planted defect has the number {defect}"),
-            "`p2psim list --zoo` shows them",
-        );
+    if let Some(message) = plan.defect.and_then(|defect| zoo::misfit(defect, &plan.world)) {
+        return refuse(message, "`p2psim list --zoo` shows them");
     }
     Ok(plan)
 }

@@ -6,7 +6,7 @@ use super::stopwatch::Stopwatch;
 use super::{Format, INVALID, complain, program, say};
 use crate::verdict::Verdict;
 use crate::zoo::hunt::{Hunt, healthy, hunt, shrink_catch, shrinks_to_max};
-use crate::zoo::{ENTRIES, Entry, entry};
+use crate::zoo::{self, Entry, entry};
 
 /// Plant defects in the core and show that the checks catch them.
 ///
@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         }
     }
     if entries.is_empty() {
-        entries.extend(ENTRIES);
+        entries = zoo::entries();
     }
     let mut verdict = Verdict::Pass;
     let mut hunts = Vec::new();
@@ -111,7 +111,10 @@ fn show(entry: &Entry, hunt: &Hunt, seconds: f64) {
             if hunt.seeds == 1 { "" } else { "s" },
             hunt.finding.as_deref().unwrap_or("")
         )),
-        None => say(&format!("     NOT CAUGHT in {} seeds, {seconds:.2} s", hunt.seeds)),
+        None => say(&format!(
+            "     NOT CAUGHT in {} seeds, triggered at {} of them, {seconds:.2} s",
+            hunt.seeds, hunt.triggered
+        )),
     }
     if let Some(actions) = hunt.shrunk_to {
         let over = shrinks_to_max(hunt.number).is_some_and(|max| actions > max);

@@ -41,6 +41,7 @@ pub enum Kind {
     Advanced,
     Purged,
     PeerLife,
+    PeerIdentity,
     Conflict,
     Aside,
     Membership,
@@ -51,7 +52,7 @@ pub enum Kind {
 
 impl Kind {
     /// How many kinds are told of peers that each have a database of their own.
-    pub const PEERS: usize = 13;
+    pub const PEERS: usize = 14;
 
     /// Whether it is one of those.
     pub const fn is_of_peers(self) -> bool {
@@ -59,7 +60,7 @@ impl Kind {
     }
 
     /// Every kind.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::Asked,
         Self::Unsent,
         Self::Accepted,
@@ -94,6 +95,7 @@ impl Kind {
         Self::Advanced,
         Self::Purged,
         Self::PeerLife,
+        Self::PeerIdentity,
         Self::Conflict,
         Self::Aside,
         Self::Membership,
@@ -154,6 +156,9 @@ impl PeerWhat {
             Self::Advanced { .. } => Kind::Advanced,
             Self::Purged { .. } | Self::Dropped { .. } => Kind::Purged,
             Self::Stocked { .. } | Self::SetBack { .. } | Self::Renewed { .. } => Kind::PeerLife,
+            Self::Named { .. } | Self::Released { .. } | Self::Refused { .. } | Self::Took { .. } => {
+                Kind::PeerIdentity
+            }
             Self::Conflict { .. } => Kind::Conflict,
             Self::Aside { .. } => Kind::Aside,
             Self::Joined { .. } | Self::Left { .. } => Kind::Membership,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sync_core::id::Incarnation;
+use sync_core::peer_sync::message::{ProtocolRange, Refusal};
 use sync_core::peer_sync::row::RowId;
 use sync_core::peer_sync::snapshot::Snapshot;
 use sync_core::peer_sync::store::Standing;
@@ -131,6 +132,42 @@ pub enum PeerWhat {
         /// The new one.
         incarnation: Incarnation,
     },
+    /// A machine starts under a name: that of another, or its own again; or it starts under its own with another
+    /// database.
+    Named {
+        /// The machine.
+        node: u32,
+        /// The peer whose name it has from now on.
+        name: u32,
+        /// The life of the database that it starts with.
+        incarnation: Incarnation,
+    },
+    /// A peer starts with a release that speaks these versions of the protocol. Before, all speak the same.
+    Released {
+        /// The peer.
+        node: u32,
+        /// The versions.
+        speaks: ProtocolRange,
+    },
+    /// A peer says that it does not talk to whoever answers at another's address, or that it is not talked to there.
+    Refused {
+        /// The peer.
+        node: u32,
+        /// Whose address that is.
+        peer: u32,
+        /// Why.
+        why: Refusal,
+    },
+    /// Rows of another machine reached a peer, in an answer or by a push. Told only while one of them has another's
+    /// name, or another release than in the beginning.
+    Took {
+        /// The peer.
+        node: u32,
+        /// The machine that sent them.
+        from: u32,
+        /// How many.
+        rows: u64,
+    },
     /// Two versions of a row, neither of which knew of the other, met at a peer.
     Conflict {
         /// The peer.
@@ -180,7 +217,8 @@ pub enum PeerWhat {
         /// Whether it belongs to a comparison of everything.
         reconcile: bool,
     },
-    /// After the last fault every peer held the same content for the first time; told again if that is lost and found.
+    /// What peers held differently when the last fault ended, all of them have held alike since. An engine of one's own is
+    /// looked at as a whole: its peers show the same, told again if that is lost and found.
     Equal {
         /// Bytes sent since the last fault ended.
         bytes: u64,

@@ -27,6 +27,9 @@ pub enum What {
         priority: bool,
         /// Whether it writes.
         writes: bool,
+        /// Whether it is a report of the host's.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_report: bool,
         /// What it synchronises.
         data_type: SyncDataType,
         /// The map's number.
@@ -271,7 +274,8 @@ pub enum What {
         /// The plan's name for it.
         action: String,
     },
-    /// Every fault is over; the system must come to rest.
+    /// The last fault is over, or writing is where there was none: what is known now must spread. Among hosts, and with an
+    /// engine of one's own, faults and writing are over.
     Healed,
     /// The run came to rest, or did not within its bound.
     Settled {

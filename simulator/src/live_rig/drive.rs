@@ -28,6 +28,8 @@ pub(super) enum Arrival {
     },
     /// A server is up again.
     Restarted(String),
+    /// A main server uses the keys that it was told last, or will when it starts.
+    KeysTaken,
     /// What the database has come to hold.
     Seen(Vec<Seen>),
     /// The run cannot go on, or was asked to stop.
@@ -77,6 +79,7 @@ where
             match arrival {
                 Arrival::Answer { exchange, answer } => world.answered(exchange, answer),
                 Arrival::Restarted(node) => world.restarted(&node),
+                Arrival::KeysTaken => world.keys_taken(),
                 Arrival::Seen(seen) => super::watch::show(world, seen),
                 Arrival::Stop(why) => return Err(why),
             }

@@ -145,6 +145,11 @@ impl Evidence {
         }
     }
 
+    /// The operation that left its host under this id.
+    pub(super) fn op(&self, id: &WireId) -> Option<OpRef> {
+        self.ids.get(id).copied()
+    }
+
     /// An operation left its host under this id.
     pub(super) fn sent(&mut self, id: WireId, op: OpRef) {
         self.ids.entry(id).or_insert(op);

@@ -11,17 +11,23 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sync_core::config::{Config, RedisSettings};
+use sync_core::envelope::{KeyId, KeyUse, MasterKey};
 use sync_core::host_sync::settings::ServerSettings;
 use sync_core::recording::{self, DrawLog, EffectForm, EngineHeader, EngineKind, KeyMark, RecordedEntropy};
+use sync_core::runtime::clock::Clock;
 use sync_core::runtime::driver::Tap;
 use sync_core::runtime::driver::shards::{Instruments, ShardEngine};
 use sync_core::runtime::entropy::OsEntropy;
 use sync_core::runtime::main_server::{MainServer, Parts, connect_cache, connect_database};
 use sync_core::secret::Secret;
+use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::facts::{FactFile, FactTap};
 use super::parent;
+use super::planted::Planted;
 use crate::draw::Draws;
 use crate::virtual_rig::variant::WorldKeys;
+use crate::zoo;
 
 /// What a main server of a run is told. Holds secrets, so it is not shown.
 #[derive(Serialize, Deserialize)]
@@ -31,7 +37,11 @@ pub(super) struct MainServerSpec {
     pub(super) listen: SocketAddr,
     /// The run's seed; the keys derive from it.
     pub(super) seed: u64,
-    /// The planted defect, for the recording's header.
+    /// How often keys are replaced in the run.
+    pub(super) rotations: usize,
+    /// The keys in force, if they are not the first ones.
+    pub(super) keys: Option<KeyUse>,
+    /// The planted defect: for the recording's header, and planted if it sits here.
     pub(super) defect: Option<u32>,
     /// The database, as `postgresql://…`.
     pub(super) postgres: String,
@@ -51,6 +61,10 @@ pub(super) struct MainServerSpec {
     pub(super) shards: usize,
     /// Where the engines' calls are recorded.
     pub(super) recording: Option<PathBuf>,
+    /// Where is written down what the engines ask of database and cache.
+    pub(super) facts: Option<PathBuf>,
+    /// The number of this life.
+    pub(super) life: u32,
     /// How much of an effect the recording keeps.
     pub(super) effects: EffectForm,
 }
@@ -68,29 +82,43 @@ pub(super) struct ProviderSpec {
 /// The line that says where it listens begins so.
 pub(super) const READY: &str = "listening on ";
 
+/// An order to use other keys begins so; their names follow, as JSON.
+pub(super) const USE_KEYS: &str = "use keys ";
+/// The line that says that they are in force begins so.
+pub(super) const KEYS: &str = "keys in force: ";
+
 /// Runs the main server until SIGTERM, or until the parent ends.
 ///
 /// # Errors
 /// When it does not come up; the text holds no secret.
 pub(crate) fn serve() -> anyhow::Result<()> {
     let text = parent::text()?;
-    parent::end_with_parent()?;
+    let orders = parent::orders()?;
     // What serde says of a malformed text may quote it.
     let spec: MainServerSpec = serde_json::from_str(text.expose())
         .map_err(|_| anyhow::anyhow!("the text on the standard input is not what a run sends"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(spec))
+    runtime.block_on(run(spec, orders))
 }
 
-async fn run(spec: MainServerSpec) -> anyhow::Result<()> {
+async fn run(spec: MainServerSpec, mut orders: UnboundedReceiver<String>) -> anyhow::Result<()> {
     // Before anybody is told that there is something to end.
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let config = config(&spec)?;
+    let keys = WorldKeys::rotating(Draws::new(spec.seed), spec.rotations);
+    let mut in_force = InForce { keys: &keys, never_retires: spec.defect == Some(57), known: Vec::new() };
+    let config = config(&spec, in_force.take(&WorldKeys::first_use()))?;
     let (database, cache) = (connect_database(&config).await?, connect_cache(&config).await?);
     let tape = spec.recording.as_ref().map(|path| tape(path, &spec)).transpose()?;
+    let facts = spec.facts.as_deref().map(FactFile::open).transpose()?;
+    let defect = spec.defect.and_then(zoo::planted);
+    let (database, cache) = (Planted::new(database, defect), Planted::new(cache, defect));
     let parts = Parts { settings: Some(spec.settings.clone()), ..Parts::new(database, cache) }
-        .instrumented(Recorded { tape: tape.clone(), spec: &spec });
+        .instrumented(Recorded { tape: tape.clone(), facts: facts.clone(), spec: &spec });
     let server = MainServer::start(&config, spec.listen, parts).await?;
+    if let Some(keys) = &spec.keys {
+        // Told as if it had run all the time: so a recording has it.
+        server.replace_keys(&in_force.config(&config, keys)).await?;
+    }
     parent::announce(&format!("{READY}{}", server.address()))?;
     let flushes = async {
         // A crash loses what is in memory: little of it.
@@ -102,20 +130,64 @@ async fn run(spec: MainServerSpec) -> anyhow::Result<()> {
             }
         }
     };
+    let obeys = async {
+        while let Some(order) = orders.recv().await {
+            let Some(names) = order.strip_prefix(USE_KEYS) else { continue };
+            let keys: KeyUse = serde_json::from_str(names)?;
+            let taken = server.replace_keys(&in_force.config(&config, &keys)).await?;
+            parent::announce(&format!("{KEYS}{}", 1 + taken.opens.len()))?;
+        }
+        std::future::pending::<anyhow::Result<()>>().await
+    };
     tokio::select! {
         _ = terminate.recv() => {}
         () = flushes => {}
+        failed = obeys => failed?,
     }
     server.shutdown().await;
+    if let Some(facts) = &facts {
+        facts.end(Clock::start().now());
+    }
     if let Some(tape) = &tape {
         tape.finish()?;
     }
     Ok(())
 }
 
-fn config(spec: &MainServerSpec) -> anyhow::Result<Config> {
-    let keys = WorldKeys::new(Draws::new(spec.seed));
-    let key = keys.server().sealing_key().to_text();
+/// The keys of the run as texts of a configuration.
+struct InForce<'a> {
+    keys: &'a WorldKeys,
+    /// Planted (zoo 57): what was in use once goes on opening.
+    never_retires: bool,
+    known: Vec<KeyId>,
+}
+
+impl InForce<'_> {
+    /// The key that seals, and those that only open.
+    fn take(&mut self, keys: &KeyUse) -> (Secret<String>, Vec<Secret<String>>) {
+        let KeyUse { seals, mut opens } = keys.clone();
+        if self.never_retires {
+            self.known.extend(std::iter::once(seals).chain(opens.iter().copied()));
+            opens.clone_from(&self.known);
+        }
+        let ring = self.keys.server();
+        let masters = ring.keys().filter(|master| master.id() != seals && opens.contains(&master.id()));
+        let opens = masters.map(MasterKey::to_text).collect();
+        let seals = ring.keys().find(|master| master.id() == seals);
+        (seals.unwrap_or(ring.sealing_key()).to_text(), opens)
+    }
+
+    /// The configuration with these keys.
+    fn config(&mut self, config: &Config, keys: &KeyUse) -> Config {
+        let (encryption_key, encryption_keys_accepted) = self.take(keys);
+        Config { encryption_key, encryption_keys_accepted, ..config.clone() }
+    }
+}
+
+fn config(
+    spec: &MainServerSpec,
+    (key, accepted): (Secret<String>, Vec<Secret<String>>),
+) -> anyhow::Result<Config> {
     let text = Secret::new(format!("role = main_server\nencryption_key = {}\n", key.expose()));
     let (config, _) = Config::parse("p2psim", text.expose().as_bytes())
         .map_err(|found| anyhow::anyhow!("{} findings in the configuration of a run", found.len()))?;
@@ -134,6 +206,7 @@ fn config(spec: &MainServerSpec) -> anyhow::Result<Config> {
             db: spec.redis_db,
         },
         worker_threads: spec.shards.max(1),
+        encryption_keys_accepted: accepted,
         ..config
     })
 }
@@ -154,18 +227,20 @@ fn tape(path: &std::path::Path, spec: &MainServerSpec) -> anyhow::Result<Tape> {
 /// Records the calls of every shard, if there is a tape.
 struct Recorded<'a> {
     tape: Option<Tape>,
+    facts: Option<FactFile>,
     spec: &'a MainServerSpec,
 }
 
 impl Instruments for Recorded<'_> {
     type Entropy = RecordedEntropy<OsEntropy>;
-    type Tap = MaybeTap;
+    type Tap = Taps;
 
-    fn shard(&mut self, shard: usize, settings: &ServerSettings) -> (Self::Entropy, MaybeTap) {
+    fn shard(&mut self, shard: usize, settings: &ServerSettings) -> (Self::Entropy, Taps) {
         let log = self.tape.as_ref().map(|_| DrawLog::default());
         let entropy = RecordedEntropy::new(OsEntropy::new(), log.clone());
         let tap = self.tape.as_ref().zip(log).map(|(tape, draws)| {
-            let ring = WorldKeys::new(Draws::new(self.spec.seed)).server();
+            // Those that it will have are named, too: a replay has them from the start, and uses them when told to.
+            let ring = WorldKeys::rotating(Draws::new(self.spec.seed), self.spec.rotations).server();
             let made_of = EngineHeader {
                 name: format!("main server, shard {shard}"),
                 kind: EngineKind::Server {
@@ -176,27 +251,34 @@ impl Instruments for Recorded<'_> {
             };
             tape.tap(&made_of, draws)
         });
-        (entropy, MaybeTap(tap))
+        let number = u32::try_from(shard).unwrap_or(u32::MAX);
+        (entropy, Taps { tap, facts: self.facts.clone().map(|file| FactTap::new(file, number)) })
     }
 }
 
-/// The tap of one shard, if calls are recorded.
-struct MaybeTap(Option<recording::Tap<BufWriter<File>>>);
+/// What sees the calls of one shard.
+struct Taps {
+    tap: Option<recording::Tap<BufWriter<File>>>,
+    facts: Option<FactTap>,
+}
 
-impl Tap<ShardEngine<RecordedEntropy<OsEntropy>>> for MaybeTap {
+impl Tap<ShardEngine<RecordedEntropy<OsEntropy>>> for Taps {
     fn call(
         &mut self,
         now: sync_core::time::Now,
         input: Option<&sync_core::host_sync::server::ServerInput<sync_core::host_sync::sealed::Body>>,
         effects: &[sync_core::host_sync::server::ServerEffect<sync_core::host_sync::sealed::Body>],
     ) {
-        if let Some(tap) = &self.0 {
+        if let Some(tap) = &self.tap {
             tap.call(now, input, effects);
+        }
+        if let Some(facts) = &mut self.facts {
+            facts.call(now, input, effects);
         }
     }
 
     fn is_active(&self) -> bool {
-        self.0.is_some()
+        self.tap.is_some() || self.facts.is_some()
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) async fn tail(
     world: Sender<Arrival>,
     start_us: u64,
     Retention { kept_us }: Retention,
+    with_transactions: bool,
 ) {
     let pause = Duration::from_micros((kept_us / 4).max(PAUSE_US_MIN));
     let mut since_us = start_us;
@@ -49,7 +50,7 @@ pub(super) async fn tail(
         }
         let Some(open) = &mut connection else { continue };
         let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
-        match watch::seen(open, since_us).await {
+        match watch::seen(open, since_us, with_transactions).await {
             // What was taken shortly before may be committed later.
             Ok(rows) => {
                 since_us = now_us.saturating_sub(kept_us).max(start_us);

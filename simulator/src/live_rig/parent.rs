@@ -29,6 +29,22 @@ pub fn end_with_parent() -> io::Result<()> {
     Ok(())
 }
 
+/// The lines that the parent sends after the text. When the parent ends this process does, as with
+/// [`end_with_parent`].
+pub fn orders() -> io::Result<mpsc::UnboundedReceiver<String>> {
+    // A parent sends few; one that waits until they are taken would not see its end.
+    let (to, orders) = mpsc::unbounded_channel();
+    std::thread::Builder::new().name("parent".to_owned()).spawn(move || {
+        for line in io::stdin().lock().lines() {
+            let Ok(line) = line else { break };
+            // Nobody may listen any more.
+            let _ = to.send(line);
+        }
+        std::process::exit(EXIT_ORPHANED);
+    })?;
+    Ok(orders)
+}
+
 /// The lines that the parent sends after the text; the channel ends with the parent. The thread that this
 /// takes is of its own, since a read of the standard input cannot be given up.
 pub fn lines() -> io::Result<mpsc::Receiver<String>> {

@@ -91,6 +91,7 @@ mod tests {
             critical: false,
             priority: false,
             writes: false,
+            is_report: false,
             data_type: key().data_type,
             map: 0,
         };

@@ -28,40 +28,46 @@ use plan::{disturbs_services, may_lose_messages, notes, settings};
 
 use super::drive::drive;
 use super::evidence::Sighting;
+use super::facts;
+use super::inside::{self, LifeFacts};
 use super::interrupts::Interrupts;
 use super::limits;
 use super::node::{MainServerSpec, ProviderSpec};
 use super::outlook::{Retention, Subscriber, cached, tail};
 use super::run_id::random_hex;
-use super::stage::{BEHIND, CACHE, DATABASE, HOSTS, SpecOf, Stage};
+use super::stage::{BEHIND, CACHE, DATABASE, HOSTS, Life, SpecOf, Stage};
 use super::texts;
 use super::watch::{self, Seen, Watcher};
-use super::{EmbeddingMock, FaultProxy, LinkSpec, LiveError, RunId, Servers, ServersOptions, Versions};
+use super::{
+    EmbeddingMock, FaultProxy, LinkSpec, LiveError, RunId, Servers, ServersOptions, Service, Versions,
+};
+use crate::check::{INSIDE, Property, properties};
 use crate::draw::Draws;
 use crate::history::Kind;
 use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::run::{Ran, RunResult, ServerVersion, Threshold, conclude, terms};
 use crate::verdict::Verdict;
+use crate::virtual_rig::rotation::rotations;
 use crate::virtual_rig::search::{Named, is_demanded};
 use crate::virtual_rig::variant::{Sealed, Variant};
 use crate::virtual_rig::world::{RunFigures, World};
 use crate::zoo;
 
-/// What this rig can observe: every kind of event but what a transaction of the database held, what a main server did
-/// for a read, which critical updates hosts are told of, and what only peers do. Effects and the hosts of maps are read
-/// from the database's rows, the rest is seen at the hosts.
-pub const OBSERVABLE: &[Kind] = &all_but::<{ Kind::ALL.len() - Kind::PEERS - 4 }>(false);
+/// What this rig can observe: every kind of event but which critical updates hosts are told of and what only peers do.
+/// Effects and the hosts of maps are read from the database's rows, what main servers do inside from what they write down
+/// ([`INSIDE`]), the rest is seen at the hosts.
+pub const OBSERVABLE: &[Kind] = &all_but::<{ Kind::ALL.len() - Kind::PEERS - 1 }>(false);
 
 /// The same where the database does not tell when a transaction was committed: who hosts which map at which effect
 /// remains unknown.
-pub const UNTIMED: &[Kind] = &all_but::<{ Kind::ALL.len() - Kind::PEERS - 5 }>(true);
+pub const UNTIMED: &[Kind] = &all_but::<{ Kind::ALL.len() - Kind::PEERS - 2 }>(true);
 
 const fn all_but<const SEEN: usize>(untimed: bool) -> [Kind; SEEN] {
     let (mut seen, mut from, mut to) = ([Kind::Asked; SEEN], 0, 0);
     while from < Kind::ALL.len() {
         let unseen = match Kind::ALL[from] {
-            Kind::Committed | Kind::Read | Kind::WriteAnswered | Kind::Updates => true,
+            Kind::Updates => true,
             Kind::Hosting => untimed,
             kind => kind.is_of_peers(),
         };
@@ -199,7 +205,13 @@ impl LiveRig {
         let count = plan.world.topology.main_servers;
         let provider = self.provider(plan)?;
         let place = provider.as_ref().map(|(_, place)| place);
-        let specs = (0..count).map(|number| self.spec(plan, (number, count), place, record));
+        // Why what main servers do inside is not told, where it is demanded.
+        let mut untold = self.does_not_tell_inside(plan);
+        let inside = judges_inside(plan) && untold.is_none();
+        let facts = inside.then(random_hex::<16>).transpose()?;
+        let facts = facts.map(|name| std::env::temp_dir().join(format!("p2psim-{name}")));
+        let specs =
+            (0..count).map(|number| self.spec(plan, (number, count), place, record, facts.as_deref()));
         let specs = specs.collect::<Result<_, _>>()?;
         let sync_proxy = plan.world.topology.sync_proxy.as_ref();
         let excuse = disturbs_services(plan);
@@ -208,7 +220,7 @@ impl LiveRig {
         let subscriber = Subscriber::start(&self.runtime, self.servers.redis_settings());
         let terms = crate::check::Terms { lateness_us_max: LATENESS_US_MAX, ..terms(plan) };
         let recorder = Recorder::new(&terms, plan.world.history).with_types();
-        let watcher = Watcher::new(recorder.measuring(&plan.world.expect));
+        let watcher = Watcher::new(recorder.deferring(&terms).measuring(&plan.world.expect), inside);
         let mut world = World::outside(plan, variant, watcher, tape.clone());
         let mut secrets = self.secrets(count as usize)?;
         secrets.extend(place.map(|place| ("provider's key", Secret::new(place.key.clone()))));
@@ -222,8 +234,13 @@ impl LiveRig {
         world.begins_at(unix_us);
         world.observer_mut().start_us = unix_us;
         let retention = Retention::of(&settings(plan));
-        let tail =
-            self.runtime.spawn(tail(self.servers.postgres_dsn(), to_world.clone(), unix_us, retention));
+        let tail = self.runtime.spawn(tail(
+            self.servers.postgres_dsn(),
+            to_world.clone(),
+            unix_us,
+            retention,
+            inside,
+        ));
         self.interrupts.tell(Some(to_world.clone()));
         let mut carrier = Courier {
             runtime: self.runtime.handle().clone(),
@@ -241,7 +258,7 @@ impl LiveRig {
         self.interrupts.check()?;
         let struck = strike??;
         driven.map_err(LiveRunError::Reading)?;
-        let left = self.interrupts.or(&self.runtime, self.left())??;
+        let left = self.interrupts.or(&self.runtime, self.left(inside))??;
         if is_demanded(plan) {
             secrets.extend(struck.lives.iter().map(|life| address(life.address)));
             world.seek(plan, &secrets);
@@ -257,6 +274,9 @@ impl LiveRig {
         let published = self.interrupts.or(&self.runtime, subscriber.stop(may_lose_messages(plan)))??;
         watch::show(&mut world, left.seen);
         world.observe_vectors(&left.content);
+        if inside {
+            untold = tell_inside(world.observer_mut(), &struck.lives).err();
+        }
         let now_us = unix_us + u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         let Watcher { evidence, reads, start_us, .. } = world.observer_mut();
         let mut judged = evidence.judge(&left.content, &left.cached, &published);
@@ -270,11 +290,14 @@ impl LiveRig {
         let (watcher, figures) = world.finish(plan, content, heard);
         let figures = RunFigures { provider: provider.and_then(|(mock, _)| mock.asked()), ..figures };
         judged.extend(struck.offences.into_iter().map(offence));
+        let observable = if self.keeps_commit_moments { OBSERVABLE } else { UNTIMED };
+        let is_told = |kind: &Kind| (inside && untold.is_none()) || !INSIDE.contains(kind);
+        let why = untold.as_ref().map(|why| format!("what main servers did inside is not judged: {why}"));
         let ran = Ran {
             rig: "live",
-            observable: if self.keeps_commit_moments { OBSERVABLE } else { UNTIMED },
+            observable: observable.iter().copied().filter(is_told).collect(),
             servers: servers(&self.versions),
-            notes: notes(plan),
+            notes: notes(plan).into_iter().chain(why).collect(),
             thresholds: judged,
             secrets,
         };
@@ -305,13 +328,25 @@ impl LiveRig {
         Ok(Some((mock, ProviderSpec { endpoint, key })))
     }
 
-    /// How the process of one of so many main servers is made, life after life.
+    /// Why it cannot be told here what main servers do inside, where that is to be judged and cannot.
+    fn does_not_tell_inside(&self, plan: &Plan) -> Option<String> {
+        let why = match (self.servers.can_kill(Service::Postgres), self.keeps_commit_moments) {
+            (false, _) => "the database was given by its address, and its clock may be another one",
+            (true, false) => "the database does not keep the moments of commits",
+            (true, true) => return None,
+        };
+        judges_inside(plan).then(|| why.to_owned())
+    }
+
+    /// How the process of one of so many main servers is made, life after life. With `facts`, each writes down what it
+    /// does, in a file whose path begins so.
     fn spec(
         &self,
         plan: &Plan,
         (number, count): (u32, u32),
         provider: Option<&ProviderSpec>,
         record: Option<(&Path, EffectForm)>,
+        facts: Option<&Path>,
     ) -> Result<SpecOf, LiveRunError> {
         let database = listening(&self.proxy, DATABASE)?;
         let options: PgConnectOptions = self
@@ -334,12 +369,18 @@ impl LiveRig {
         let effects = record.map_or(EffectForm::Digest, |(_, effects)| effects);
         // No two lives have the same number, as in the virtual world.
         let (seed, defect, mut life) = (plan.seed, plan.defect, number);
-        Ok(Box::new(move || {
+        let rotations = rotations(plan);
+        let facts = facts.map(|path| path.display().to_string());
+        Ok(Box::new(move |keys| {
             let recording = folder.as_ref().map(|folder| folder.join(format!("main-server-{life}.jsonl")));
+            let facts = facts.as_ref().map(|path| format!("{path}-{life}").into());
+            let this_life = life;
             life += count;
             MainServerSpec {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 seed,
+                rotations,
+                keys,
                 defect,
                 postgres: postgres.clone(),
                 redis_host: cache.ip().to_string(),
@@ -350,13 +391,15 @@ impl LiveRig {
                 settings: settings.clone(),
                 shards: SHARDS,
                 recording,
+                facts,
+                life: this_life,
                 effects,
             }
         }))
     }
 
     /// What the servers hold at the end.
-    async fn left(&self) -> Result<Left, LiveRunError> {
+    async fn left(&self, with_transactions: bool) -> Result<Left, LiveRunError> {
         // Had the proxy gone, its silence would look like the system's.
         for link in HOSTS.into_iter().chain(BEHIND).chain([DATABASE, CACHE]) {
             self.proxy.statistics(link).await?;
@@ -369,7 +412,7 @@ impl LiveRig {
         let content = store.content().await.map_err(|e| reading(&e))?;
         store.close().await;
         let mut connection = watch::connect(dsn.expose()).await.map_err(|e| reading(&e))?;
-        let seen = watch::seen(&mut connection, 0).await.map_err(|e| reading(&e))?;
+        let seen = watch::seen(&mut connection, 0, with_transactions).await.map_err(|e| reading(&e))?;
         let cached = cached(&self.servers.redis_settings()).await?;
         Ok(Left { content, seen, cached })
     }
@@ -393,6 +436,35 @@ struct Left {
     seen: Vec<Seen>,
     /// What the cache holds for states; `None` for an entry that cannot be read.
     cached: Vec<Option<Sighting>>,
+}
+
+/// Whether a plan demands what shows at main servers only.
+fn judges_inside(plan: &Plan) -> bool {
+    let needs_it = |property: &Property| property.needs.iter().any(|kind| INSIDE.contains(kind));
+    let demanded = &plan.world.expect.properties;
+    properties().iter().filter(|property| needs_it(property)).any(|p| demanded.iter().any(|id| id == p.id))
+}
+
+/// Shows the checks what main servers did inside, now that all rows have been seen.
+///
+/// # Errors
+/// Why it cannot be told.
+fn tell_inside(watcher: &mut Watcher, lives: &[Life]) -> Result<(), String> {
+    let read = |life: &Life| {
+        let file = life.facts.as_ref().ok_or("a main server has no file of what it did")?;
+        let first_engine = life.number.saturating_mul(SHARDS as u32);
+        Ok::<_, String>(LifeFacts { first_engine, lines: facts::read(file, life.was_killed)? })
+    };
+    let lives: Vec<_> = lives.iter().map(read).collect::<Result<_, _>>()?;
+    let outside = inside::Outside {
+        decided: &watcher.decided,
+        applied: &watcher.applied,
+        op: &|id| watcher.evidence.op(id),
+        start_us: watcher.start_us,
+    };
+    let events = inside::events(&lives, &outside)?;
+    events.iter().for_each(|event| watcher.recorder.late(event));
+    Ok(())
 }
 
 fn reading(error: &dyn std::fmt::Display) -> LiveRunError {

@@ -4,18 +4,21 @@
 //! Each process has a task of its own that carries its orders out one after the other, so that a
 //! database that takes long to start delays nothing else.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use sync_core::envelope::KeyUse;
 use sync_core::secret::Secret;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
 use super::child::Printed;
 use super::drive::Arrival;
-use super::node::{MainServerSpec, READY};
+use super::facts;
+use super::node::{KEYS, MainServerSpec, READY, USE_KEYS};
 use super::sync_proxy::{Closed, Gate};
 use super::texts::{self, Text};
 use super::{Behaviour, Child, FaultProxy, Flow, LiveError, Servers, Service};
@@ -58,6 +61,12 @@ pub(super) struct Life {
     pub(super) address: SocketAddr,
     /// What it printed.
     pub(super) printed: Printed,
+    /// Counts the lives of all main servers.
+    pub(super) number: u32,
+    /// What it writes down of what it does, if it does so.
+    pub(super) facts: Option<Arc<File>>,
+    /// Whether a fault killed it.
+    pub(super) was_killed: bool,
 }
 
 /// What is left of a stage.
@@ -97,10 +106,13 @@ struct Actor {
     lives: Vec<Life>,
     /// Whether a sync proxy stands between hosts and main server.
     is_proxied: bool,
+    /// The keys that the main server was told last, and whether it has yet to take them.
+    keys: Option<KeyUse>,
+    owes_keys: bool,
 }
 
-/// How the main server's process is made, life after life.
-pub(super) type SpecOf = Box<dyn FnMut() -> MainServerSpec + Send + Sync>;
+/// How the main server's process is made, life after life: with these keys, or the first ones.
+pub(super) type SpecOf = Box<dyn FnMut(Option<KeyUse>) -> MainServerSpec + Send + Sync>;
 
 #[derive(Clone, Debug)]
 enum Change {
@@ -144,11 +156,14 @@ impl Stage {
             offences: Vec::new(),
             lives: Vec::new(),
             is_proxied: sync_proxy.is_some(),
+            keys: None,
+            owes_keys: false,
         };
         let mut gates = Vec::new();
         let mut main_servers = Vec::new();
         for (number, mut spec) in specs.into_iter().enumerate() {
-            let (child, address) = start(&spec()).await?;
+            let (child, life) = start(&spec(None)).await?;
+            let address = life.address;
             match sync_proxy {
                 None => proxy.set_upstream(HOSTS[number], address).await?,
                 Some(settings) => {
@@ -164,7 +179,7 @@ impl Stage {
                 }
             }
             let mut actor = actor(Process::MainServer, number);
-            actor.lives.push(Life { address, printed: child.printed() });
+            actor.lives.push(life);
             (actor.child, actor.spec) = (Some(child), Some(spec));
             main_servers.push(actor);
         }
@@ -187,7 +202,16 @@ impl Stage {
 
     /// Hands an order to whom it concerns.
     pub(super) fn order(&self, order: Order) {
-        let (Order::Begin { injection, .. } | Order::End { injection, .. }) = &order;
+        let injection = match &order {
+            Order::Begin { injection, .. } | Order::End { injection, .. } => injection,
+            Order::UseKeys(_) => {
+                for orders in &self.main_servers {
+                    // Its task ends only after this handle.
+                    let _ = orders.send(order.clone());
+                }
+                return;
+            }
+        };
         let of = |process: Process| match process {
             Process::MainServer => self.main_servers.iter().collect(),
             Process::Database => vec![&self.database],
@@ -280,6 +304,12 @@ impl Actor {
             let done = match order {
                 Order::Begin { number, injection } => self.begin(number, injection).await,
                 Order::End { number, injection } => self.end(number, injection).await,
+                Order::UseKeys(keys) => {
+                    self.keys = Some(keys);
+                    self.owes_keys = true;
+                    self.take_keys().await;
+                    Ok(())
+                }
             };
             if let Err(error) = done {
                 // The run is told at once; it cannot show what it was to show.
@@ -323,14 +353,34 @@ impl Actor {
         }
     }
 
+    /// Lets the main server use the keys that it was told last, and tells the world when it does. One that is frozen
+    /// does so afterwards, one that is down when it starts.
+    async fn take_keys(&mut self) {
+        if !self.owes_keys || self.is_frozen {
+            return;
+        }
+        if let (Some(child), Some(keys)) = (&mut self.child, &self.keys)
+            && let Err(cause) = use_keys(child, keys).await
+        {
+            self.offences.push(format!("it does not take new keys: {cause}"));
+        }
+        self.owes_keys = false;
+        // The world may be over already.
+        let _ = self.world.send(Arrival::KeysTaken);
+    }
+
     async fn kill(&mut self) -> Result<(), LiveError> {
         self.is_down = true;
         let Some(service) = self.service() else {
             self.is_frozen = false;
             let Some(mut child) = self.child.take() else { return Ok(()) };
+            self.take_keys().await;
             if let Some(status) = child.has_ended() {
                 self.offences.push(format!("it ended by itself before it was to be killed: {status}"));
                 return Ok(());
+            }
+            if let Some(life) = self.lives.last_mut() {
+                life.was_killed = true;
             }
             return child.kill9().await.map(|_| ()).map_err(|error| failed(&format!("kill: {error}")));
         };
@@ -348,9 +398,10 @@ impl Actor {
             }
             None => {
                 let Some(spec) = &mut self.spec else { return Ok(()) };
-                match start_in_time(&spec(), self.has_excuse, &mut self.offences).await {
-                    Ok((child, address)) => {
-                        self.lives.push(Life { address, printed: child.printed() });
+                match start_in_time(&spec(self.keys.clone()), self.has_excuse, &mut self.offences).await {
+                    Ok((child, life)) => {
+                        let address = life.address;
+                        self.lives.push(life);
                         self.child = Some(child);
                         let links = if self.is_proxied { BEHIND } else { HOSTS };
                         self.proxy.set_upstream(links[self.number], address).await?;
@@ -386,6 +437,7 @@ impl Actor {
             }
         }
         self.is_frozen = freeze;
+        self.take_keys().await;
         Ok(())
     }
 
@@ -432,10 +484,35 @@ impl Actor {
     }
 }
 
-async fn start(spec: &MainServerSpec) -> Result<(Child, SocketAddr), LiveError> {
+async fn start(spec: &MainServerSpec) -> Result<(Child, Life), LiveError> {
     let text = serde_json::to_string(spec).map_err(|error| failed(&error.to_string()))?;
     let ready = |line: &str| line.strip_prefix(READY)?.parse().ok();
-    Child::spawn(&["node", "main-server"], Some(Secret::new(text)), ready).await
+    let unmade = |error: std::io::Error| failed(&format!("no file for what it does: {error}"));
+    let facts = spec.facts.as_deref().map(facts::make).transpose().map_err(unmade)?;
+    let started = Child::spawn(&["node", "main-server"], Some(Secret::new(text)), ready).await;
+    if let Some(path) = &spec.facts {
+        // Both have it open: without a name it goes with them, however they end.
+        std::fs::remove_file(path).map_err(unmade)?;
+    }
+    let (child, address) = started?;
+    let (printed, facts) = (child.printed(), facts.map(Arc::new));
+    Ok((child, Life { address, printed, number: spec.life, facts, was_killed: false }))
+}
+
+/// Sends these keys' names, and waits until they are in force.
+async fn use_keys(child: &mut Child, keys: &KeyUse) -> Result<(), String> {
+    let names = serde_json::to_string(keys).map_err(|error| error.to_string())?;
+    child.send(&format!("{USE_KEYS}{names}")).await.map_err(|error| error.to_string())?;
+    let taken = async {
+        while let Some(line) = child.line().await {
+            if line.starts_with(KEYS) {
+                return Ok(());
+            }
+        }
+        Err("it ended".to_owned())
+    };
+    let late = || format!("not within {} s", TAKES_KEYS.as_secs());
+    tokio::time::timeout(TAKES_KEYS, taken).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Starts it again and again for a while: what it needs may be down by another fault. Without that excuse, a start
@@ -444,7 +521,7 @@ async fn start_in_time(
     spec: &MainServerSpec,
     has_excuse: bool,
     offences: &mut Vec<String>,
-) -> Result<(Child, SocketAddr), LiveError> {
+) -> Result<(Child, Life), LiveError> {
     let deadline = tokio::time::Instant::now() + COMES_UP;
     loop {
         match start(spec).await {
@@ -466,5 +543,7 @@ fn failed(cause: &str) -> LiveError {
 /// How long a main server that was killed may take to come up again.
 const COMES_UP: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_millis(500);
+/// How long a main server may take to use other keys.
+const TAKES_KEYS: Duration = Duration::from_secs(10);
 /// How long a main server may take to end in order.
 const TERMINATE: Duration = Duration::from_secs(15);

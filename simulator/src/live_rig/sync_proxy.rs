@@ -90,6 +90,8 @@ impl Gate {
             let done = match order {
                 Order::Begin { .. } => self.kill().await,
                 Order::End { .. } => self.start_again().await,
+                // It has none.
+                Order::UseKeys(_) => Ok(()),
             };
             if let Err(error) = done {
                 let _ = self.world.send(Arrival::Stop(error.to_string()));

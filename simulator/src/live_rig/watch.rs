@@ -1,6 +1,6 @@
 //! What is seen from outside while a run is on: events of the hosts, and the rows of the database.
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sqlx::{Connection as _, PgConnection, Row as _};
 use sync_core::data_type::{Nature, SyncDataType};
 use sync_core::host_sync::sealed::Body;
@@ -9,8 +9,9 @@ use sync_core::store::StateKey;
 use sync_core::store::hosting::Part;
 
 use super::evidence::{Evidence, Quoted, Row};
+use super::inside::Decided;
 use super::reads::Reads;
-use crate::history::{Event, OpRef, StateName, What};
+use crate::history::{Event, OpRef, StateName, What, WireId};
 use crate::recorder::Recorder;
 use crate::virtual_rig::outside::SeenWrite;
 use crate::virtual_rig::variant::Variant;
@@ -22,20 +23,29 @@ pub(super) struct Watcher {
     pub(super) evidence: Evidence,
     /// What hosts were given when they read.
     pub(super) reads: Reads,
+    /// Effects on states, in the moments of their commits, and operations that the database has decided, with the
+    /// transaction that did and when it was committed: where it is told what main servers do.
+    pub(super) applied: Vec<Event>,
+    pub(super) decided: FxHashMap<WireId, (u64, u64)>,
     /// Changes of maps' hosts that were shown.
     changes: FxHashSet<i64>,
     /// The world's first moment, in microseconds since 1970.
     pub(super) start_us: u64,
+    /// Whether it is told, when the run is over, what main servers did inside.
+    tells_inside: bool,
 }
 
 impl Watcher {
-    pub(super) fn new(recorder: Recorder) -> Self {
+    pub(super) fn new(recorder: Recorder, tells_inside: bool) -> Self {
         Self {
             recorder,
             evidence: Evidence::default(),
             reads: Reads::default(),
+            applied: Vec::new(),
+            decided: FxHashMap::default(),
             changes: FxHashSet::default(),
             start_us: 0,
+            tells_inside,
         }
     }
 }
@@ -65,6 +75,7 @@ impl Observer for Watcher {
 pub(super) enum Seen {
     Row(Row),
     Change(Change),
+    Decided(Decided),
 }
 
 /// A part on a map that began or ended.
@@ -93,12 +104,22 @@ where
                 show_change(world, change);
                 continue;
             }
+            Seen::Decided(Decided { id, transaction, committed_us }) => {
+                world.observer_mut().decided.insert(id, (transaction, committed_us));
+                continue;
+            }
         };
-        let Row { id, version, data_type, .. } = row;
-        let (key, map) = (row.key.clone(), row.map.clone());
-        if let Some(op) = world.observer_mut().evidence.row(row) {
-            world.seen(SeenWrite { op, id, data_type, map, key: key.map(StateName), version });
+        let Row { id, version, data_type, committed_us, .. } = row;
+        let (key, map) = (row.key.clone().map(StateName), row.map.clone());
+        let watcher = world.observer_mut();
+        let Some(op) = watcher.evidence.row(row) else { continue };
+        if let (Some(committed_us), true, true) = (committed_us, key.is_some(), watcher.tells_inside) {
+            let at_us = committed_us.saturating_sub(watcher.start_us);
+            let (id, map, key) = (id.into(), map.clone(), key.clone());
+            let what = What::Applied { op, id, data_type, map, key, version };
+            watcher.applied.push(Event { at_us, what });
         }
+        world.seen(SeenWrite { op, id, data_type, map, key, version });
     }
 }
 
@@ -121,7 +142,8 @@ where
 }
 
 /// Reads the rows of operations that took effect and that a main server took after `since_us`, microseconds since 1970,
-/// and every change of a map's hosts, in the order of their commits.
+/// and every change of a map's hosts, in the order of their commits; with `with_transactions` also which transaction
+/// decided what, for which the server has to keep the moments of commits.
 ///
 /// Both are read from one snapshot. Writes of a map and changes of its hosts exclude each other until they are
 /// committed and visible, so of each map a snapshot holds all up to some commit and nothing later; and where the
@@ -129,14 +151,25 @@ where
 ///
 /// # Errors
 /// Those of the connection, and `Decode` for a row that is none of the main server's.
-pub(super) async fn seen(connection: &mut PgConnection, since_us: u64) -> Result<Vec<Seen>, sqlx::Error> {
+pub(super) async fn seen(
+    connection: &mut PgConnection,
+    since_us: u64,
+    with_transactions: bool,
+) -> Result<Vec<Seen>, sqlx::Error> {
     let since = i64::try_from(since_us).unwrap_or(i64::MAX);
     let mut snapshot = connection.begin().await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *snapshot).await?;
     let rows = sqlx::query(ROWS).bind(since).fetch_all(&mut *snapshot).await?;
     let changes = sqlx::query(CHANGES).fetch_all(&mut *snapshot).await?;
+    let decided = match with_transactions {
+        true => sqlx::query(DECIDED).bind(since).fetch_all(&mut *snapshot).await?,
+        false => Vec::new(),
+    };
     snapshot.commit().await?;
-    let mut seen = Vec::with_capacity(rows.len() + changes.len());
+    let mut seen = Vec::with_capacity(rows.len() + changes.len() + decided.len());
+    for row in &decided {
+        seen.push(Seen::Decided(decision(row)?));
+    }
     let mut changes = changes.iter().map(change).collect::<Result<Vec<_>, _>>()?.into_iter().peekable();
     for found in &rows {
         let committed_us = u64::try_from(found.try_get::<i64, _>(8)?).map_err(strange)?;
@@ -197,6 +230,16 @@ fn row(row: &sqlx::postgres::PgRow) -> Result<Row, sqlx::Error> {
     Ok(Row { id, data_type, map, key, version, created_us, committed_us, event })
 }
 
+fn decision(row: &sqlx::postgres::PgRow) -> Result<Decided, sqlx::Error> {
+    let id = WireId {
+        account: u32::try_from(row.try_get::<i64, _>(0)?).map_err(strange)?,
+        incarnation: row.try_get::<i64, _>(1)?.cast_unsigned(),
+        counter: u64::try_from(row.try_get::<i64, _>(2)?).map_err(strange)?,
+    };
+    let number = |column: usize| u64::try_from(row.try_get::<i64, _>(column)?).map_err(strange);
+    Ok(Decided { id, transaction: number(3)?, committed_us: number(4)? })
+}
+
 fn change(row: &sqlx::postgres::PgRow) -> Result<Change, sqlx::Error> {
     let part = match row.try_get::<&str, _>(4)? {
         "primary" => Part::Primary,
@@ -230,6 +273,13 @@ const ROWS: &str = "SELECT account_id, incarnation, counter, data_type, map_name
          FROM p2p_sync.operations \
          WHERE status = 'APPLIED' AND created_at >= timestamptz 'epoch' + $1 * interval '1 microsecond') AS o \
      ORDER BY committed, completed_at, outcome";
+
+/// A row is written once, by the transaction that decides its operation, whatever it decides.
+const DECIDED: &str = "SELECT account_id, incarnation, counter, xmin::text::bigint, \
+     (extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint \
+     FROM p2p_sync.operations \
+     WHERE created_at >= timestamptz 'epoch' + $1 * interval '1 microsecond' \
+         AND pg_xact_commit_timestamp(xmin) IS NOT NULL";
 
 /// Only those whose moment is known.
 const CHANGES: &str = "SELECT change_id, begins, map_name, account_id, part, epoch, \

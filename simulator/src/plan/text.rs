@@ -25,6 +25,7 @@ use sync_core::diagnostic::{Diagnostic, Severity};
 use super::{Act, Action, Ask, Plan};
 use crate::arrivals::TICKET_STREAM_BIT;
 use crate::history::OpRef;
+use crate::own_resolvers::OwnResolvers;
 use crate::scenario::MIX_BYTES;
 use crate::scenario::model::{Scenario, Step};
 use crate::scenario::units::Length;
@@ -65,6 +66,11 @@ impl Plan {
 
     /// Reads the text form; `file_name` appears in the diagnostics.
     pub fn parse(file_name: &str, bytes: &[u8]) -> Result<Self, PlanError> {
+        Self::parse_for(&OwnResolvers::default(), file_name, bytes)
+    }
+
+    /// The same for a program that has these resolvers.
+    pub fn parse_for(own: &OwnResolvers, file_name: &str, bytes: &[u8]) -> Result<Self, PlanError> {
         let whole = |message: &str| {
             vec![Diagnostic::file_error(file_name, message, "a plan is the `plan.txt` of a run's folder")]
         };
@@ -72,11 +78,12 @@ impl Plan {
             return Err(whole("the file is too large for a plan"));
         }
         let text = std::str::from_utf8(bytes).map_err(|_| whole("the file is not UTF-8 text"))?;
-        Reader { file_name, text }.plan()
+        Reader { own, file_name, text }.plan()
     }
 }
 
 struct Reader<'a> {
+    own: &'a OwnResolvers,
     file_name: &'a str,
     text: &'a str,
 }
@@ -154,7 +161,7 @@ impl Reader<'_> {
             vec![Diagnostic::file_error(self.file_name, format!("the plan has no `{what}`"), "add it")]
         };
         let world_line = world_line.ok_or_else(|| missing("world"))?;
-        let world = Scenario::parse(self.file_name, world.as_bytes()).map_err(|found| {
+        let world = self.scenario(self.file_name, world.as_bytes()).map_err(|found| {
             // Places are those of the world's own text: shift them to the plan's.
             found.into_iter().map(|d| shift(d, world_line - 1)).collect::<Vec<_>>()
         })?;
@@ -295,7 +302,7 @@ impl Reader<'_> {
                 Action::Ask(_) => {}
             }
         }
-        Scenario::parse("plan", whole.to_yaml().as_bytes()).map(drop).map_err(|found| {
+        self.scenario("plan", whole.to_yaml().as_bytes()).map(drop).map_err(|found| {
             found
                 .into_iter()
                 .map(|d| {
@@ -307,6 +314,12 @@ impl Reader<'_> {
                 })
                 .collect()
         })
+    }
+
+    /// The world; a plan holds its traces written out.
+    fn scenario(&self, name: &str, text: &[u8]) -> Result<Scenario, PlanError> {
+        let mut nothing = |_: &str| -> std::io::Result<Vec<u8>> { Err(std::io::ErrorKind::NotFound.into()) };
+        Scenario::parse_for(self.own, name, text, &[], &mut nothing)
     }
 
     fn at(&self, number: usize, line: &str, message: &str, help: &str) -> PlanError {

@@ -3,21 +3,24 @@
 //! It follows the reader's light or dark colours, prints, and says nothing by colour alone. It is
 //! well-formed XML too, apart from its first line, which tests rely on.
 
+use super::timeline::{self, Band};
 use super::{chart, facts};
 use crate::latency::{Latencies, Percentiles, TypePercentiles};
 use crate::peer_figures::PeerFigures;
 use crate::recorder::LaneCounts;
 use crate::run::{Summary, Threshold, thousandths};
+use crate::timeline::{Flow, Step};
 use crate::verdict::{Judgement, Verdict};
 
-/// The page of a run, with the command that repeats it.
-pub fn render(summary: &Summary, latencies: &Latencies, repeat: &str) -> String {
+/// The page of a run, with the faults of its plan and the command that repeats it.
+pub fn render(summary: &Summary, latencies: &Latencies, faults: &[Band], repeat: &str) -> String {
     let mut out = String::new();
     head(summary, &mut out);
     match &summary.peers {
         Some(figures) => peers(figures, &mut out),
         None => {
             latency(summary, latencies, &mut out);
+            over_time(latencies, faults, &mut out);
             operations(summary, &mut out);
         }
     }
@@ -100,10 +103,7 @@ fn latency(summary: &Summary, latencies: &Latencies, out: &mut String) {
         ("curve second", "uncorrected: from the moment the first attempt left"),
         ("limit", "critical timeout"),
     ] {
-        *out += &format!(
-            "<li><svg viewBox=\"0 0 32 10\" aria-hidden=\"true\"><line class=\"{class}\" x1=\"0\" x2=\"32\" \
-             y1=\"5\" y2=\"5\"/></svg><span>{what}</span></li>\n"
-        );
+        legend(class, what, out);
     }
     *out += "</ul>\n";
     let caption = format!(
@@ -114,6 +114,44 @@ fn latency(summary: &Summary, latencies: &Latencies, out: &mut String) {
     percentiles(&caption, [("Critical", &summary.critical), ("Normal", &summary.normal)], out);
     types(summary, out);
     *out += "</section>\n";
+}
+
+/// How many operations a second were asked, done and not done, with the faults behind them.
+fn over_time(latencies: &Latencies, faults: &[Band], out: &mut String) {
+    let Some(timeline) = latencies.timeline().filter(|timeline| !timeline.steps().is_empty()) else { return };
+    let most = timeline::most(timeline);
+    *out += "<section>\n<h2>Over time</h2>\n<div class=\"charts\">\n";
+    type Of = fn(&Step) -> Flow;
+    let lanes: [(&str, Of); 2] = [("Critical", |step| step.critical), ("Normal", |step| step.normal)];
+    for (name, flow) in lanes {
+        let label = format!("{name} operations a second, by what became of them");
+        let chart = timeline::lane(timeline, flow, most, faults, &label);
+        *out += &format!("<figure>\n<figcaption>{name} operations a second</figcaption>\n{chart}</figure>\n");
+    }
+    *out += "</div>\n<ul class=\"legend\">\n";
+    for (class, what) in [
+        ("curve asked", "asked"),
+        ("curve first", "acknowledged"),
+        ("curve bad", "not handed over, refused, pushed out, rejected, failed or past the deadline"),
+    ] {
+        legend(class, what, out);
+    }
+    *out += "</ul>\n";
+    if !faults.is_empty() {
+        *out += "<p class=\"quiet\">Faults, the bands behind the curves:</p>\n<ul>\n";
+        for fault in faults {
+            *out += &format!("<li>{}</li>\n", escape(&timeline::said(fault)));
+        }
+        *out += "</ul>\n";
+    }
+    *out += "</section>\n";
+}
+
+fn legend(class: &str, what: &str, out: &mut String) {
+    *out += &format!(
+        "<li><svg viewBox=\"0 0 32 10\" aria-hidden=\"true\"><line class=\"{class}\" x1=\"0\" x2=\"32\" \
+         y1=\"5\" y2=\"5\"/></svg><span>{what}</span></li>\n"
+    );
 }
 
 /// Types down, corrected percentiles across.

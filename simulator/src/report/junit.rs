@@ -4,12 +4,13 @@
 //! different seeds differ in their class, `<scenario>.seed-<seed>`, because the servers know a case
 //! by class and name. A violation is a failure. A verdict of unknown is an error: the run could not
 //! decide, its exit code is 3, and a page that shows it as skipped would look green. What the
-//! scenario does not demand is no case. There are no times: the same run gives the same bytes.
+//! scenario does not demand is no case. Of many seeds each is a case. There are no times: the same run gives the same bytes.
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::facts;
 use crate::run::{Summary, Threshold, Undecided};
+use crate::seeds::Seeds;
 use crate::verdict::{Judgement, Verdict};
 
 /// The XML of some runs, each with the command that repeats it; a missing command is left out.
@@ -37,6 +38,28 @@ pub fn render_with(summaries: &[Summary], undecided: &[Undecided], repeat: &[Str
     }
     let mut report = Report::new("p2psim");
     report.add_test_suites(suites);
+    // Writing to memory does not fail.
+    report.to_string().unwrap_or_else(|error| unreachable!("{error}"))
+}
+
+/// The XML of scenarios under many seeds: a case for each seed, with the command that repeats it.
+pub fn render_seeds(all: &[(&Seeds, Vec<String>)]) -> String {
+    let mut report = Report::new("p2psim");
+    for (seeds, repeats) in all {
+        let mut suite = TestSuite::new(seeds.scenario.as_str());
+        for (run, repeat) in seeds.runs.iter().zip(repeats) {
+            let (why, details) = (run.why.clone().unwrap_or_default(), format!("repeat: {repeat}\n"));
+            let status = match run.verdict {
+                Verdict::Pass => TestCaseStatus::success(),
+                Verdict::Fail => trouble(NonSuccessKind::Failure, "violated", why, details),
+                Verdict::Unknown => trouble(NonSuccessKind::Error, "unknown", why, details),
+            };
+            let mut case = TestCase::new(format!("seed {}", run.seed), status);
+            case.set_classname(seeds.scenario.as_str());
+            suite.add_test_case(case);
+        }
+        report.add_test_suite(suite);
+    }
     // Writing to memory does not fail.
     report.to_string().unwrap_or_else(|error| unreachable!("{error}"))
 }

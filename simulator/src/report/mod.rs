@@ -12,6 +12,7 @@ mod peers;
 pub mod recording;
 pub mod schema;
 pub mod text;
+pub mod timeline;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -60,7 +61,7 @@ impl RunFolder {
         }
         recording::put(&folder, result.recording.as_deref())?;
         put(&folder, LATENCY, result.latencies.to_hgrm().as_bytes())?;
-        let page = html::render(summary, &result.latencies, repeat);
+        let page = html::render(summary, &result.latencies, &timeline::bands(plan), repeat);
         put(&folder, HTML, page.as_bytes())?;
         let runs = (std::slice::from_ref(summary), [repeat.to_owned()]);
         put(&folder, JUNIT, junit::render(runs.0, &runs.1).as_bytes())?;
@@ -69,6 +70,22 @@ impl RunFolder {
         sync(&folder)?;
         Ok(folder)
     }
+}
+
+/// Whether the folder of such a run below `root` already holds what came of another plan.
+///
+/// # Errors
+/// As [`RunFolder::write`].
+pub fn holds_another(root: &Path, plan: &Plan, rig: &str) -> io::Result<bool> {
+    let folder = root.join(folder_name(&plan.world.name, plan.seed, plan.defect, rig)?);
+    let held = match fs::read(folder.join(PLAN)) {
+        Ok(held) => held,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    // Written out in full or not, it is the same plan.
+    let same = |held: Plan| held.expand().to_text() == plan.clone().expand().to_text();
+    Ok(!Plan::parse(PLAN, &held).is_ok_and(same))
 }
 
 /// The summary as `summary.json` holds it.

@@ -2,7 +2,7 @@
 
 use super::facts;
 use crate::history::peers::DecidedBy;
-use crate::peer_figures::{PeerFigures, Receiver, Traffic};
+use crate::peer_figures::{Convergence, HealedFrom, PeerFigures, Receiver, SetAsideBy, Traffic};
 use crate::run::{ms, thousandths};
 
 /// The figures, each with its label.
@@ -11,18 +11,7 @@ pub(super) fn lines(figures: &PeerFigures) -> Vec<(&'static str, String)> {
     lines.push((
         "converged",
         match &figures.convergence {
-            Some(convergence) => {
-                let per_row = convergence
-                    .bytes_per_row
-                    .map(|bytes| format!(", {} a row", size(bytes)))
-                    .unwrap_or_default();
-                format!(
-                    "{} after the last fault, with {} for {} rows{per_row}",
-                    ms(convergence.took_us),
-                    size(convergence.bytes),
-                    facts::grouped(convergence.repaired_rows)
-                )
-            }
+            Some(convergence) => converged(convergence),
             None => "no: peers did not come to hold the same".to_owned(),
         },
     ));
@@ -62,12 +51,58 @@ pub(super) fn lines(figures: &PeerFigures) -> Vec<(&'static str, String)> {
         lines.push(("", line));
     }
     if figures.set_aside > 0 {
-        lines.push((
-            "set aside",
-            format!("{} times, because of another row", facts::grouped(figures.set_aside)),
-        ));
+        let why = figures.set_aside_by.iter().map(|(by, count)| {
+            let count = facts::grouped(*count);
+            match by {
+                SetAsideBy::NaturalKey => format!("{count} by a natural key"),
+                SetAsideBy::Cascaded => format!("{count} with a parent (cascade)"),
+                SetAsideBy::Restricted => format!("{count} for want of a parent (restrict)"),
+            }
+        });
+        let why = why.collect::<Vec<_>>().join(", ");
+        let (times, back) = (facts::grouped(figures.set_aside), facts::grouped(figures.brought_back));
+        lines.push(("set aside", format!("{times} times at a peer: {why}; {back} times brought back")));
+        for aside in figures.first_set_aside.iter().take(3) {
+            let because = match aside.by {
+                SetAsideBy::NaturalKey => "has the natural key",
+                SetAsideBy::Cascaded => "is deleted, and it goes, too",
+                SetAsideBy::Restricted => "is not there",
+            };
+            let (peer, at) = (aside.peer, facts::moment(aside.at_us));
+            lines.push(("", format!("{}: {} {because}, at peer {peer}, {at}", aside.row, aside.winner)));
+        }
+    }
+    if figures.databases_replaced > 0 {
+        let line = format!("{} databases, by others", facts::grouped(figures.databases_replaced));
+        lines.push(("replaced", line));
+    }
+    if !figures.refusals.is_empty() {
+        let told: Vec<_> = figures
+            .refusals
+            .iter()
+            .map(|(why, times)| format!("{} for {why}", facts::grouped(*times)))
+            .collect();
+        lines.push(("refused", format!("{}, as peers told", told.join(", "))));
+    }
+    if figures.removed > 0 {
+        let (removed, back) = (facts::grouped(figures.removed), facts::grouped(figures.readmitted));
+        lines.push(("removed", format!("{removed} times a peer by another, {back} times taken on again")));
     }
     lines
+}
+
+fn converged(convergence: &Convergence) -> String {
+    let Convergence { from, took_us, bytes, repaired_rows, bytes_per_row } = *convergence;
+    let from = match from {
+        HealedFrom::Fault => "the last fault",
+        HealedFrom::Writing => "the end of writing",
+    };
+    if took_us == 0 {
+        return format!("at once: no peer lacked anything after {from}");
+    }
+    let per_row = bytes_per_row.map(|bytes| format!(", {} a row", size(bytes))).unwrap_or_default();
+    let (bytes, rows) = (size(bytes), facts::grouped(repaired_rows));
+    format!("{} after {from}, with {bytes} for {rows} rows{per_row}", ms(took_us))
 }
 
 fn visible(receiver: &Receiver) -> String {

@@ -29,6 +29,7 @@ pub use validate::known_properties;
 
 use sync_core::diagnostic::{Diagnostic, Severity};
 
+use crate::own_resolvers::OwnResolvers;
 use tree::Sources;
 
 impl Scenario {
@@ -54,13 +55,24 @@ impl Scenario {
         sets: &[String],
         read: &mut dyn FnMut(&str) -> std::io::Result<Vec<u8>>,
     ) -> Result<Self, Vec<Diagnostic>> {
+        Self::parse_for(&OwnResolvers::default(), file_name, bytes, sets, read)
+    }
+
+    /// The same for a program that has these resolvers; other names of resolvers are refused.
+    pub fn parse_for(
+        own: &OwnResolvers,
+        file_name: &str,
+        bytes: &[u8],
+        sets: &[String],
+        read: &mut dyn FnMut(&str) -> std::io::Result<Vec<u8>>,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let text = text_of(file_name, bytes)?;
         let sources = Sources { file_name, text, sets };
         let one = |fault| vec![sources.diagnostic(fault)];
         let mut root = tree::parse(text).map_err(one)?;
         overrides::apply(&mut root, sets).map_err(one)?;
         let mut scenario: Self = decode::decode(&root).map_err(one)?;
-        let faults = validate::validate(&scenario, &root);
+        let faults = validate::validate(&scenario, &root, own);
         if !faults.is_empty() {
             return Err(faults.into_iter().map(|fault| sources.diagnostic(fault)).collect());
         }

@@ -22,10 +22,13 @@ pub use fault::{
     Fault, Injection, Move, Partition, RotateKeys, ShutDown,
 };
 pub use network::{Frames, Link, Network, Tamper};
-pub use peer_fault::{Corrupt, Cut, DegradeLinks, PeerFault, SetBack, StepClocks};
+pub use peer_fault::{
+    Corrupt, Cut, DegradeLinks, PeerFault, Release, Replace, Replacement, SameName, SetBack, StepClocks,
+    TwinDatabase,
+};
 pub use peers::{
-    DeclaredReference, DeclaredTable, Links, OnDeleted, Peers, Put, RandomLinks, RowName, Statement,
-    StatementKind, StatementMix, Step, TablePolicy, Tables, Texts, Transactions,
+    DeclaredReference, DeclaredTable, Discovery, Links, OnDeleted, Peers, Put, RandomLinks, RowName,
+    Statement, StatementKind, StatementMix, Step, TablePolicy, Tables, Texts, Transactions,
 };
 pub use service::Service;
 pub use settings::{Clocks, HostSettings, MainServerSettings};

@@ -5,6 +5,7 @@
 mod expect;
 mod faults;
 mod network;
+mod peer_faults;
 pub(crate) mod peers;
 mod workload;
 
@@ -14,9 +15,10 @@ use std::ops::RangeInclusive;
 
 use sync_core::limits;
 
-use super::model::{HostSet, Scenario};
+use super::model::{HostSet, Links, Scenario};
 use super::tree::{Fault, Node};
 use super::units::Length;
+use crate::own_resolvers::OwnResolvers;
 
 /// The properties that a scenario may demand.
 pub fn known_properties() -> &'static [&'static str] {
@@ -24,12 +26,14 @@ pub fn known_properties() -> &'static [&'static str] {
 }
 
 /// Everything that breaks a rule, in the order of the file.
-pub(super) fn validate(scenario: &Scenario, root: &Node) -> Vec<Fault> {
+pub(super) fn validate(scenario: &Scenario, root: &Node, own: &OwnResolvers) -> Vec<Fault> {
     let mut rules = Rules {
         root,
+        own,
         duration: scenario.duration,
         hosts: scenario.peers.as_ref().map_or(scenario.topology.hosts, |peers| peers.count),
         among_peers: scenario.peers.is_some(),
+        links: scenario.peers.as_ref().map(|peers| &peers.links),
         maps: scenario.topology.maps,
         servers: scenario.topology.main_servers,
         proxied: scenario.topology.sync_proxy.is_some(),
@@ -44,11 +48,15 @@ pub(super) fn validate(scenario: &Scenario, root: &Node) -> Vec<Fault> {
 
 struct Rules<'a> {
     root: &'a Node,
+    /// The resolvers that there are.
+    own: &'a OwnResolvers,
     duration: Length,
     /// Hosts, or peers.
     hosts: u32,
     /// Whether those are peers.
     among_peers: bool,
+    /// Who has a link with whom among them.
+    links: Option<&'a Links>,
     maps: u32,
     servers: u32,
     proxied: bool,
@@ -258,6 +266,11 @@ pub(crate) const MAIN_SERVERS_MAX: u32 = 4;
 const NAME_BYTES_MAX: usize = 64;
 /// Bytes of an operation's value: room for its name, and within what a server takes.
 pub(crate) const MIX_BYTES: RangeInclusive<u32> = 32..=1_000_000;
+/// Whether any check, of hosts or of peers, judges a property of this name.
+pub(crate) fn is_property(id: &str) -> bool {
+    PROPERTIES.contains(&id) || peers::known_properties().contains(&id)
+}
+
 /// Must equal the registry of the checks.
 const PROPERTIES: &[&str] = &[
     "P5", "P6", "P6e", "P11", "P14", "P16", "P19", "P20", "P21", "P22", "P23", "P23u", "P24", "P25", "P26",

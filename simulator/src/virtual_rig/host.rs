@@ -94,6 +94,18 @@ impl<V: Variant> Host<V> {
             Some(recorded::session(variant, keys, settings, draws, Of::Host(host, self.life), tape));
     }
 
+    /// Reads of it what lies in place, see [`World::run`].
+    pub(super) fn glance(&self) -> u64 {
+        let Some(session) = &self.session else { return 0 };
+        let lengths = session.waiting() + session.under_way() + self.pending.len();
+        session.counters().accepted ^ session.incarnation().0 ^ self.wake_us ^ lengths as u64
+    }
+
+    /// Reads what lies elsewhere.
+    pub(super) fn look(&self) -> u64 {
+        self.session.as_ref().map_or(0, |session| session.warm()) ^ self.pending.first_ticket()
+    }
+
     /// Operations that have not ended.
     fn open(&self) -> usize {
         self.session.as_ref().map_or(0, |session| session.waiting() + session.under_way())
@@ -103,6 +115,11 @@ impl<V: Variant> Host<V> {
 /// The account of a host.
 pub(super) fn account(host: u32) -> AccountId {
     AccountId(host + 1)
+}
+
+/// The host of an account.
+pub(super) fn host_of(AccountId(account): AccountId) -> u32 {
+    account.wrapping_sub(1)
 }
 
 impl<V: Variant, O: Observer> World<V, O> {
@@ -148,7 +165,8 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
         let (data_type, priority) = (entry.data_type.get(), entry.priority);
         let map = entry.map.unwrap_or(op.host) % self.maps.len() as u32;
-        self.observe(What::Asked { op, intended_us, critical, priority, writes, data_type, map });
+        let is_report = kind == Kind::Report;
+        self.observe(What::Asked { op, intended_us, critical, priority, writes, is_report, data_type, map });
         let map = self.maps[map as usize].clone();
         let data = match entry.data_type.get() {
             SyncDataType::VectorEmbedding => embedding_data(op, entry.kind),
@@ -243,8 +261,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let due_us = node.clock.world_us(due).max(self.queue.now_us());
         if due_us < node.wake_us {
             node.wake_us = due_us;
-            self.idle_events += 1;
-            self.queue.schedule(due_us, Happening::WakeHost { host });
+            self.schedule_wake_up(due_us, Happening::WakeHost { host });
         }
     }
 

@@ -1,19 +1,27 @@
-//! The event kernel: a heap ordered by (time, rank) and a clock that jumps from event to event.
+//! The event kernel: events ordered by (time, rank) and a clock that jumps from event to event.
+//!
+//! A heap orders what is due next; what lies further ahead waits in a timing wheel (`wheel`) for its time.
 //!
 //! Ties in time are broken by rank. Events of the plan bring a rank of their own, below every
 //! other, so that their order does not depend on how the plan is written down; all others are
 //! ranked in the order in which they were scheduled.
+
+mod wheel;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use slab::Slab;
 
+use wheel::{Key, Wheel};
+
 /// Scheduled events and the present moment.
 #[derive(Debug)]
 pub struct EventQueue<E> {
-    /// (time in µs, rank and place in `events`).
-    heap: BinaryHeap<Reverse<(u64, u64)>>,
+    /// (time in µs, rank and place in `events`) of what is due next: everything up to some moment.
+    heap: BinaryHeap<Reverse<Key>>,
+    /// Everything after that moment.
+    wheel: Wheel,
     events: Slab<E>,
     now_us: u64,
     next_rank: u64,
@@ -27,7 +35,14 @@ const PLAN_RANKS: u64 = 1 << 39;
 
 impl<E> Default for EventQueue<E> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), events: Slab::new(), now_us: 0, next_rank: PLAN_RANKS, processed: 0 }
+        Self {
+            heap: BinaryHeap::new(),
+            wheel: Wheel::default(),
+            events: Slab::new(),
+            now_us: 0,
+            next_rank: PLAN_RANKS,
+            processed: 0,
+        }
     }
 }
 
@@ -44,12 +59,12 @@ impl<E> EventQueue<E> {
 
     /// Events that lie ahead.
     pub fn len(&self) -> usize {
-        self.heap.len()
+        self.events.len()
     }
 
     /// Whether none lies ahead.
     pub fn is_empty(&self) -> bool {
-        self.heap.is_empty()
+        self.events.is_empty()
     }
 
     /// Schedules an event; one in the past happens now.
@@ -67,6 +82,7 @@ impl<E> EventQueue<E> {
 
     /// Goes to the next event and takes it.
     pub fn pop(&mut self) -> Option<E> {
+        self.look_ahead();
         let Reverse((at_us, key)) = self.heap.pop()?;
         self.now_us = at_us;
         self.processed += 1;
@@ -88,20 +104,83 @@ impl<E> EventQueue<E> {
     }
 
     /// When the next event is.
-    pub fn next_us(&self) -> Option<u64> {
+    pub fn next_us(&mut self) -> Option<u64> {
+        self.look_ahead();
         self.heap.peek().map(|Reverse((at_us, _))| *at_us)
+    }
+
+    /// Brings what is due next into order, if nothing is. Says whether it did.
+    pub fn look_ahead(&mut self) -> bool {
+        let is_due = self.heap.is_empty();
+        if is_due {
+            self.wheel.open(&mut self.heap);
+        }
+        is_due
+    }
+
+    /// What is in order already: the next events, in no particular order.
+    pub fn coming(&self) -> impl ExactSizeIterator<Item = &E> {
+        self.heap.iter().map(|Reverse((_, key))| &self.events[(key & PLACE_MASK) as usize])
     }
 
     fn push(&mut self, at_us: u64, rank: u64, event: E) {
         let place = self.events.insert(event) as u64;
         assert!(place <= PLACE_MASK && rank < 1 << 40, "more events than the kernel can tell apart");
-        self.heap.push(Reverse((at_us.max(self.now_us), rank << PLACE_BITS | place)));
+        let key = (at_us.max(self.now_us), rank << PLACE_BITS | place);
+        if self.wheel.is_open(key.0) { self.heap.push(Reverse(key)) } else { self.wheel.push(key) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Moments on both sides of where buckets begin and end, and far beyond the wheel's turn.
+    fn moments() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            0u64..4_000,
+            0u64..300_000,
+            0u64..40_000_000,
+            (0u64..400, 0u64..3).prop_map(|(block, off)| (block << 17) + off - block.min(1)),
+            any::<u64>(),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn events_come_as_from_a_sorted_set(
+            steps in prop::collection::vec((moments(), 0usize..3, any::<bool>(), any::<bool>()), 1..120),
+        ) {
+            let (mut queue, mut sorted, mut now_us) = (EventQueue::default(), BTreeSet::new(), 0);
+            for (number, (after_us, pops, is_planned, looks)) in (0u64..).zip(steps) {
+                let at_us = u64::saturating_add(now_us, after_us);
+                if is_planned {
+                    queue.schedule_planned(at_us, 1_000 - number, number);
+                    sorted.insert((at_us, 1_000 - number, number));
+                } else {
+                    queue.schedule(at_us, number);
+                    sorted.insert((at_us, PLAN_RANKS + number, number));
+                }
+                if looks {
+                    prop_assert_eq!(queue.next_us(), sorted.first().map(|first| first.0));
+                }
+                for _ in 0..pops {
+                    let first = sorted.pop_first();
+                    now_us = first.map_or(now_us, |first| first.0);
+                    prop_assert_eq!(queue.pop(), first.map(|first| first.2));
+                    prop_assert_eq!((queue.now_us(), queue.len()), (now_us, sorted.len()));
+                }
+            }
+            let rest: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+            prop_assert_eq!(rest, sorted.into_iter().map(|event| event.2).collect::<Vec<_>>());
+        }
+    }
 
     #[test]
     fn events_come_by_time_then_plan_rank_then_order_of_scheduling() {

@@ -49,6 +49,16 @@ impl Exchange {
         usize::from(self.route.server)
     }
 
+    /// Where its answer goes.
+    pub(super) fn route(&self) -> Route {
+        self.route
+    }
+
+    /// What was done to its request on the way.
+    pub(super) fn tampering(&self) -> Option<Tampering> {
+        self.tampering
+    }
+
     /// Whether its request travelled with the one before it.
     pub(super) fn joins(&self) -> bool {
         self.route.joins
@@ -92,8 +102,10 @@ impl<V: Variant, O: Observer> World<V, O> {
     pub(super) fn request(&mut self, route: Route, tampering: Option<Tampering>, request: V::Request) {
         let for_stranger = tampering == Some(Tampering::Replayed);
         let exchange = Exchange { route, tampering, blurred: false, for_stranger };
+        let mark = self.mark(&request);
         if let Some(outside) = &mut self.outside {
-            outside.request(self.queue.now_us(), exchange, request);
+            let keys = (mark, self.key_watch.epoch());
+            outside.request(self.queue.now_us(), exchange, keys, request);
             return;
         }
         let at = usize::from(route.server);
@@ -102,7 +114,6 @@ impl<V: Variant, O: Observer> World<V, O> {
             return;
         }
         let token = Token(self.servers[at].exchanges.insert(exchange) as u64);
-        let mark = self.mark(&request);
         self.arrives(mark.as_ref());
         // Whatever the server asks for at once, it asks for this attempt.
         self.serving = About::attempt(OpRef { host: route.host, ticket: route.ticket }, route.attempt);
@@ -161,8 +172,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let due_us = server.clock.world_us(due).max(self.queue.now_us());
         if due_us < server.wake_us {
             server.wake_us = due_us;
-            self.idle_events += 1;
-            self.queue.schedule(due_us, Happening::WakeServer { server: at as u8 });
+            self.schedule_wake_up(due_us, Happening::WakeServer { server: at as u8 });
         }
     }
 

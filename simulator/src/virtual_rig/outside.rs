@@ -7,6 +7,7 @@
 
 use slab::Slab;
 use sync_core::data_type::SyncDataType;
+use sync_core::envelope::KeyUse;
 use sync_core::host_sync::operation::TransportError;
 use sync_core::host_sync::server::Status;
 use sync_core::id::{MapName, OperationId};
@@ -16,9 +17,10 @@ use sync_core::time::Span;
 
 use super::clock::WORLD_START_US;
 use super::main_server::{Exchange, server_name};
+use super::rotation::SealMark;
 use super::variant::Variant;
 use super::world::{Observer, RunFigures, World};
-use crate::history::{OpRef, StateName, What};
+use crate::history::{OpRef, StateName, Way, What};
 use crate::plan::Plan;
 use crate::scenario::model::{Connection, Crash, Injection, Process};
 
@@ -39,6 +41,9 @@ struct Open {
     exchange: Exchange,
     blurred: bool,
     corruptions_begun: u32,
+    /// The key of its request, and in which epoch of keys it left.
+    mark: Option<SealMark>,
+    keys_epoch: usize,
 }
 
 /// A request that leaves the world; to be answered once with [`World::answered`].
@@ -71,6 +76,8 @@ pub enum Order {
         /// What it was.
         injection: Injection,
     },
+    /// Every main server is to use these keys from now on, also after a restart; [`World::keys_taken`] says so of each.
+    UseKeys(KeyUse),
 }
 
 /// A write as the database holds it, seen from outside.
@@ -102,10 +109,20 @@ impl<V: Variant> Outside<V> {
         }
     }
 
-    pub(super) fn request(&mut self, now_us: u64, exchange: Exchange, request: V::Request) {
+    pub(super) fn use_keys(&mut self, keys: KeyUse) {
+        self.orders.push(Order::UseKeys(keys));
+    }
+
+    pub(super) fn request(
+        &mut self,
+        now_us: u64,
+        exchange: Exchange,
+        (mark, keys_epoch): (Option<SealMark>, usize),
+        request: V::Request,
+    ) {
         let blurred = self.corruptions > 0 || now_us < self.blurred_until_us;
         let (server, joins) = (exchange.server(), exchange.joins());
-        let open = Open { exchange, blurred, corruptions_begun: self.corruptions_begun };
+        let open = Open { exchange, blurred, corruptions_begun: self.corruptions_begun, mark, keys_epoch };
         let exchange = self.exchanges.insert(open);
         self.outgoing.push(Outgoing { exchange, server, joins, request });
     }
@@ -136,7 +153,7 @@ impl<V: Variant, O: Observer> World<V, O> {
     }
 
     /// When something is due next.
-    pub fn next_us(&self) -> Option<u64> {
+    pub fn next_us(&mut self) -> Option<u64> {
         self.queue.next_us()
     }
 
@@ -158,28 +175,41 @@ impl<V: Variant, O: Observer> World<V, O> {
     /// Whether the run is over: everything is at rest, or the bound on coming to rest has passed.
     pub fn is_over(&self) -> bool {
         let past_bound = self.queue.now_us() > self.duration_us + self.settle_us;
-        past_bound || self.is_at_rest() && self.open_exchanges() == 0
+        past_bound || self.is_at_rest() && self.open_exchanges() == 0 && !self.key_watch.is_replacing()
     }
 
     /// An exchange was answered, or failed.
     pub fn answered(&mut self, exchange: usize, answer: Result<V::Reply, (TransportError, Option<Span>)>) {
         let Some(outside) = &mut self.outside else { return };
-        let Some(Open { exchange, blurred, corruptions_begun }) = outside.exchanges.try_remove(exchange)
-        else {
-            return;
-        };
-        let mut exchange = exchange;
+        let Some(open) = outside.exchanges.try_remove(exchange) else { return };
+        let Open { mut exchange, blurred, corruptions_begun, mark, keys_epoch } = open;
         exchange.blurred = blurred || corruptions_begun != outside.corruptions_begun;
+        // Nothing can be said of the key of a request that may have been altered.
+        let mark = mark.filter(|_| !exchange.blurred);
+        self.key_watch.look_since(Some(keys_epoch));
+        let (route, tampering) = (exchange.route(), exchange.tampering());
         match answer {
-            Ok(reply) => self.reply_to(exchange, Ok(reply)),
+            Ok(reply) => {
+                self.observe_opened(Way::ToServer, route, mark, tampering, true);
+                self.reply_to(exchange, Ok(reply));
+            }
             Err((TransportError::Status(code), _)) if code == Status::Refused.code() => {
+                self.arrives(mark.as_ref());
                 self.reply_to(exchange, Err(Status::Refused));
+                self.arrives(None);
+                self.observe_opened(Way::ToServer, route, mark, tampering, false);
             }
             Err((TransportError::Status(code), _)) if code == Status::TooLarge.code() => {
                 self.reply_to(exchange, Err(Status::TooLarge));
             }
             Err((error, retry_after)) => self.fail_exchange(exchange, error, retry_after),
         }
+        self.key_watch.look_since(None);
+    }
+
+    /// A main server outside uses the keys of the last [`Order::UseKeys`], or will when it starts.
+    pub fn keys_taken(&mut self) {
+        self.keys_are_taken();
     }
 
     /// A server or a service outside is up again.

@@ -40,6 +40,11 @@ impl Pendings {
         self.few.len() + self.many.len()
     }
 
+    /// Of one of them, 0 without any.
+    pub(super) fn first_ticket(&self) -> u64 {
+        self.few.first().map_or(0, |pending| pending.ticket)
+    }
+
     /// Tickets are never used twice.
     pub(super) fn insert(&mut self, pending: Pending) {
         if self.few.len() < FEW_MAX {

@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 use sync_core::cache::{CacheReply, CacheRequest, MemoryCache, Missed, Notice};
-use sync_core::id::{OperationId, Token};
+use sync_core::id::{AccountId, OperationId, Token};
 use sync_core::limits;
-use sync_core::store::{Content, MemoryStore, StoreReply, StoreRequest};
+use sync_core::store::{Apply, Content, MemoryStore, StoreReply, StoreRequest};
 use sync_core::time::Timestamp;
 
+use super::clock::NodeClock;
 use crate::distribution::Sampler;
 use crate::draw::{Draws, Label};
 use crate::history::OpRef;
@@ -59,6 +60,11 @@ impl About {
     pub(super) fn op(self) -> (OpRef, u32) {
         let host = u32::try_from(self.host.saturating_sub(1)).unwrap_or(u32::MAX);
         (OpRef { host, ticket: self.ordinal >> 8 }, (self.ordinal & 0xff) as u32)
+    }
+
+    /// A batch of reports that waited for the one before, the first of which is this account's.
+    pub(super) fn reports(account: AccountId, now_us: u64) -> Self {
+        Self { host: u64::from(account.0), ordinal: now_us }
     }
 
     /// Work that serves no operation, told apart by its moment.
@@ -208,10 +214,15 @@ impl Database {
         }
         let about_hosts = matches!(
             request,
-            StoreRequest::ReportHost(_) | StoreRequest::SweepHosts { .. } | StoreRequest::LoadHosts(_)
+            StoreRequest::ReportHosts(_) | StoreRequest::SweepHosts | StoreRequest::LoadHosts(_)
         );
+        let wall = NodeClock::default().now(now_us).wall;
+        self.store.tell_time(wall);
         let reply = match &mut self.hosts_apart {
-            Some(apart) if about_hosts => apart.execute(&request),
+            Some(apart) if about_hosts => {
+                apart.tell_time(wall);
+                apart.execute(&request)
+            }
             _ => self.store.execute(altered.as_ref().unwrap_or(&request)),
         };
         Some((token, request, reply))
@@ -230,6 +241,16 @@ impl Database {
         waiting.into_iter().map(|(_, (life, token, _))| (life, token)).collect()
     }
 
+    /// The operations of a request that waits.
+    pub(super) fn operations(&self, place: usize) -> &[Apply] {
+        self.waiting.get(place).map_or(&[], |(.., request)| request.operations())
+    }
+
+    /// Reads what these will need.
+    pub(super) fn warm(&self, operations: &[Apply]) -> u64 {
+        self.store.warm(operations)
+    }
+
     pub(super) fn knows(&self, operation: OperationId) -> bool {
         self.store.knows(operation)
     }
@@ -242,7 +263,8 @@ impl Database {
 impl UnsafeTail {
     fn settle(&mut self, now_us: u64) {
         while self.journal.front().is_some_and(|(at_us, _)| *at_us <= now_us) {
-            if let Some((_, request)) = self.journal.pop_front() {
+            if let Some((at_us, request)) = self.journal.pop_front() {
+                self.durable.tell_time(NodeClock::default().now(at_us).wall);
                 self.durable.execute(&request);
             }
         }
@@ -277,6 +299,14 @@ impl Cache {
 
     pub(super) fn wait(&mut self, life: u32, token: Option<Token>, request: CacheRequest) -> usize {
         self.waiting.insert((life, token, request))
+    }
+
+    /// Reads what a request that waits will need.
+    pub(super) fn warm(&self, place: usize) -> u64 {
+        match self.waiting.get(place) {
+            Some((.., CacheRequest::Refresh { states, .. })) => self.cache.warm(states),
+            _ => 0,
+        }
     }
 
     /// A request failed.

@@ -24,24 +24,37 @@ pub(super) fn value(op: OpRef, entry: &MixEntry, map: &MapName, at_us: u64, text
         Some(Hostile::Teleport) => (WALK_CELLS + FAR_CELLS, 511),
         _ => (walked(at_us), u64::from(op.host) % 100),
     };
-    let said = if hostile == Some(Hostile::WrongAccount) { account + 1 } else { account };
+    let said = if matches!(hostile, Some(Hostile::WrongAccount | Hostile::ForeignMap)) {
+        account + 1
+    } else {
+        account
+    };
     let level = if hostile == Some(Hostile::ImpossibleMonster) { 9_999 } else { 10 };
+    let amount = if hostile == Some(Hostile::DropRate) { AT_ONCE } else { 1 };
     let ends = text.len();
     let written = match entry.data_type.get() {
         SyncDataType::PlayerPosition | SyncDataType::PlayerData => {
             write!(text, r#","account_id":{said},"position":{{"x":{x},"y":{y},"m":"{map}"}}"#)
         }
-        SyncDataType::MapState => write!(text, r#","map_name":"{map}","host_id":{account}"#),
+        SyncDataType::MapState => write!(text, r#","map_name":"{map}","host_id":{said}"#),
         SyncDataType::SecurityValidation => write!(
             text,
             r#","host_id":{account},"map_name":"{map}","validation_type":"DROP_RATE","result":true,"timestamp":0"#
         ),
+        SyncDataType::MonsterData if hostile == Some(Hostile::SpawnRate) => {
+            let one = r#"{"level":1,"hp":1,"max_hp":1,"position":{"x":1,"y":1}}"#;
+            let all = vec![one; AT_ONCE as usize].join(",");
+            write!(text, r#","map_name":"{map}","spawned":{AT_ONCE},"monsters":[{all}]"#)
+        }
+        SyncDataType::CriticalGameState if hostile == Some(Hostile::SkillForm) => {
+            write!(text, r#","account_id":{account},"skill_id":"46""#)
+        }
         SyncDataType::MonsterData => write!(
             text,
             r#","map_name":"{map}","spawned":0,"monsters":[{{"level":{level},"hp":1,"max_hp":1,"position":{{"x":1,"y":1}}}}]"#
         ),
         SyncDataType::ItemDrop => {
-            write!(text, r#","map_name":"{map}","item_id":501,"amount":1,"position":{{"x":1,"y":1}}"#)
+            write!(text, r#","map_name":"{map}","item_id":501,"amount":{amount},"position":{{"x":1,"y":1}}"#)
         }
         _ => Ok(()),
     };
@@ -88,6 +101,8 @@ fn walked(at_us: u64) -> u64 {
 const WALK_CELLS: u64 = 100;
 /// How far off a teleport ends at the least: 15 seconds at the greatest speed allowed.
 const FAR_CELLS: u64 = 304;
+/// More monsters or items at once than the rules built in allow.
+const AT_ONCE: u64 = 201;
 /// Deeper than the rules built in allow.
 const DEPTH: usize = 20;
 /// More than the rules built in allow for a position or a line of chat.
@@ -121,7 +136,16 @@ mod tests {
     fn every_value_names_its_operation_and_only_a_malformed_one_is_no_json() {
         let op = OpRef { host: 7, ticket: 3 << 40 | 9 };
         let map = MapName::new("map1").unwrap();
-        let hostile = [Hostile::Malformed, Hostile::TooDeep, Hostile::Oversized, Hostile::OutOfBounds];
+        let hostile = [
+            Hostile::Malformed,
+            Hostile::TooDeep,
+            Hostile::Oversized,
+            Hostile::OutOfBounds,
+            Hostile::SpawnRate,
+            Hostile::DropRate,
+            Hostile::SkillForm,
+            Hostile::ForeignMap,
+        ];
         for hostile in hostile.into_iter().map(Some).chain([None]) {
             for data_type in SyncDataType::ALL {
                 let value = value(op, &entry(data_type, hostile), &map, 1_000_000, &mut String::new());
@@ -139,6 +163,10 @@ mod tests {
         assert!(places.iter().all(|cells| *cells <= WALK_CELLS));
         assert!(places.windows(2).all(|w| w[0].abs_diff(w[1]) * 4 <= speed));
         assert!(FAR_CELLS >= 15 * speed);
+        let rules = Rules::built_in();
+        assert!(
+            rules.spawn.unwrap().burst_max.get() < AT_ONCE && rules.drop.unwrap().burst_max.get() < AT_ONCE
+        );
     }
 
     #[test]

@@ -132,8 +132,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let due_us = node.clock.world_us(due).max(self.queue.now_us());
         if due_us < subscriber.wake_us {
             subscriber.wake_us = due_us;
-            self.idle_events += 1;
-            self.queue.schedule(due_us, Happening::WakeSubscriber { host });
+            self.schedule_wake_up(due_us, Happening::WakeSubscriber { host });
         }
     }
 

@@ -7,9 +7,10 @@ mod conclusion;
 mod happening;
 mod schedule;
 mod settings;
+mod warm_up;
 
 pub use super::manners::ProviderCalls;
-pub use conclusion::RunFigures;
+pub use conclusion::{RunFigures, WakeUps};
 pub use happening::EVENT_BYTES;
 pub(super) use happening::{Answer, Happening};
 pub(crate) use settings::{map_name, server_settings};
@@ -45,7 +46,7 @@ use super::services::{About, Cache, Database};
 use super::variant::{Variant, WorldKeys};
 use crate::arrivals::{Generator, Stream};
 use crate::draw::Draws;
-use crate::history::{Event, OpRef, What};
+use crate::history::{Event, OpRef, StateName, What};
 use crate::plan::{Action, Ask, Plan};
 use crate::scenario::model::{Fault, Injection, Move, Tamper};
 
@@ -56,6 +57,12 @@ pub trait Observer {
 
     /// Is told that an operation writes a value in a form of its own, which no event carries.
     fn writes(&mut self, _op: OpRef, _text: &str) {}
+
+    /// Reads what an event about this host will need, and about this state if it is about one. Changes nothing: it is
+    /// called some time before, so that the memory is near by then.
+    fn warm(&self, _host: u32, _state: Option<&StateName>) -> u64 {
+        0
+    }
 
     /// Is told what a host is given for what it asked, which no event carries; before that ends.
     fn given(&mut self, _op: OpRef, _payload: &str) {}
@@ -85,6 +92,8 @@ pub struct World<V: Variant, O: Observer> {
     pub(super) open_operations: u64,
     /// Events in the queue that only wake somebody up.
     pub(super) idle_events: usize,
+    /// How long all of those lay ahead that there have been.
+    wake_ups: WakeUps,
     pub(super) bytes_sent: u64,
     /// What a main server is at work for.
     pub(super) serving: About,
@@ -110,6 +119,8 @@ pub struct World<V: Variant, O: Observer> {
     pub(super) cache_expiry: Option<Span>,
     /// What is looked for, if anything is.
     pub(super) search: Option<Box<Search>>,
+    /// Hosts to which something will happen next, where they are gathered.
+    coming: Vec<u32>,
     /// Where values are put together.
     pub(super) value_text: String,
     /// Whether values have the published form of their type.
@@ -196,6 +207,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             faults: Vec::new(),
             open_operations: 0,
             idle_events: 0,
+            wake_ups: WakeUps::default(),
             bytes_sent: 0,
             serving: About::default(),
             crashes: Vec::new(),
@@ -215,6 +227,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             read_watch: ReadWatch::new(&scenario.expect.properties),
             cache_expiry: Some(scenario.main_server.cache_expiry.span()).filter(|span| *span > Span::ZERO),
             search,
+            coming: Vec::new(),
             value_text: String::new(),
             shaped,
             session_effects: Vec::new(),
@@ -238,6 +251,9 @@ impl<V: Variant, O: Observer> World<V, O> {
     pub fn run(mut self, plan: &Plan) -> (O, RunFigures) {
         let end_us = self.duration_us + self.settle_us;
         loop {
+            if self.queue.look_ahead() {
+                self.warm_up();
+            }
             if self.is_at_rest() || self.queue.next_us().is_none_or(|next| next > end_us) {
                 break;
             }
@@ -289,19 +305,32 @@ impl<V: Variant, O: Observer> World<V, O> {
             Happening::MakeUp => self.make_up(),
             Happening::Poll { host, life } => self.poll(host, life),
             Happening::WakeSubscriber { host } => {
-                self.idle_events -= 1;
+                self.take_wake_up();
                 self.wake_subscriber(host, due_us);
             }
             Happening::Provider { place } => self.provider_due(place),
             Happening::WakeHost { host } => {
-                self.idle_events -= 1;
+                self.take_wake_up();
                 self.wake_host(host, due_us);
             }
             Happening::WakeServer { server } => {
-                self.idle_events -= 1;
+                self.take_wake_up();
                 self.wake_server(usize::from(server), due_us);
             }
         }
+    }
+
+    /// Schedules what only wakes somebody up.
+    pub(super) fn schedule_wake_up(&mut self, due_us: u64, happening: Happening<V>) {
+        self.idle_events += 1;
+        self.wake_ups.scheduled += 1;
+        self.wake_ups.ahead_us += due_us.saturating_sub(self.queue.now_us());
+        self.queue.schedule(due_us, happening);
+    }
+
+    fn take_wake_up(&mut self) {
+        self.idle_events -= 1;
+        self.wake_ups.taken += 1;
     }
 
     pub(super) fn observe(&mut self, what: What) {

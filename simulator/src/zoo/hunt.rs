@@ -1,6 +1,6 @@
 //! Hunting for planted defects: seed after seed until a check catches one.
 
-use super::{Entry, planted};
+use super::{Entry, misfit};
 use crate::plan::Plan;
 use crate::run::{Summary, run};
 use crate::scenario::Scenario;
@@ -19,6 +19,8 @@ pub struct Hunt {
     pub caught_at_seed: Option<u64>,
     /// Seeds tried.
     pub seeds: u64,
+    /// Of those, at how many the run came to something else than with the healthy core: the defect was triggered.
+    pub triggered: u64,
     /// Properties that failed at that seed.
     pub caught_by: Vec<String>,
     /// The first finding, in words.
@@ -79,19 +81,24 @@ pub fn hunt(entry: &Entry, first_seed: u64, seeds_max: u64) -> Result<Hunt, Stri
         name: entry.name.to_owned(),
         caught_at_seed: None,
         seeds: 0,
+        triggered: 0,
         caught_by: Vec::new(),
         finding: None,
         shrunk_to: None,
         healthy_findings: Vec::new(),
     };
-    debug_assert!(planted(entry.number).is_some());
+    debug_assert_eq!(misfit(entry.number, &scenario), None);
     for seed in first_seed..first_seed.saturating_add(seeds_max.min(entry.seeds_max)) {
         hunt.seeds += 1;
         let healthy = Plan::new(&scenario, seed);
-        let summary = run(&healthy).summary;
-        hunt.healthy_findings.extend(failed(&summary).map(|(id, what)| format!("seed {seed}: {id}: {what}")));
+        let sound = run(&healthy).summary;
+        hunt.healthy_findings.extend(failed(&sound).map(|(id, what)| format!("seed {seed}: {id}: {what}")));
         let summary = run(&Plan { defect: Some(entry.number), ..healthy }).summary;
-        let caught: Vec<_> = failed(&summary).filter(|(id, _)| entry.breaks.contains(&id.as_str())).collect();
+        hunt.triggered += u64::from(Summary { defect: None, ..summary.clone() } != sound);
+        let mut caught: Vec<_> =
+            failed(&summary).filter(|(id, _)| entry.breaks.contains(&id.as_str())).collect();
+        // The one that says most about the defect first.
+        caught.sort_by_key(|(id, _)| entry.breaks.iter().position(|property| property == id));
         if let Some((_, finding)) = caught.first() {
             hunt.caught_at_seed = Some(seed);
             hunt.finding = Some(finding.clone());

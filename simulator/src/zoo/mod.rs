@@ -2,12 +2,17 @@
 //!
 //! A defect lives outside the core: a policy that decides wrongly, a codec that skips a step, a
 //! database that answers too early, a generator that leaves out. It is chosen at run time by its
-//! number, and the whole zoo is one variant of the world.
+//! number, and all defects of worlds of hosts are one variant of the world, as are all defects among peers.
 
+mod hosts;
 pub mod hunt;
+mod peers;
 mod planted;
 
 pub use planted::Planted;
+
+use crate::scenario::model::Scenario;
+use crate::virtual_rig::peers::AnyVariant;
 
 /// A defect that can be planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +27,7 @@ pub struct Entry {
     pub case: &'static str,
     /// Verbs that it takes to show.
     pub verbs: &'static str,
-    /// Properties expected to catch it; it counts as caught when one of them fails.
+    /// Properties expected to catch it, the one that says most first; it counts as caught when one of them fails.
     pub breaks: &'static [&'static str],
     /// Seeds within which it must be caught.
     pub seeds_max: u64,
@@ -30,392 +35,68 @@ pub struct Entry {
     pub scenario: &'static str,
 }
 
-/// Whether an entry can be planted in the live rig: those that sit at a host, in the generator, or in how the
-/// database is used. The main server there is the core's own program.
+/// Whether an entry can be planted in the live rig: those that sit at a host, in the generator, in the database and the
+/// cache or how they are used, or in which keys a main server is given. Its engines there are the core's own.
 pub fn is_plantable_live(number: u32) -> bool {
-    matches!(number, 30 | 32 | 43 | 130)
+    matches!(number, 30 | 32 | 34 | 43 | 45 | 57 | 130)
 }
 
-/// Every entry.
-pub const ENTRIES: &[Entry] = &[
-    Entry {
-        number: 30,
-        name: "retry under a new id",
-        what: "An attempt after the first travels under a new operation id, so the server applies it again.",
-        case: "FoundationDB commit_unknown_result",
-        verbs: "reply lost after commit",
-        breaks: &["P14"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/30-retry-under-new-id.yaml"),
-    },
-    Entry {
-        number: 31,
-        name: "replayed after restart",
-        what: "A host that comes back asks again, under new ids, for what it was asked for last before it died.",
-        case: "Electric c2ae8bd",
-        verbs: "host crash and restart",
-        breaks: &["P6", "P14"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/31-replayed-after-restart.yaml"),
-    },
-    Entry {
-        number: 32,
-        name: "acknowledged before durable",
-        what: "The database answers 200 ms before what it answered is durable, and loses it in a crash.",
-        case: "NATS, Jepsen",
-        verbs: "abrupt crash and restart of the database",
-        breaks: &["P5"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/32-acknowledged-before-durable.yaml"),
-    },
-    Entry {
-        number: 33,
-        name: "dropped at shutdown",
-        what: "What waits when a host shuts down has no result.",
-        case: "system A",
-        verbs: "orderly end of a host under load",
-        breaks: &["P21"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/33-dropped-at-shutdown.yaml"),
-    },
-    Entry {
-        number: 34,
-        name: "batch partly applied",
-        what: "A transaction of several operations ends half-way: the first half is there, and the answer is an error.",
-        case: "of our own making, after batches that end half-way",
-        verbs: "transactions of several operations",
-        breaks: &["P16"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/34-batch-partly-applied.yaml"),
-    },
-    Entry {
-        number: 36,
-        name: "overflow drops priority",
-        what: "A full queue drops the newest priority operation, whoever comes.",
-        case: "system A",
-        verbs: "overload of a host",
-        breaks: &["P21"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/36-overflow-drops-priority.yaml"),
-    },
-    Entry {
-        number: 37,
-        name: "no result when displaced",
-        what: "An operation that gives way in a full queue has no result.",
-        case: "system A",
-        verbs: "overload of a host",
-        breaks: &["P21"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/37-no-result-when-displaced.yaml"),
-    },
-    Entry {
-        number: 38,
-        name: "priority last in, first out",
-        what: "The newest priority operation goes first.",
-        case: "system A",
-        verbs: "slow database",
-        breaks: &["P20"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/38-priority-last-in-first-out.yaml"),
-    },
-    Entry {
-        number: 39,
-        name: "one critical at a time",
-        what: "A second critical operation is refused while one is open.",
-        case: "system A",
-        verbs: "concurrent critical operations",
-        breaks: &["P19", "P21"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/39-one-critical-at-a-time.yaml"),
-    },
-    Entry {
-        number: 40,
-        name: "no slot reserved",
-        what: "Critical operations wait for the workers that slow normal work holds.",
-        case: "system A",
-        verbs: "slow database",
-        breaks: &["P20"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/40-no-slot-reserved.yaml"),
-    },
-    Entry {
-        number: 41,
-        name: "no order within a key",
-        what: "Workers send operations of one map and type side by side, and nothing downstream knows their order.",
-        case: "system A",
-        verbs: "reordered messages",
-        breaks: &["P11"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/41-no-key-order.yaml"),
-    },
-    Entry {
-        number: 42,
-        name: "retries without back-off",
-        what: "Attempts are given up soon and made again at once, without pause and without budget.",
-        case: "metastable failures, Bronson et al. 2021",
-        verbs: "overload",
-        breaks: &["P22"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/42-retries-keep-overload-alive.yaml"),
-    },
-    Entry {
-        number: 43,
-        name: "deadline from dequeue",
-        what: "The deadline of a critical operation counts from the sending, so waiting in the queue is free.",
-        case: "of our own making, after system A",
-        verbs: "overload, slow database",
-        breaks: &["P19"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/43-deadline-from-dequeue.yaml"),
-    },
-    Entry {
-        number: 44,
-        name: "success after timeout",
-        what: "A reply that comes after the deadline is reported as a success, although the timeout was reported before.",
-        case: "of our own making, after system A",
-        verbs: "slow database",
-        breaks: &["P14", "P19"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/44-success-after-timeout.yaml"),
-    },
-    Entry {
-        number: 45,
-        name: "stale value written back",
-        what: "The cache takes what comes last, whatever its version.",
-        case: "Nishtala et al. 2013",
-        verbs: "requests to the cache that overtake each other",
-        breaks: &["P23"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/45-stale-write-back.yaml"),
-    },
-    Entry {
-        number: 46,
-        name: "missed while reconnecting",
-        what: "What the cache was not told while its connection was cut is forgotten.",
-        case: "redisson #4653",
-        verbs: "a cut connection to the cache",
-        breaks: &["P23"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/46-missed-while-reconnecting.yaml"),
-    },
-    Entry {
-        number: 47,
-        name: "failures cached",
-        what: "A load that failed is kept in the cache as its result.",
-        case: "system A",
-        verbs: "failing database, expiry",
-        breaks: &["P23"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/47-failures-cached.yaml"),
-    },
-    Entry {
-        number: 48,
-        name: "lifetime restarts",
-        what: "Lifetimes travel as durations, so what the way takes comes on top.",
-        case: "Redis #8474",
-        verbs: "slow cache, expiry",
-        breaks: &["P23"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/48-lifetime-restarts.yaml"),
-    },
-    Entry {
-        number: 49,
-        name: "key that never hits",
-        what: "A state is looked for under a name with the operation's id in it.",
-        case: "system A",
-        verbs: "concurrent reads, slow database",
-        breaks: &["P24"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/49-key-that-never-hits.yaml"),
-    },
-    Entry {
-        number: 50,
-        name: "no MAC",
-        what: "Frames are opened without verifying their tag.",
-        case: "system A",
-        verbs: "tampered bytes",
-        breaks: &["P26"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/50-no-mac.yaml"),
-    },
-    Entry {
-        number: 51,
-        name: "constant IV",
-        what: "A host seals every message with the same initialisation vector.",
-        case: "Spring Security CVE-2020-5408",
-        verbs: "none",
-        breaks: &["P27"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/51-constant-iv.yaml"),
-    },
-    Entry {
-        number: 52,
-        name: "key used as IV",
-        what: "A host takes half of its key for the initialisation vector.",
-        case: "Dynomite #591",
-        verbs: "none",
-        breaks: &["P27"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/52-key-as-iv.yaml"),
-    },
-    Entry {
-        number: 53,
-        name: "padding oracle",
-        what: "A frame whose padding is wrong is refused with another status than one whose tag is.",
-        case: "CVE-2020-8911",
-        verbs: "tampered bytes",
-        breaks: &["P26"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/53-padding-oracle.yaml"),
-    },
-    Entry {
-        number: 54,
-        name: "outer fields not bound",
-        what: "The operation id and the urgency outside the frame are believed, whatever was sealed.",
-        case: "system A",
-        verbs: "changed outer fields",
-        breaks: &["P26"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/54-outer-not-bound.yaml"),
-    },
-    Entry {
-        number: 55,
-        name: "plaintext reply accepted",
-        what: "A host takes a reply that is no frame for plain text.",
-        case: "system A",
-        verbs: "downgrade",
-        breaks: &["P26"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/55-plaintext-reply.yaml"),
-    },
-    Entry {
-        number: 56,
-        name: "replay accepted",
-        what: "The main server does not look at the time of a request.",
-        case: "of our own making",
-        verbs: "replay after the freshness window",
-        breaks: &["P26"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/56-replay-accepted.yaml"),
-    },
-    Entry {
-        number: 57,
-        name: "retired key still opens",
-        what: "The main server goes on opening what is sealed with a key that was retired.",
-        case: "of our own making",
-        verbs: "rotation of keys",
-        breaks: &["P28"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/57-retired-key.yaml"),
-    },
-    Entry {
-        number: 58,
-        name: "another host's account accepted",
-        what: "The key of any host opens a request, and the account outside the frame is believed.",
-        case: "system A",
-        verbs: "changed outer fields",
-        breaks: &["P26"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/58-another-account.yaml"),
-    },
-    Entry {
-        number: 59,
-        name: "secret in an error message",
-        what: "Why a request is rejected is told with the host's key.",
-        case: "of our own making",
-        verbs: "hostile operations",
-        breaks: &["P25"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/59-secret-in-error.yaml"),
-    },
-    Entry {
-        number: 60,
-        name: "no fencing",
-        what: "A former host of a map still writes its state: the database does not look at who hosts the map.",
-        case: "system A",
-        verbs: "partition of a host that outlasts its health checks",
-        breaks: &["P31"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/60-no-fencing.yaml"),
-    },
-    Entry {
-        number: 61,
-        name: "vectors by order",
-        what: "Vectors are taken in the order of the provider's answer, not by their index.",
-        case: "statewave #225",
-        verbs: "permuted index",
-        breaks: &["P6e"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/61-vectors-by-order.yaml"),
-    },
-    Entry {
-        number: 62,
-        name: "fewer vectors zipped",
-        what: "Texts are paired with as many vectors as the provider gave, and nobody counts.",
-        case: "js-genai #1207",
-        verbs: "fewer vectors",
-        breaks: &["P6e"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/62-fewer-vectors.yaml"),
-    },
-    Entry {
-        number: 63,
-        name: "wrong dimension stored",
-        what: "A vector that is too short is filled with zeros and taken.",
-        case: "of our own making",
-        verbs: "wrong dimension",
-        breaks: &["P6e"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/63-wrong-dimension.yaml"),
-    },
-    Entry {
-        number: 129,
-        name: "rules skipped",
-        what: "The main server applies whatever is JSON, whatever its rules say.",
-        case: "system A, where every validator returns true",
-        verbs: "hostile operations",
-        breaks: &["P29"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/129-rules-skipped.yaml"),
-    },
-    Entry {
-        number: 130,
-        name: "generator that waits for the system",
-        what: "The load generator leaves arrivals out while a host has many operations under way, and does not say so.",
-        case: "of our own making: coordinated omission",
-        verbs: "slow database",
-        breaks: &["P30"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/130-generator-waits.yaml"),
-    },
-    Entry {
-        number: 131,
-        name: "counted IV",
-        what: "A host counts its initialisation vectors: none comes again, and each can be foretold.",
-        case: "of our own making, after Rogaway 2004",
-        verbs: "none",
-        breaks: &["P27"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/131-counted-iv.yaml"),
-    },
-    Entry {
-        number: 132,
-        name: "gap not told",
-        what: "A main server whose notifications were cut follows on and does not learn that it may have missed some.",
-        case: "of our own making, after redisson #4653",
-        verbs: "cut notification channel",
-        breaks: &["P23u"],
-        seeds_max: 100,
-        scenario: include_str!("scenarios/132-gap-not-told.yaml"),
-    },
-];
+/// Every entry, by its number.
+pub fn entries() -> Vec<&'static Entry> {
+    let mut entries: Vec<_> =
+        std::iter::once(hosts::ENTRIES).chain(peers::LISTS.iter().copied()).flatten().collect();
+    entries.sort_by_key(|entry| entry.number);
+    entries
+}
 
 /// The entry with this number.
 pub fn entry(number: u32) -> Option<&'static Entry> {
-    ENTRIES.iter().find(|entry| entry.number == number)
+    entries().into_iter().find(|entry| entry.number == number)
 }
 
-/// The variant of the world with this defect.
+/// The variant of a world of hosts with this defect; none for a number that is not one of theirs.
 pub fn planted(number: u32) -> Option<Planted> {
-    entry(number).map(|entry| Planted::new(entry.number))
+    hosts::ENTRIES.iter().find(|entry| entry.number == number).map(|entry| Planted::new(entry.number))
+}
+
+/// The variant of a world of peers with this defect; none for a number that is not one of theirs.
+pub fn planted_among_peers(number: u32) -> Option<AnyVariant> {
+    planted::peers::variant(number)
+}
+
+/// Why a defect cannot be planted in a scenario, if it cannot.
+pub fn misfit(number: u32, scenario: &Scenario) -> Option<String> {
+    let (hosts, peers) = (planted(number).is_some(), planted_among_peers(number).is_some());
+    match (hosts, peers, scenario.peers.is_some()) {
+        (false, false, _) => Some(format!("no planted defect has the number {number}")),
+        (true, _, true) => {
+            Some(format!("planted defect {number} is one of hosts, and `{}` has peers", scenario.name))
+        }
+        (false, true, false) => {
+            Some(format!("planted defect {number} is one among peers, and `{}` has hosts", scenario.name))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_entry_has_a_number_of_its_own_and_a_defect_of_its_kind_of_world() {
+        let entries = entries();
+        let numbers: BTreeSet<u32> = entries.iter().map(|entry| entry.number).collect();
+        assert_eq!(numbers.len(), entries.len());
+        for entry in entries {
+            let scenario = hunt::scenario(entry).unwrap();
+            assert_eq!(misfit(entry.number, &scenario), None);
+            assert!((1..=100).contains(&entry.seeds_max));
+            let demanded = &scenario.expect.properties;
+            let all = entry.breaks.iter().all(|id| demanded.iter().any(|property| property == id));
+            assert!(all || scenario.peers.is_none(), "zoo {}: {demanded:?}", entry.number);
+        }
+    }
 }

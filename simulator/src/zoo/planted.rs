@@ -1,9 +1,10 @@
-//! The one variant of the world that holds every planted defect.
+//! The one variant of a world of hosts that holds every planted defect; those among peers.
 
 mod cache;
 mod codec;
 mod embedding;
 mod hosting;
+pub(super) mod peers;
 mod queue;
 mod store;
 

@@ -65,6 +65,13 @@ impl MemoryCache {
         self.published.drain(..)
     }
 
+    /// Reads what a refresh of these states will need, and changes nothing, as
+    /// [`MemoryStore::warm`](crate::store::MemoryStore::warm).
+    pub fn warm(&self, states: &[Refresh]) -> u64 {
+        let entries = states.iter().filter_map(|state| self.entries.get(&CacheKey::State(state.key.clone())));
+        entries.map(|entry| entry.held.version).fold(0, u64::wrapping_add)
+    }
+
     /// Everything that has not expired at `now`, with the first moment at which it has.
     pub fn entries(&self, now: Timestamp) -> BTreeMap<CacheKey, (Held, Option<Timestamp>)> {
         let live = self.entries.iter().filter(|(_, entry)| entry.expires.is_none_or(|at| at > now));

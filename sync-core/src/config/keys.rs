@@ -21,7 +21,7 @@ pub struct KeySpec {
     pub secret: bool,
     /// What it does, in one line.
     pub behaviour: &'static str,
-    /// The test that shows it: a file of `sync-core/tests` and a name.
+    /// The test that shows it: a file of `sync-core/tests/it`, or of `containers` beside it, and a name.
     pub test: &'static str,
 }
 
@@ -97,7 +97,7 @@ pub fn find(name: &str) -> Option<&'static KeySpec> {
 /// The table as Markdown, for `docs/configuration.md`.
 pub fn markdown_table() -> String {
     let mut table = String::from(
-        "| key | roles | default | range | behaviour | test (`sync-core/tests`) |\n|---|---|---|---|---|---|\n",
+        "| key | roles | default | range | behaviour | test (`sync-core/tests/it`, `containers/` beside it) |\n|---|---|---|---|---|---|\n",
     );
     for spec in ALL {
         let default = if spec.default.is_empty() { String::new() } else { format!("`{}`", spec.default) };
@@ -175,7 +175,7 @@ table! {
         "tls.rs: a_certificate_that_is_not_good_is_refused_and_told_why");
     REDIS_HOST = key("redis_host", Roles::Both, "localhost",
         Form::Text("host name or IP address; at a host this machine only"),
-        "Redis of the cache: the shared one of the main server, a host's own.",
+        "Redis of the main server's cache. A host asks the main server for what is cached and uses no Redis: there the four keys are checked, and nothing more.",
         "containers/main_server_services.rs: a_server_goes_on_without_redis_and_shows_nothing_stale_when_it_is_back");
     REDIS_PORT = key("redis_port", Roles::Both, "6379", number(1, limits::REDIS_PORT_MAX, ""),
         "Port of Redis.",
@@ -237,7 +237,7 @@ table! {
         "config.rs: the_switch_chooses_the_embedding_provider");
     VECTOR_ELIGIBLE_MAPS = key("vector_eligible_maps", Roles::Both, "",
         Form::Text("comma list of map names"),
-        "Maps whose data may be embedded for search; empty for none.",
+        "Maps whose data may be embedded for search; empty for none. The main server's counts; at a host without effect.",
         "server_embeddings.rs: a_map_that_is_not_eligible_gives_nothing_to_the_provider");
     ENCRYPTION_KEY = secret("encryption_key", Roles::Both,
         "host: `p2p-host:<key id>:<account id>:<base64>`; main_server: `p2p-master:<key id>:<base64>`",
@@ -267,7 +267,7 @@ table! {
         "facade.rs: a_host_reports_at_its_interval_and_learns_its_parts");
     CACHE_EXPIRY_SECONDS = key("cache_expiry_seconds", Roles::Both, "3600",
         number(0, limits::CACHE_EXPIRY_SECONDS_MAX, "s"),
-        "Lifetime of what is cached; 0 never expires.",
+        "Lifetime of what the main server caches; 0 never expires. At a host without effect.",
         "server_cache.rs: a_lifetime_counts_from_when_the_database_was_asked");
     MAX_QUEUE_SIZE = key("max_queue_size", Roles::Host, "10000",
         number(limits::QUEUE_MIN, limits::QUEUE_MAX, "operations"),

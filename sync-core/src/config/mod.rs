@@ -1,4 +1,4 @@
-//! Reader of `p2p_data_sync.conf`.
+//! Reader of `p2p_data_sync.conf`; [`peer`] reads the environment of a peer.
 //!
 //! Three layers: `raw` cuts the file into `key = value` lines with their places; [`keys`] is the one
 //! table of what may be said; `resolver` turns the lines into a [`Config`], whose types leave
@@ -11,6 +11,7 @@ mod endpoint;
 mod excerpt;
 mod key_shape;
 pub mod keys;
+pub mod peer;
 mod raw;
 mod reader;
 mod resolved;

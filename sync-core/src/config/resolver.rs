@@ -154,8 +154,8 @@ impl Reader<'_> {
             return None;
         };
         if role == Some(Role::Host) && !endpoint::is_loopback(&host) {
-            let help = "a host's Redis is its own cache: write `localhost`; \
-                        what is shared travels through `main_server_endpoint`";
+            let help =
+                "write `localhost` or leave it out; what is shared travels through `main_server_endpoint`";
             self.refuse(&entry, "a host uses Redis on this machine only", help);
             return None;
         }

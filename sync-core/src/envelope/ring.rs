@@ -217,6 +217,17 @@ impl MasterRing {
         true
     }
 
+    /// Which keys are in use, by name.
+    pub fn in_use(&self) -> KeyUse {
+        let opens = (0..).zip(&self.masters).skip(1).filter(|(place, _)| self.unused >> place & 1 == 0);
+        KeyUse { seals: self.sealing_key().id(), opens: opens.map(|(_, master)| master.id()).collect() }
+    }
+
+    /// How many keys are in use, a legacy one not counted.
+    pub fn in_use_count(&self) -> usize {
+        self.masters.len() - self.unused.count_ones() as usize
+    }
+
     /// The key that seals, from which hosts' keys are issued.
     pub fn sealing_key(&self) -> &MasterKey {
         &self.masters[usize::from(SEALING)]

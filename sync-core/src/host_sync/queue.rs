@@ -19,10 +19,17 @@ use line::{Entry, Lines};
 pub struct Queue {
     entries: Slab<Entry>,
     lines: Lines,
+    orders: Box<Orders>,
+    capacity: usize,
+}
+
+/// By what those that wait are found. Apart from the rest: it is looked at only while something waits, and a session
+/// of which nothing does is to be small.
+#[derive(Clone, Debug, Default)]
+struct Orders {
     lanes: [LaneOrder; 3],
     /// Those with a deadline.
     deadlines: BTreeSet<(Instant, usize)>,
-    capacity: usize,
 }
 
 /// The operations of one lane in its order.
@@ -71,13 +78,7 @@ pub enum Admission {
 impl Queue {
     /// An empty queue for `capacity` operations.
     pub fn new(capacity: usize) -> Self {
-        Self {
-            entries: Slab::new(),
-            lines: Lines::default(),
-            lanes: Default::default(),
-            deadlines: BTreeSet::new(),
-            capacity,
-        }
+        Self { entries: Slab::new(), lines: Lines::default(), orders: Box::default(), capacity }
     }
 
     /// Operations waiting.
@@ -92,13 +93,18 @@ impl Queue {
 
     /// Operations waiting in each lane.
     pub fn waiting(&self) -> Waiting {
-        let [normal, priority, critical] = self.lanes.each_ref().map(LaneOrder::len);
+        let [normal, priority, critical] = self.orders.lanes.each_ref().map(LaneOrder::len);
         Waiting { critical, priority, normal }
     }
 
     /// Whether an operation of this key is under way.
     pub fn is_held(&self, key: KeyIndex) -> bool {
         self.lines.is_held(key)
+    }
+
+    /// Whether an operation of this key is under way or waits.
+    pub fn is_used(&self, key: KeyIndex) -> bool {
+        self.lines.is_held(key) || self.lines.first(key).is_some()
     }
 
     /// An operation of this key is under way: those that wait on it stand aside.
@@ -137,7 +143,7 @@ impl Queue {
             None
         } else {
             let lane = gives_way(operation.lane, self.waiting());
-            match lane.and_then(|lane| self.lanes[lane as usize].last()) {
+            match lane.and_then(|lane| self.orders.lanes[lane as usize].last()) {
                 Some(place) => Some(self.remove(place.entry)),
                 None => return Admission::Refused(Box::new(operation)),
             }
@@ -151,8 +157,7 @@ impl Queue {
     /// Takes the first operation of a lane of whose key nothing is under way, or the newest such. With `hold`
     /// its key is held from then on.
     pub fn take(&mut self, lane: Lane, newest: bool, hold: bool) -> Option<Operation> {
-        let ready = &self.lanes[lane as usize].ready;
-        let entry = if newest { ready.last() } else { ready.first() }?.entry;
+        let entry = self.next(lane, newest)?;
         if hold {
             self.lines.set_held(self.entries[entry].operation.key, true);
         }
@@ -167,27 +172,38 @@ impl Queue {
         hold: bool,
         test: impl FnOnce(&Operation) -> bool,
     ) -> Option<Operation> {
-        let ready = &self.lanes[lane as usize].ready;
-        let entry = if newest { ready.last() } else { ready.first() }?.entry;
+        let entry = self.next(lane, newest)?;
         if test(&self.entries[entry].operation) { self.take(lane, newest, hold) } else { None }
+    }
+
+    /// The first of a lane of whose key nothing is under way, or the newest such.
+    fn next(&self, lane: Lane, newest: bool) -> Option<usize> {
+        if self.is_empty() {
+            return None;
+        }
+        let ready = &self.orders.lanes[lane as usize].ready;
+        Some(if newest { ready.last() } else { ready.first() }?.entry)
     }
 
     /// Takes a critical operation whose deadline is `now` or past.
     pub fn take_overdue(&mut self, now: Instant) -> Option<Operation> {
-        let (_, entry) = *self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;
+        self.earliest_deadline().filter(|deadline| *deadline <= now)?;
+        let (_, entry) = *self.orders.deadlines.first()?;
         Some(self.remove(entry))
     }
 
     /// The earliest deadline of any that wait.
     pub fn earliest_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        if self.is_empty() {
+            return None;
+        }
+        self.orders.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// Takes everything, in the order of the asking.
     pub fn drain(&mut self) -> Vec<Operation> {
         self.lines.clear();
-        self.lanes = Default::default();
-        self.deadlines.clear();
+        *self.orders = Orders::default();
         let mut all: Vec<_> =
             std::mem::take(&mut self.entries).into_iter().map(|(_, entry)| entry.operation).collect();
         all.sort_unstable_by_key(|operation| operation.serial);
@@ -243,7 +259,7 @@ impl Queue {
         let is_first = self.lines.append(&mut self.entries, key, entry);
         self.enter_lane(entry, is_first && !self.lines.is_held(key));
         if let Some(deadline) = deadline {
-            self.deadlines.insert((deadline, entry));
+            self.orders.deadlines.insert((deadline, entry));
         }
     }
 
@@ -256,7 +272,7 @@ impl Queue {
             self.stand(next, true);
         }
         if let Some(deadline) = operation.deadline {
-            self.deadlines.remove(&(deadline, entry));
+            self.orders.deadlines.remove(&(deadline, entry));
         }
         operation
     }
@@ -269,7 +285,7 @@ impl Queue {
 
     fn enter_lane(&mut self, entry: usize, ready: bool) {
         let (lane, place) = self.place(entry);
-        let LaneOrder { ready: first, others } = &mut self.lanes[lane as usize];
+        let LaneOrder { ready: first, others } = &mut self.orders.lanes[lane as usize];
         if ready {
             first.insert(place)
         } else {
@@ -280,7 +296,7 @@ impl Queue {
     /// Says whether it was ready.
     fn leave_lane(&mut self, entry: usize) -> bool {
         let (lane, place) = self.place(entry);
-        let LaneOrder { ready, others } = &mut self.lanes[lane as usize];
+        let LaneOrder { ready, others } = &mut self.orders.lanes[lane as usize];
         let was_ready = ready.remove(&place);
         if !was_ready {
             others.remove(&place);

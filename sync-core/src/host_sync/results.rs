@@ -98,6 +98,11 @@ impl Results {
         self.oldest = self.ended.front().map_or(now, |e| e.at);
     }
 
+    /// The serial of the latest, 0 without any.
+    pub(super) fn latest(&self) -> u64 {
+        self.ended.back().map_or(0, |ended| ended.serial)
+    }
+
     pub(super) fn by_counter(&self, counter: u64) -> Option<&Ended> {
         self.ended.iter().rev().find(|e| e.counter == counter)
     }

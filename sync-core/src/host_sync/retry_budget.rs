@@ -11,47 +11,59 @@ use crate::time::{Instant, Span};
 /// The retries of one kind of operation.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryBudget {
+    terms: &'static Terms,
+    /// When it is full again.
+    full: Instant,
+}
+
+/// What retries cost and who pays for them.
+#[derive(Debug)]
+struct Terms {
     /// Time that pays for one retry.
     spacing: Span,
     /// What a first attempt pays in.
     credit: Span,
     /// What the full bucket holds.
     depth: Span,
-    /// When it is full again.
-    full: Instant,
+}
+
+static CRITICAL: Terms = Terms::new(limits::CRITICAL_RETRY_SPACING, 1);
+static OTHERS: Terms = Terms::new(limits::RETRY_SPACING, limits::OPERATIONS_PER_RETRY);
+
+impl Terms {
+    const fn new(spacing: Span, operations_per_retry: u64) -> Self {
+        Self {
+            spacing,
+            credit: Span::from_us(spacing.as_us() / operations_per_retry),
+            depth: spacing.saturating_mul(limits::RETRIES_SAVED_MAX),
+        }
+    }
 }
 
 impl RetryBudget {
     /// For critical operations: one retry for each of them, and a few a second.
     pub fn critical() -> Self {
-        let spacing = limits::CRITICAL_RETRY_SPACING;
-        Self::new(spacing, spacing)
+        Self { terms: &CRITICAL, full: Instant::from_us(0) }
     }
 
     /// For all others: one retry for five of them, and five a second.
     pub fn others() -> Self {
-        let spacing = limits::RETRY_SPACING;
-        Self::new(spacing, Span::from_us(spacing.as_us() / limits::OPERATIONS_PER_RETRY))
-    }
-
-    fn new(spacing: Span, credit: Span) -> Self {
-        let depth = spacing.saturating_mul(limits::RETRIES_SAVED_MAX);
-        Self { spacing, credit, depth, full: Instant::from_us(0) }
+        Self { terms: &OTHERS, full: Instant::from_us(0) }
     }
 
     /// A first attempt is made.
     pub fn pay(&mut self) {
-        self.full = Instant::from_us(self.full.as_us().saturating_sub(self.credit.as_us()));
+        self.full = Instant::from_us(self.full.as_us().saturating_sub(self.terms.credit.as_us()));
     }
 
     /// The earliest moment from `earliest` on at which a retry is paid for.
     pub fn affords(&self, earliest: Instant) -> Instant {
-        earliest.max(Instant::from_us(self.full.as_us().saturating_sub(self.depth.as_us())))
+        earliest.max(Instant::from_us(self.full.as_us().saturating_sub(self.terms.depth.as_us())))
     }
 
     /// Takes one out for a retry at this moment.
     pub fn take(&mut self, at: Instant) {
-        self.full = self.full.max(at) + self.spacing;
+        self.full = self.full.max(at) + self.terms.spacing;
     }
 }
 

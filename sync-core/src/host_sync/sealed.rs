@@ -46,6 +46,19 @@ impl SealedServer {
     pub fn new(ring: MasterRing) -> Self {
         Self { ring }
     }
+
+    /// Takes other keys in place of those that it has, which are forgotten; gives those that are in use now. For
+    /// drivers: a new key is a secret, so it is no input. What is in use is told by one next
+    /// ([`ServerInput::UseKeys`](super::server::ServerInput::UseKeys)), so that a recording has it.
+    pub fn replace_keys(&mut self, ring: MasterRing) -> KeyUse {
+        self.ring = ring;
+        self.ring.in_use()
+    }
+
+    /// How many keys open requests, a legacy one not counted.
+    pub fn keys_in_use(&self) -> usize {
+        self.ring.in_use_count()
+    }
 }
 
 impl SealedServer {

@@ -11,10 +11,16 @@
 //! - an operation that has been sent keeps its slot until it ends, so that a struggling server
 //!   never faces more than `workers + critical_slots` operations of one host, or batches of them: where a worker is
 //!   free and more than one operation waits, up to `batch_max` of them that concern different (map, type) go in one
-//!   request and share the slot; a long poll (`subscribe`) never does, or the others would wait for its answer;
+//!   request and share the slot; what may take long (`subscribe`, embeddings) never does, or the others would wait
+//!   for its answer;
+//! - a report (not a critical one) has a slot of its own, beside the queue and the workers, and is never refused for a
+//!   full queue: it is the host's sign of life, and a host that is merely busy must not lose its maps. One is under way
+//!   at a time, and at most one waits for it: a newer one supersedes that;
+//! - what is kept of (map, type)s is bounded, see `session/keys.rs`;
 //! - retries are bounded against fresh work, see [`super::retry_budget`].
 
 mod attempts;
+mod keys;
 mod messages;
 mod overview;
 mod shut_down;
@@ -39,6 +45,7 @@ use crate::limits;
 use crate::time::{Instant, Now, Span};
 use crate::wire::Kind;
 use attempts::{Next, Seat, UnderWay};
+use keys::Keys;
 
 /// A host's session with the main server.
 #[derive(Debug)]
@@ -51,8 +58,10 @@ pub struct Session<C, E, P = Standard> {
     incarnation: Incarnation,
     next_counter: u64,
     next_serial: u64,
-    keys: Vec<KeyState>,
+    keys: Keys,
     queue: Queue,
+    /// The report that waits for the one under way.
+    report: Option<Box<Operation>>,
     under_way: Vec<UnderWay>,
     /// Workers' slots that are held, each by one operation or batch.
     workers_busy: usize,
@@ -70,14 +79,6 @@ pub struct Session<C, E, P = Standard> {
     drain_until: Option<Instant>,
     stopped: bool,
     counters: Counters,
-}
-
-/// What is kept for each (map, type).
-#[derive(Clone, Debug)]
-struct KeyState {
-    map: MapName,
-    data_type: SyncDataType,
-    sequence: u64,
 }
 
 impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
@@ -105,7 +106,8 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             incarnation,
             next_counter: 1,
             next_serial: 1,
-            keys: Vec::new(),
+            keys: Keys::default(),
+            report: None,
             under_way: Vec::new(),
             workers_busy: 0,
             reserved_busy: 0,
@@ -130,12 +132,17 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         if let Some(ended) = self.results.by_counter(id.counter) {
             return Status::Done(ended.outcome());
         }
-        let pending =
-            self.under_way.iter().map(|u| &u.operation).chain(self.queue.iter()).any(|o| o.id == id);
+        let pending = self
+            .under_way
+            .iter()
+            .map(|u| &u.operation)
+            .chain(self.queue.iter())
+            .chain(self.report.as_deref())
+            .any(|o| o.id == id);
         if pending { Status::Pending } else { Status::Expired }
     }
 
-    /// Operations that wait for a slot.
+    /// Operations that wait in the queue for a slot.
     pub fn waiting(&self) -> usize {
         self.queue.len()
     }
@@ -143,6 +150,13 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
     /// Operations that hold a slot.
     pub fn under_way(&self) -> usize {
         self.under_way.len()
+    }
+
+    /// Reads what the next call will need, and changes nothing. For a driver of very many sessions: it can have the
+    /// memory of several fetched at once, before it calls any of them. The number means nothing.
+    pub fn warm(&self) -> u64 {
+        let under_way = self.under_way.iter().map(|u| u.operation.serial).fold(0, u64::wrapping_add);
+        under_way ^ self.keys.warm() ^ self.results.latest() ^ u64::from(self.queue.is_held(KeyIndex(0)))
     }
 
     /// Counts since the start.
@@ -170,6 +184,13 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         let operation = self.operation(now, ask, critical);
         let key = operation.key;
         let (ticket, id) = (operation.ticket, operation.id);
+        if operation.kind == Kind::Report && !critical {
+            if let Some(older) = self.report.replace(Box::new(operation)) {
+                self.finish(now, *older, Outcome::Superseded, effects);
+            }
+            self.accept(key, ticket, id, critical, effects);
+            return self.send_report(now, effects);
+        }
         // Nobody waits and nothing stands in the way: the queue is not needed.
         if self.queue.is_empty() && self.can_start(&operation) {
             self.accept(key, ticket, id, critical, effects);
@@ -219,7 +240,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             ticket: ask.ticket,
             kind: ask.kind,
             data_type: ask.data_type,
-            map: self.keys[index(key)].map.clone(),
+            map: ask.map,
             data: ask.data,
             lane,
             critical,
@@ -227,7 +248,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             deadline,
             urgency: now.monotonic + timeout,
             key,
-            sequence: self.keys[index(key)].sequence + 1,
+            sequence: self.keys.sequence(key) + 1,
         }
     }
 
@@ -246,22 +267,31 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         self.next_serial += 1;
         self.next_counter += 1;
         self.critical_open += usize::from(critical);
-        self.keys[index(key)].sequence += 1;
+        self.keys.count(key);
         self.counters.accepted += 1;
         effects.push(SessionEffect::Accepted { ticket, operation });
     }
 
     fn key(&mut self, map: &MapName, data_type: SyncDataType) -> KeyIndex {
-        let at = self.keys.iter().position(|k| k.data_type == data_type && k.map == *map);
-        let at = at.unwrap_or_else(|| {
-            self.keys.push(KeyState { map: map.clone(), data_type, sequence: 0 });
-            self.keys.len() - 1
-        });
-        KeyIndex(at as u32)
+        let Self { keys, queue, under_way, report, .. } = self;
+        let beside =
+            |key| under_way.iter().map(|u| &u.operation).chain(report.as_deref()).any(|o| o.key == key);
+        keys.place(map, data_type, |key| queue.is_used(key) || beside(key))
+    }
+
+    /// Sends the report that waits, unless one is under way.
+    fn send_report(&mut self, now: Now, effects: &mut Vec<SessionEffect<C::Request>>) {
+        if self.report.is_some()
+            && !self.under_way.iter().any(|u| u.seat == Seat::Report)
+            && let Some(report) = self.report.take()
+        {
+            self.start(now, *report, Some(Seat::Report), effects);
+        }
     }
 
     /// Gives free slots to whom they are due, most urgent first.
     fn dispatch(&mut self, now: Now, effects: &mut Vec<SessionEffect<C::Request>>) {
+        self.send_report(now, effects);
         let hold = self.policy.keeps_key_order();
         while self.workers_busy + self.reserved_busy < self.settings.workers + self.critical_slots {
             let worker_free = self.workers_busy < self.settings.workers;
@@ -314,7 +344,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         shared: Option<Seat>,
         effects: &mut Vec<SessionEffect<C::Request>>,
     ) -> Seat {
-        if self.policy.keeps_key_order() {
+        if self.policy.keeps_key_order() && shared != Some(Seat::Report) {
             self.queue.hold(operation.key);
         }
         // Critical work takes a reserved slot first, and a worker's when those are taken.
@@ -349,6 +379,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         let UnderWay { operation, seat, .. } = self.under_way.remove(slot);
         match seat {
             Seat::Reserved => self.reserved_busy -= 1,
+            Seat::Report => return self.finish(now, operation, outcome, effects),
             // With batches of one nobody shares.
             _ if self.settings.batch_max > 1 && self.under_way.iter().any(|other| other.seat == seat) => {}
             Seat::Worker { .. } => self.workers_busy -= 1,
@@ -454,11 +485,11 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Engine for Session<C, E, P> {
 }
 
 /// Whether an operation may travel in one request with others: their answers come together, and what waits at the
-/// server for something to happen would hold up all of them.
+/// server for something to happen, or for an embedding provider, would hold up all of them.
 fn may_share(operation: &Operation) -> bool {
-    operation.kind != Kind::Subscribe
-}
-
-fn index(key: KeyIndex) -> usize {
-    key.0 as usize
+    match operation.kind {
+        Kind::Subscribe | Kind::Embed | Kind::Search => false,
+        Kind::SyncTo => operation.data_type != SyncDataType::VectorEmbedding,
+        _ => true,
+    }
 }

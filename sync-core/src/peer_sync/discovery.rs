@@ -2,20 +2,26 @@
 //!
 //! Promises: nobody is a peer before it has answered a hello at its address; a node id is one peer, whatever
 //! addresses it has; the own announcement and a second node under one name are recognised by the life of the engine
-//! that answers; one missed answer removes nobody; who was removed is welcome again; nothing here grows past its
-//! bound. Checks of different addresses wait for nobody but themselves.
+//! that answers, and of two the one that was there first stays; one missed answer removes nobody; who was removed is
+//! welcome again; nothing here grows past its bound. Checks of different addresses wait for nobody but themselves.
+
+mod admission;
+mod introduction;
+
+pub use admission::Denied;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::announcement::PeerAddress;
 use super::events::LeaveReason;
-use super::message::{Hello, PROTOCOL, Refusal};
+use super::message::{Hello, Refusal};
 use super::replica::ReplicaPolicy;
 use super::settings::ReplicaSettings;
 use super::version::NodeId;
 use crate::id::Incarnation;
 use crate::limits;
 use crate::time::{Instant, Now, Span, Timestamp};
+use admission::Guest;
 
 /// The addresses that are known, and the peers at them.
 #[derive(Debug)]
@@ -26,6 +32,8 @@ pub struct Discovery {
     /// By the API port.
     members: BTreeMap<PeerAddress, Member>,
     nodes: BTreeMap<NodeId, PeerAddress>,
+    /// Who asks and is no peer here.
+    guests: BTreeMap<NodeId, Guest>,
     /// Removed for good; only a policy that readmits nobody fills it.
     banned: BTreeSet<PeerAddress>,
 }
@@ -44,11 +52,15 @@ pub struct Member {
     verified: Instant,
     /// Hellos that failed in a row.
     failed: u32,
+    /// Of those, how many since somebody else was first heard to have the same node id.
+    failed_contested: u32,
     checks: u64,
     /// None while a hello is under way.
     check_at: Option<Instant>,
     /// Since when it claims a node id that another address has.
     contested: Option<Instant>,
+    /// The engine here that was found beside another one of its node id.
+    second: Option<(NodeId, Incarnation)>,
 }
 
 /// How an address stands.
@@ -113,6 +125,7 @@ impl Discovery {
             schema,
             members: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            guests: BTreeMap::new(),
             banned: BTreeSet::new(),
         }
     }
@@ -123,7 +136,7 @@ impl Discovery {
         if let Some(member) = self.members.get_mut(&address) {
             member.kept |= kept;
             member.see(now);
-            if kept || member.state == State::Suspected || member.state == State::Candidate {
+            if kept || matches!(member.state, State::Suspected | State::Candidate | State::Aside) {
                 // Who says that it is there is looked at soon, but not with each of its words.
                 let soon = if kept { now.monotonic } else { member.verified + limits::PEER_BACKOFF_MIN };
                 member.check_at = member.check_at.map(|at| at.min(soon.max(now.monotonic)));
@@ -147,9 +160,11 @@ impl Discovery {
                 seen_at: now.wall,
                 verified: now.monotonic,
                 failed: 0,
+                failed_contested: 0,
                 checks: 0,
                 check_at: Some(now.monotonic),
                 contested: None,
+                second: None,
             },
         );
         true
@@ -162,7 +177,7 @@ impl Discovery {
             if member.check_at.is_none_or(|at| at > now) {
                 return true;
             }
-            if member.state == State::Aside && !member.kept {
+            if member.state == State::Aside && !member.kept && member.second.is_none() {
                 // It is looked at again once it is heard of again.
                 return false;
             }
@@ -206,13 +221,13 @@ impl Discovery {
         match answer {
             None => self.silent(now, address, rules, &mut changes),
             Some(Ok(hello)) if hello.node == self.node => {
-                let own = hello.instance == self.instance;
+                let own = hello.instance == self.instance || !rules.policy.tells_apart();
                 self.set_aside(address, if own { State::Own } else { State::Aside }, &mut changes);
                 if !own {
                     changes.push(Change::Twice(hello.node, address.clone()));
                 }
             }
-            Some(answer) => match answer.and_then(|hello| self.suits(&hello).map(|()| hello)) {
+            Some(answer) => match answer.and_then(|hello| self.suits(&hello, rules).map(|()| hello)) {
                 Ok(hello) => self.introduced(now, address, hello, rules, &mut changes),
                 Err(refusal) => {
                     self.set_aside(address, State::Aside, &mut changes);
@@ -221,90 +236,6 @@ impl Discovery {
             },
         }
         changes
-    }
-
-    /// Whether two can talk to one another.
-    fn suits(&self, hello: &Hello) -> Result<(), Refusal> {
-        PROTOCOL.common(hello.protocol).ok_or(Refusal::Protocol)?;
-        if hello.schema == self.schema { Ok(()) } else { Err(Refusal::Schema) }
-    }
-
-    /// How a hello from somebody else has to be answered.
-    pub fn judge(&self, hello: &Hello) -> Result<(), Refusal> {
-        if hello.node == self.node && hello.instance != self.instance {
-            return Err(Refusal::SameNode);
-        }
-        self.suits(hello)
-    }
-
-    fn introduced<P: ReplicaPolicy>(
-        &mut self,
-        now: Now,
-        address: &PeerAddress,
-        hello: Hello,
-        rules: &Rules<'_, P>,
-        changes: &mut Vec<Change>,
-    ) {
-        let node = hello.node.clone();
-        if let Some(member) = self.members.get_mut(address)
-            && let Some(former) = member.node().filter(|former| **former != node).cloned()
-        {
-            // Whoever it was, it is not there any more.
-            member.hello = None;
-            member.state = State::Candidate;
-            self.nodes.remove(&former);
-            changes.push(Change::Left(former, LeaveReason::Replaced));
-        }
-        let holder = self.nodes.get(&node).filter(|holder| *holder != address).cloned();
-        if let Some(holder) = holder {
-            let (same, answers, verified) =
-                self.members.get(&holder).map_or((false, false, now.monotonic), |m| {
-                    let same = m.hello.as_ref().is_some_and(|theirs| theirs.instance == hello.instance);
-                    (same, m.state == State::Active, m.verified)
-                });
-            if answers && same {
-                return self.set_aside(address, State::Aside, changes);
-            }
-            if answers {
-                let Some(member) = self.members.get_mut(address) else { return };
-                let since = *member.contested.get_or_insert(now.monotonic);
-                if verified > since {
-                    // The one that was first still answers, and it is another.
-                    self.set_aside(address, State::Aside, changes);
-                    changes.push(Change::Twice(node, address.clone()));
-                    return;
-                }
-                member.check_at = Some(now.monotonic + limits::PEER_BACKOFF_MIN);
-                if let Some(first) = self.members.get_mut(&holder) {
-                    first.check_at = first.check_at.map(|at| at.min(now.monotonic));
-                }
-                return;
-            }
-            // The peer has moved.
-            if let Some(former) = self.members.get_mut(&holder) {
-                former.state = State::Candidate;
-                former.hello = None;
-            }
-            self.nodes.insert(node.clone(), address.clone());
-            changes.push(Change::Moved(node.clone(), address.clone()));
-        }
-        let Some(member) = self.members.get_mut(address) else { return };
-        if !self.nodes.contains_key(&node) {
-            if self.nodes.len() >= rules.settings.peers_max && !member.kept {
-                self.members.remove(address);
-                return;
-            }
-            self.nodes.insert(node.clone(), address.clone());
-            changes.push(Change::Joined(node, address.clone()));
-        } else if member.state == State::Suspected {
-            changes.push(Change::Recovered(node));
-        }
-        member.state = State::Active;
-        member.hello = Some(hello);
-        member.verified = now.monotonic;
-        member.failed = 0;
-        member.contested = None;
-        member.see(now);
     }
 
     /// A hello stayed without an answer.
@@ -317,6 +248,7 @@ impl Discovery {
     ) {
         let Some(member) = self.members.get_mut(address) else { return };
         member.failed = member.failed.saturating_add(1);
+        member.failed_contested = member.failed_contested.saturating_add(1);
         member.contested = None;
         member.check_at = Some(now.monotonic + rules.policy.backoff(member.failed, rules.draw));
         if member.state == State::Active {
@@ -376,6 +308,13 @@ impl Discovery {
         Some(Change::Suspected(node.clone()))
     }
 
+    /// A peer refused to answer: it is looked at now, why.
+    pub fn doubted(&mut self, now: Instant, node: &NodeId) {
+        if let Some(member) = self.nodes.get(node).and_then(|address| self.members.get_mut(address)) {
+            member.check_soon(now);
+        }
+    }
+
     /// Forgets a peer.
     pub fn remove(&mut self, node: &NodeId) -> Option<Change> {
         let address = self.nodes.remove(node)?;
@@ -429,6 +368,15 @@ impl Member {
 
     fn node(&self) -> Option<&NodeId> {
         self.hello.as_ref().map(|hello| &hello.node)
+    }
+
+    fn instance(&self) -> Option<Incarnation> {
+        self.hello.as_ref().map(|hello| hello.instance)
+    }
+
+    /// A hello goes there at this moment, or sooner if that was due; if none is under way.
+    fn check_soon(&mut self, at: Instant) {
+        self.check_at = self.check_at.map(|due| due.min(at));
     }
 
     fn see(&mut self, now: Now) {

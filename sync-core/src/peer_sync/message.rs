@@ -22,11 +22,42 @@ pub struct ProtocolRange {
 }
 
 impl ProtocolRange {
-    /// The newest version that both understand.
+    /// The newest version that both understand; none if there is no such version.
     pub fn common(self, other: Self) -> Option<u16> {
         let newest = self.newest.min(other.newest);
         (newest >= self.oldest && newest >= other.oldest).then_some(newest)
     }
+}
+
+/// Who asks. Goes with every question but the hello, which says more: an answer changes what is noted of the asker, so
+/// it is given to one engine of each name, and to nobody who would take it for something else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asker {
+    /// Who.
+    pub node: NodeId,
+    /// The life of its engine, as in [`Hello::instance`]; none for who is no engine and speaks through the documented
+    /// endpoints of the one that is asked.
+    pub instance: Option<Incarnation>,
+    /// What it understands.
+    pub protocol: ProtocolRange,
+    /// Whom it takes to be there: somebody else may answer at an address by now. None where that is the question.
+    pub whom: Option<NodeId>,
+}
+
+impl Asker {
+    /// Somebody who speaks for a node through the documented endpoints.
+    pub fn documented(node: NodeId) -> Self {
+        Self { node, instance: None, protocol: PROTOCOL, whom: None }
+    }
+}
+
+/// A question as it travels: with who asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Who asks.
+    pub asker: Asker,
+    /// The question.
+    pub question: PeerQuestion,
 }
 
 /// A request of one peer to another.
@@ -37,14 +68,16 @@ pub enum PeerQuestion {
     Hello(Hello),
     /// What is new in your feed?
     Pull {
-        /// Who asks.
-        reader: NodeId,
         /// Where the reader stands; says, too, what it has durably applied.
         since: Option<Position>,
         /// What the reader has of everybody's writes.
         frontier: Frontier,
         /// Rows of the page.
         rows_max: u32,
+        /// Whether the reader has refused rows of this feed, and holds neither them nor what beats them: `since` then
+        /// says where to read on, and nothing of what tombstones need wait for.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        refused: bool,
     },
     /// What are your digests of these parts?
     Digests(Vec<DigestPart>),
@@ -53,12 +86,7 @@ pub enum PeerQuestion {
     /// What do these rows hold?
     Rows(Vec<RowId>),
     /// Take these, which you lack or have in an older version.
-    Push {
-        /// Who sends them.
-        from: NodeId,
-        /// The rows.
-        rows: Vec<RowVersion>,
-    },
+    Push(Vec<RowVersion>),
     /// Something changed here.
     Notify(Notice),
 }
@@ -102,6 +130,9 @@ pub enum Refusal {
     /// Both have the same node id, but not the same database.
     #[error("both peers have the same node id; give one of them another")]
     SameNode,
+    /// Another peer was asked than the one that is there.
+    #[error("another peer answers at this address than before")]
+    AnotherNode,
     /// Not authenticated.
     #[error("not authenticated; give all peers the same shared key")]
     Key,
@@ -138,4 +169,29 @@ pub struct Notice {
     pub frontier: Frontier,
     /// When, by the source's clock.
     pub timestamp: Timestamp,
+}
+
+impl std::fmt::Display for ProtocolRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { oldest, newest } = self;
+        if oldest == newest { write!(f, "{oldest}") } else { write!(f, "{oldest} to {newest}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_speak_the_newest_version_that_both_understand() {
+        let range = |oldest, newest| ProtocolRange { oldest, newest };
+        for (one, other, common) in [
+            (range(1, 1), range(1, 1), Some(1)),
+            (range(1, 3), range(2, 5), Some(3)),
+            (range(1, 5), range(2, 3), Some(3)),
+            (range(1, 1), range(2, 3), None),
+        ] {
+            assert_eq!((one.common(other), other.common(one)), (common, common), "{one} and {other}");
+        }
+    }
 }

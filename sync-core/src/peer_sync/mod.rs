@@ -6,17 +6,20 @@
 //! how rows stand to one another;
 //! [`snapshot`] and [`position`] say how far somebody has read; [`store`] is what the engine asks of a database;
 //! [`message`] is what peers say to one another, [`announcement`] how they find each other; [`replica`] is the engine
-//! of a peer, with [`settings`] and [`events`].
+//! of a peer, with [`settings`] and [`events`]; [`interface`] holds the documented formats of its HTTP interface,
+//! [`authentication`] what peers prove with their shared key.
 //!
 //! Source of the rules: the specification's guide to peer synchronisation; for versions, Kulkarni et al. 2014;
 //! for convergence, Shapiro et al. 2011.
 
 pub mod announcement;
+pub mod authentication;
 pub mod clock;
 pub mod constraints;
 pub mod content;
 pub mod discovery;
 pub mod events;
+pub mod interface;
 pub mod laws;
 pub mod message;
 pub mod position;

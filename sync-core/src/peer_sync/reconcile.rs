@@ -8,7 +8,7 @@
 //! Rows are exchanged in the version that was compared: one that changed since comes by the feed, with the
 //! transaction that changed it. Rows of one transaction go in one merge as far as the bound on transactions allows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::events::RoundFailure;
@@ -16,13 +16,12 @@ use super::message::{PeerAnswer, PeerQuestion};
 use super::row::{RowId, RowVersion};
 use super::schema::{Policy, Schema};
 use super::store::{Digest, DigestEntry, DigestPart, Outcome, PeerReply, PeerRequest};
-use super::version::{NodeId, Version};
+use super::version::Version;
 use crate::limits;
 
 /// A comparison under way.
 #[derive(Debug)]
 pub struct Reconcile {
-    own: NodeId,
     schema: Arc<Schema>,
     pushes: bool,
     drops: bool,
@@ -92,9 +91,8 @@ enum Step {
 impl Reconcile {
     /// A comparison of everything. `pushes` and `drops` say whether the peer is given what it lacks, and whether rows
     /// are dropped here that it knows to have been deleted.
-    pub fn new(own: NodeId, schema: Arc<Schema>, pushes: bool, drops: bool) -> Self {
+    pub fn new(schema: Arc<Schema>, pushes: bool, drops: bool) -> Self {
         Self {
-            own,
             schema,
             pushes,
             drops,
@@ -149,7 +147,7 @@ impl Reconcile {
                     |row: &RowVersion| DigestEntry { row: row.row.clone(), version: row.version.clone() };
                 self.step = Step::Push(rows.iter().map(entry).collect());
                 self.found.pushed += rows.len() as u64;
-                return vec![Action::Ask(PeerQuestion::Push { from: self.own.clone(), rows })];
+                return vec![Action::Ask(PeerQuestion::Push(rows))];
             }
             if let Some(wanted) = self.push.chunk() {
                 let ids = wanted.iter().map(|(row, _)| row.clone()).collect();
@@ -229,6 +227,12 @@ impl Reconcile {
                     let rest = wanted.split_off(last + 1);
                     self.fetch.wanted.extend(rest.into_iter().rev());
                 }
+                // What is not there any more was purged meanwhile: whether that holds for what is here, too, the peer says.
+                let found: BTreeSet<&RowId> = rows.iter().map(|row| &row.row).collect();
+                let gone: Vec<RowId> =
+                    wanted.iter().map(|(row, _)| row).filter(|row| !found.contains(row)).cloned().collect();
+                self.push.sorted &= gone.is_empty();
+                gone.into_iter().for_each(|row| self.give(row, None));
                 self.fetch.take(wanted, rows);
                 self.step = Step::Idle;
             }

@@ -19,6 +19,7 @@ pub struct Schema {
     tables: BTreeMap<TableName, Table>,
     /// Parents before children.
     order: Vec<TableName>,
+    fingerprint: u64,
 }
 
 /// One table.
@@ -172,7 +173,8 @@ impl Schema {
             }
         }
         let order = parents_first(&by_name)?;
-        Ok(Self { tables: by_name, order })
+        let fingerprint = fingerprint(&by_name);
+        Ok(Self { tables: by_name, order, fingerprint })
     }
 
     /// A table by its name.
@@ -192,9 +194,7 @@ impl Schema {
 
     /// Tells schemas apart: peers whose fingerprints differ do not exchange rows.
     pub fn fingerprint(&self) -> u64 {
-        let text = serde_json::to_vec(&self.tables.values().collect::<Vec<_>>()).unwrap_or_default();
-        let digest = Sha256::digest(&text);
-        digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+        self.fingerprint
     }
 
     /// The row that a content of a table belongs to; none if the table is unknown, the number of columns
@@ -207,6 +207,13 @@ impl Schema {
         let key = table.pick(&table.key, content)?;
         Some(RowId { table: table.name.clone(), key })
     }
+}
+
+/// The first eight bytes of SHA-256 over the tables as JSON, in the order of their names.
+fn fingerprint(tables: &BTreeMap<TableName, Table>) -> u64 {
+    let text = serde_json::to_vec(&tables.values().collect::<Vec<_>>()).unwrap_or_default();
+    let digest = Sha256::digest(&text);
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 impl Table {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::announcement::PeerAddress;
+use super::message::{PROTOCOL, ProtocolRange};
 use crate::limits;
 use crate::time::Span;
 
@@ -18,6 +19,8 @@ pub struct ReplicaSettings {
     pub sync_interval: Span,
     /// How long notices of changes wait for further ones.
     pub notify_delay: Span,
+    /// Versions of the protocol that it speaks: [`PROTOCOL`], but for a simulation of releases that are older or newer.
+    pub protocol: ProtocolRange,
     /// The host that it announces; others go by where an announcement comes from.
     pub host: String,
     /// The port of the documented endpoints (`API_PORT`).
@@ -61,6 +64,7 @@ impl Default for ReplicaSettings {
             auto_discovery: true,
             sync_interval: Span::from_secs(30),
             notify_delay: limits::NOTIFY_DELAY,
+            protocol: PROTOCOL,
             host: "localhost".to_owned(),
             api_port: 8_000,
             listen_port: 8_001,

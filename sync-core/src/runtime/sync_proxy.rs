@@ -38,7 +38,7 @@ pub enum SyncProxyError {
     #[error("{0}")]
     Tls(#[from] TlsFileError),
     /// The address to listen on.
-    #[error("cannot listen on {address}: {error}; is another program there?")]
+    #[error("cannot listen on {address}: {error}; {}", crate::runtime::listen_help(error))]
     Listen {
         /// The address.
         address: SocketAddr,

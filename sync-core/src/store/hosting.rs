@@ -6,7 +6,8 @@
 //! never had one is run by the main server's own machines and open to every host.
 //!
 //! A host lives as long as it reports: it is checked every [`limits::HEALTH_CHECK`], and one that has missed
-//! [`limits::HEALTH_CHECKS_FAILED_MAX`] checks is dropped. Whatever changes the standing of a host settles the
+//! [`limits::HEALTH_CHECKS_FAILED_MAX`] checks is dropped, all by the database's clock: those of servers may differ.
+//! Whatever changes the standing of a host settles the
 //! maps that it offered, in one decision: the next primary is there before the former one's part ends.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,8 +62,6 @@ pub struct HostReport {
     pub metrics: HostMetrics,
     /// Maps that it offers, in the order of their names, each once.
     pub maps: Vec<MapName>,
-    /// When the server took it, by the server's clock.
-    pub at: Timestamp,
 }
 
 /// How a map is hosted.
@@ -114,26 +113,34 @@ impl Hosting {
         self.maps.get(map).filter(|map| map.epoch > 0 && map.primary != Some(account)).map(|map| map.epoch)
     }
 
-    /// Takes a report and settles every map that the host offers or offered.
-    pub(super) fn report(&mut self, report: &HostReport) -> (Vec<Assignment>, Vec<Change>) {
-        let (is_fit, score) = (report.metrics.is_fit(), report.metrics.score_millionths());
-        let offers: BTreeSet<_> = report.maps.iter().cloned().collect();
-        let host = self.hosts.entry(report.account).or_insert_with(|| Host {
-            is_fit,
-            score,
-            reported: report.at,
-            offers: BTreeSet::new(),
-        });
-        (host.is_fit, host.score, host.reported) = (is_fit, score, host.reported.max(report.at));
-        let concerned: BTreeSet<_> = host.offers.union(&offers).cloned().collect();
-        host.offers = offers;
+    /// Takes reports and settles every map that their hosts offer or offered. Brings the parts that each plays.
+    pub(super) fn report(
+        &mut self,
+        reports: &[HostReport],
+        at: Timestamp,
+    ) -> (Vec<Vec<Assignment>>, Vec<Change>) {
+        let latest: BTreeMap<_, _> = reports.iter().map(|report| (report.account, report)).collect();
+        let mut concerned = BTreeSet::new();
+        for (account, HostReport { metrics, maps, .. }) in &latest {
+            let (is_fit, score) = (metrics.is_fit(), metrics.score_millionths());
+            let new = || Host { is_fit, score, reported: at, offers: BTreeSet::new() };
+            let host = self.hosts.entry(*account).or_insert_with(new);
+            (host.is_fit, host.score, host.reported) = (is_fit, score, host.reported.max(at));
+            concerned.append(&mut host.offers);
+            concerned.extend(maps.iter().cloned());
+            host.offers = maps.iter().cloned().collect();
+        }
         let mut changes = Vec::new();
-        concerned.iter().for_each(|map| self.settle(map, report.at, &mut changes));
-        let played = concerned.iter().filter_map(|map| {
-            let hosts = self.maps.get(map)?.assignments(map);
-            hosts.into_iter().find(|assignment| assignment.account == report.account)
-        });
-        (played.collect(), changes)
+        concerned.iter().for_each(|map| self.settle(map, at, &mut changes));
+        let played = |report: &HostReport| {
+            let maps = latest.get(&report.account).map(|latest| latest.maps.iter());
+            let parts = maps.into_iter().flatten().filter_map(|map| {
+                let hosts = self.maps.get(map)?.assignments(map);
+                hosts.into_iter().find(|assignment| assignment.account == report.account)
+            });
+            parts.collect()
+        };
+        (reports.iter().map(played).collect(), changes)
     }
 
     /// Drops hosts that have been silent for too long, the smallest accounts first and a bounded number at a time,

@@ -30,6 +30,8 @@ pub struct MemoryStore {
     conditions: Conditions,
     /// The latest of them.
     validations: VecDeque<SecurityValidation>,
+    /// Its own clock.
+    now: Timestamp,
 }
 
 /// What is kept of one life of a session.
@@ -69,6 +71,11 @@ pub struct SessionContent {
 }
 
 impl MemoryStore {
+    /// Says what time it is by the database's own clock, which never goes back. Which hosts live hangs on it.
+    pub fn tell_time(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+    }
+
     /// Executes one request, atomically.
     pub fn execute(&mut self, request: &StoreRequest) -> StoreReply {
         match request {
@@ -95,12 +102,12 @@ impl MemoryStore {
                 self.conditions.purge(*before);
                 StoreReply::Purged(self.purge(*before))
             }
-            StoreRequest::ReportHost(report) => {
-                let (assignments, changes) = self.hosting.report(report);
+            StoreRequest::ReportHosts(reports) => {
+                let (assignments, changes) = self.hosting.report(reports, self.now);
                 StoreReply::Reported { assignments, changes }
             }
-            StoreRequest::SweepHosts { at } => {
-                let (dropped, changes) = self.hosting.sweep(*at);
+            StoreRequest::SweepHosts => {
+                let (dropped, changes) = self.hosting.sweep(self.now);
                 StoreReply::Swept { dropped, changes }
             }
             StoreRequest::LoadHosts(map) => StoreReply::Hosts(self.hosting.of(map)),
@@ -111,6 +118,23 @@ impl MemoryStore {
                 StoreReply::Recorded(found.len() as u64)
             }
         }
+    }
+
+    /// Reads what these operations will need, and changes nothing: the memory that they need is fetched for all of them
+    /// at once, not for one after the other. The number means nothing.
+    pub fn warm(&self, operations: &[Apply]) -> u64 {
+        let sessions = operations.iter().filter_map(|apply| {
+            let OperationId { account, incarnation, .. } = apply.operation;
+            self.sessions.get(&(account, incarnation))
+        });
+        let sessions = sessions.map(|session| {
+            let sequence = session.sequences.first().map_or(0, |(.., sequence)| *sequence);
+            sequence ^ session.recent.back().map_or(0, |record| record.counter)
+        });
+        let states = operations.iter().filter_map(|apply| self.states.get(&apply.state_key()?));
+        let states =
+            states.map(|row| row.version ^ row.data.len() as u64 ^ u64::from(row.data.starts_with('{')));
+        sessions.chain(states).fold(0, u64::wrapping_add)
     }
 
     /// Whether an operation has been decided and its name is remembered.
@@ -173,12 +197,17 @@ impl MemoryStore {
         Applied { verdict, duplicate: false }
     }
 
+    /// Looks at each session at most once, and at none in vain when there is more than one purge forgets: the next
+    /// one goes on where this one stopped.
     fn purge(&mut self, before: Timestamp) -> u64 {
         let mut purged = 0;
         for _ in 0..self.oldest.len() {
+            if purged >= limits::PURGE_MAX {
+                break;
+            }
             let Some((account, incarnation, first)) = self.oldest.pop_front() else { break };
             let Some(session) = self.sessions.get_mut(&(account, incarnation)) else { continue };
-            if first < before && purged < limits::PURGE_MAX {
+            if first < before {
                 while session.recent.front().is_some_and(|record| record.received < before) {
                     session.recent.pop_front();
                     purged += 1;

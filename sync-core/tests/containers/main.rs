@@ -3,6 +3,8 @@
 
 #[path = "../live_support/mod.rs"]
 mod live_support;
+#[path = "../peer_support/mod.rs"]
+mod peer_support;
 #[path = "../runtime_support/mod.rs"]
 mod runtime_support;
 #[path = "../tls_support/mod.rs"]
@@ -11,6 +13,8 @@ mod tls_support;
 mod canaries;
 mod facade;
 mod main_server_services;
+mod peer_node;
+mod peer_store;
 mod runtime_cache;
 mod runtime_cache_faults;
 mod runtime_costs;

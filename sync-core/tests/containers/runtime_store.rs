@@ -122,36 +122,62 @@ fn conditions() -> impl Strategy<Value = Condition> {
     ]
 }
 
-/// Few hosts and maps, scores that are equal or not, and moments around those at which hosts are dropped.
+/// Few hosts and maps, scores that are equal or not.
 fn hosting() -> impl Strategy<Value = StoreRequest> {
-    let moment = || {
-        (0..12u64, 0..3u64)
-            .prop_map(|(steps, us)| Timestamp::from_us(100_000_000 + steps * 15_000_000 - 1 + us))
-    };
     let account = prop_oneof![Just(0u32), Just(7), Just(u32::MAX), 1..6u32];
     let maps = prop::collection::btree_set(prop::sample::select(vec!["m", "prontera@1#2", "Z"]), 0..3);
-    let report = (account, 3..6u32, 29..32u32, maps, moment()).prop_map(
-        |(account, cpu_cores, latency_ms, maps, at)| {
-            let metrics = HostMetrics {
-                cpu_mhz: 3_000,
-                cpu_cores,
-                free_ram_mb: 8_192,
-                network_speed_mbps: 100,
-                latency_ms,
-                disconnects_per_hour: 0,
-                vps_connection_active: true,
-            };
-            let mut maps: Vec<_> = maps.into_iter().map(|name| MapName::new(name).unwrap()).collect();
-            maps.sort();
-            StoreRequest::ReportHost(Arc::new(HostReport { account: AccountId(account), metrics, maps, at }))
-        },
-    );
+    let report = (account, 3..6u32, 29..32u32, maps).prop_map(|(account, cpu_cores, latency_ms, maps)| {
+        let mut maps: Vec<_> = maps.into_iter().map(|name| MapName::new(name).unwrap()).collect();
+        maps.sort();
+        HostReport {
+            account: AccountId(account),
+            metrics: HostMetrics { cpu_cores, latency_ms, ..FIT },
+            maps,
+        }
+    });
     prop_oneof![
-        4 => report,
-        1 => moment().prop_map(|at| StoreRequest::SweepHosts { at }),
+        4 => prop::collection::vec(report, 1..5)
+            .prop_map(|reports| StoreRequest::ReportHosts(Arc::new(reports))),
+        1 => Just(StoreRequest::SweepHosts),
         1 => prop::sample::select(vec!["m", "prontera@1#2", "Z", "never"])
             .prop_map(|name| StoreRequest::LoadHosts(MapName::new(name).unwrap())),
     ]
+}
+
+/// A host that just meets every minimum.
+const FIT: HostMetrics = HostMetrics {
+    cpu_mhz: 3_000,
+    cpu_cores: 4,
+    free_ram_mb: 8_192,
+    network_speed_mbps: 100,
+    latency_ms: 30,
+    disconnects_per_hour: 0,
+    vps_connection_active: true,
+};
+
+fn reports(reports: impl IntoIterator<Item = (u32, Vec<MapName>)>) -> StoreRequest {
+    let report = |(account, maps)| HostReport { account: AccountId(account), metrics: FIT, maps };
+    StoreRequest::ReportHosts(Arc::new(reports.into_iter().map(report).collect()))
+}
+
+/// How much later something happens, around the moments at which hosts are dropped.
+fn steps() -> impl Strategy<Value = u64> {
+    let jumps = vec![1u64, 14_999_999, 15_000_000, 44_999_999, 45_000_000];
+    prop_oneof![3 => Just(0), 2 => prop::sample::select(jumps)]
+}
+
+/// While it lives the test says what time it is by the database's clock.
+const TEST_CLOCK: &str = "CREATE TABLE IF NOT EXISTS p2p_sync.test_clock (at_us bigint NOT NULL);
+    TRUNCATE p2p_sync.test_clock;
+    INSERT INTO p2p_sync.test_clock VALUES (0);
+    CREATE OR REPLACE FUNCTION p2p_sync.moment() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
+        SELECT timestamptz 'epoch' + at_us * interval '1 microsecond' FROM p2p_sync.test_clock
+    $$";
+const REAL_CLOCK: &str = "CREATE OR REPLACE FUNCTION p2p_sync.moment() RETURNS timestamptz
+    LANGUAGE sql VOLATILE AS $$ SELECT clock_timestamp() $$";
+
+async fn run(server: &Postgres, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(&mut server.raw().await).await.unwrap();
 }
 
 fn requests() -> impl Strategy<Value = StoreRequest> {
@@ -171,11 +197,24 @@ fn postgres_decides_as_memory_does() {
     let server = postgres();
     let runtime = runtime();
     let store = runtime.block_on(migrated(&server, PostgresOptions::default()));
-    let check = |requests: Vec<StoreRequest>| {
+    runtime.block_on(run(&server, TEST_CLOCK));
+    let check = |requests: Vec<(u64, StoreRequest)>| {
         runtime.block_on(async {
             empty(&server).await;
             let mut memory = MemoryStore::default();
-            for request in &requests {
+            let mut raw = server.raw().await;
+            let (mut at_us, mut told_us) = (100_000_000u64, 0);
+            for (step_us, request) in &requests {
+                at_us += step_us;
+                memory.tell_time(Timestamp::from_us(at_us));
+                if at_us != told_us {
+                    sqlx::query("UPDATE p2p_sync.test_clock SET at_us = $1")
+                        .bind(at_us.cast_signed())
+                        .execute(&mut raw)
+                        .await
+                        .unwrap();
+                    told_us = at_us;
+                }
                 let before = store.status().counters;
                 let reply = store.perform(request).await.unwrap();
                 prop_assert_eq!(&reply, &memory.execute(request), "{:?}", request);
@@ -188,7 +227,10 @@ fn postgres_decides_as_memory_does() {
         })
     };
     let config = Config { cases: 256, failure_persistence: None, ..Config::default() };
-    TestRunner::new(config).run(&prop::collection::vec(requests(), 1..16), check).unwrap();
+    let requests = prop::collection::vec((steps(), requests()), 1..16);
+    let found = TestRunner::new(config).run(&requests, check);
+    runtime.block_on(run(&server, REAL_CLOCK));
+    found.unwrap();
     assert_eq!(store.status().counters.conflicts, 0);
 }
 
@@ -266,6 +308,31 @@ fn the_greatest_numbers_are_kept_and_greater_ones_refused() {
 /// Two servers on one database get overlapping batches: the same names, the same sessions, the same states.
 #[test]
 fn servers_that_share_a_database_apply_each_operation_once() {
+    share_a_database(|_| None);
+}
+
+/// The same with rules: conditions on positions that all can be reached, and on paces that suffice for all.
+#[test]
+fn servers_with_rules_that_share_a_database_apply_each_operation_once() {
+    share_a_database(|apply| {
+        let counter = apply.operation.counter;
+        let condition = match counter % 8 {
+            0..3 => {
+                Condition::Reach { x: counter as u32 % 40, y: 0, slack_cells: 40, millicells_per_second: 0 }
+            }
+            3..7 => Condition::Pace {
+                rule: PaceRule::ALL[(counter % 3) as usize],
+                subject: (counter / 3) as u32 % 4,
+                cost_us: 1,
+                ahead_us_max: 1_000_000_000,
+            },
+            _ => return None,
+        };
+        Some(Box::new(condition))
+    });
+}
+
+fn share_a_database(condition: impl Fn(&Apply) -> Option<Box<Condition>>) {
     let server = postgres();
     runtime().block_on(async {
         // All are asked for at once, so the last waits for all the others.
@@ -282,7 +349,10 @@ fn servers_that_share_a_database_apply_each_operation_once() {
                         let data_type = types[(n % 3) as usize];
                         let counter = round * 24 + n + 1;
                         // Every few rounds new sessions: their first operations race as well.
-                        apply((n % 4) as u32, round / 4, counter, data_type, counter)
+                        let operation = apply((n % 4) as u32, round / 4, counter, data_type, counter);
+                        let map = MapName::new(&format!("m{}", n % 5)).unwrap();
+                        let operation = Apply { map, ..operation };
+                        Apply { condition: condition(&operation), ..operation }
                     })
                     .collect();
                 if copy % 2 == 1 {
@@ -370,19 +440,7 @@ fn a_former_primary_has_no_effect_whatever_server_it_asks() {
         let first = Arc::new(migrated(&server, options).await);
         let second = Arc::new(server.connect(options).await);
         let map = MapName::new("prontera").unwrap();
-        let metrics = HostMetrics {
-            cpu_mhz: 3_000,
-            cpu_cores: 4,
-            free_ram_mb: 8_192,
-            network_speed_mbps: 100,
-            latency_ms: 30,
-            disconnects_per_hour: 0,
-            vps_connection_active: true,
-        };
-        let report = |account, maps: Vec<MapName>| {
-            let at = Timestamp::from_ms(1_000);
-            StoreRequest::ReportHost(Arc::new(HostReport { account: AccountId(account), metrics, maps, at }))
-        };
+        let report = |account, maps: Vec<MapName>| reports([(account, maps)]);
         for account in [1, 2] {
             first.perform(&report(account, vec![map.clone()])).await.unwrap();
         }
@@ -456,5 +514,105 @@ fn findings_are_rows() {
         .unwrap();
         let row = |name: &str, details: &str| (4_294_967_295, name.to_owned(), details.to_owned());
         assert_eq!(rows, [row("ACCOUNT_RIGHTS", "\u{fffd} \" \u{1F409}"), row("PLAYER_MOVEMENT", "too far")]);
+    });
+}
+
+/// Reports that change nothing wait for nobody: neither for hosts that move, nor for each other.
+#[test]
+fn a_report_that_changes_nothing_takes_no_lock_of_others() {
+    let server = postgres();
+    runtime().block_on(async {
+        let options = PostgresOptions { connections_max: 4, request_timeout: Span::from_secs(2) };
+        let store = Arc::new(migrated(&server, options).await);
+        let maps = |n: u32| vec![MapName::new(&format!("m{}", n % 4)).unwrap()];
+        let all = || reports((0..80).map(|n| (n, maps(n))));
+        store.perform(&all()).await.unwrap();
+        // Somebody changes who hosts which map, and takes long.
+        let mut raw = server.raw().await;
+        let hold = "BEGIN; SELECT pg_advisory_xact_lock(1882353779, n) FROM generate_series(-1, 63) AS n";
+        sqlx::raw_sql(hold).execute(&mut raw).await.unwrap();
+        let StoreReply::Reported { assignments, changes } = store.perform(&all()).await.unwrap() else {
+            panic!("an answer of another kind");
+        };
+        assert_eq!((assignments.iter().flatten().count(), changes.len()), (4 * 5, 0));
+        let changing = store.perform(&reports([(1, Vec::new())])).await;
+        // Whose patience ends first, this side's or the server's (query_canceled), is open.
+        let gave_up = match &changing {
+            Err(PostgresError::Refused { code }) => code == "57014",
+            other => *other == Err(PostgresError::TimedOut),
+        };
+        assert!(gave_up, "it waits for its turn: {changing:?}");
+        sqlx::raw_sql("ROLLBACK").execute(&mut raw).await.unwrap();
+        // Of another host: what was given up may have taken effect since.
+        let StoreReply::Reported { changes, .. } = store.perform(&reports([(2, Vec::new())])).await.unwrap()
+        else {
+            panic!("an answer of another kind");
+        };
+        assert!(!changes.is_empty());
+    });
+}
+
+/// However many reports wait for each other, writes keep their connections.
+#[test]
+fn reports_leave_connections_to_the_writes() {
+    let server = postgres();
+    runtime().block_on(async {
+        let options = PostgresOptions { connections_max: 4, request_timeout: Span::from_secs(10) };
+        let store = Arc::new(migrated(&server, options).await);
+        let mut raw = server.raw().await;
+        let hold = "BEGIN; SELECT pg_advisory_xact_lock(1882353779, -1)";
+        sqlx::raw_sql(hold).execute(&mut raw).await.unwrap();
+        let waiting: Vec<_> = (0..16)
+            .map(|account| {
+                let (store, request) = (Arc::clone(&store), reports([(account, Vec::new())]));
+                tokio::spawn(async move { store.perform(&request).await })
+            })
+            .collect();
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        let write = batch(vec![apply(1, 1, 1, SyncDataType::ChatMessage, 1)]);
+        let answered = tokio::time::timeout(std::time::Duration::from_secs(2), store.perform(&write)).await;
+        assert!(matches!(answered, Ok(Ok(StoreReply::Applied(_)))), "{answered:?}");
+        sqlx::raw_sql("ROLLBACK").execute(&mut raw).await.unwrap();
+        for report in waiting {
+            report.await.unwrap().unwrap();
+        }
+    });
+}
+
+/// What hosts report from many sides, in any grouping, deadlocks with nothing.
+#[test]
+fn reports_checks_and_writes_do_not_deadlock() {
+    let server = postgres();
+    runtime().block_on(async {
+        let options = PostgresOptions { connections_max: 4, request_timeout: Span::from_secs(120) };
+        let first = Arc::new(migrated(&server, options).await);
+        let second = Arc::new(server.connect(options).await);
+        let maps = ["a", "b", "c", "d"].map(|name| MapName::new(name).unwrap());
+        let mut tasks = Vec::new();
+        for round in 0..150u32 {
+            let store = Arc::clone(if round % 2 == 0 { &first } else { &second });
+            let of = |n: u32| (n * 7 + round) % 24;
+            let request = match round % 5 {
+                // Some offers change, most do not.
+                0..3 => reports((0..16).map(|n| {
+                    let offered = maps.iter().skip((of(n) % 3) as usize + usize::from(n == round % 40));
+                    (of(n), offered.cloned().collect())
+                })),
+                3 => StoreRequest::SweepHosts,
+                _ => batch(
+                    (0..8)
+                        .map(|n| Apply {
+                            map: maps[((n + u64::from(round)) % 4) as usize].clone(),
+                            ..apply(of(n as u32), 1, u64::from(round) * 8 + n, SyncDataType::MapState, n + 1)
+                        })
+                        .collect(),
+                ),
+            };
+            tasks.push(tokio::spawn(async move { store.perform(&request).await }));
+        }
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        assert_eq!((first.status().counters.conflicts, second.status().counters.conflicts), (0, 0));
     });
 }

@@ -136,6 +136,11 @@ impl Sealer {
         (operation, self.codec.seal(&request, [self.counter as u8; 16]))
     }
 
+    /// Whether its key opens the reply to this operation.
+    pub(crate) fn opens(&mut self, operation: OperationId, reply: &[u8]) -> bool {
+        self.codec.open(operation, false, &reply.to_vec()).is_ok()
+    }
+
     /// Why an authentic reply says that this operation was rejected, if it does.
     pub(crate) fn rejection(&mut self, operation: OperationId, reply: &[u8]) -> Option<String> {
         let reply = self.codec.open(operation, false, &reply.to_vec()).expect("an authentic reply");

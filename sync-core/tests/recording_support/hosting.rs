@@ -56,7 +56,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
 
 pub(super) fn reply() -> impl Strategy<Value = StoreReply> {
     prop_oneof![
-        (assignments(), changes())
+        (prop::collection::vec(assignments(), 0..3), changes())
             .prop_map(|(assignments, changes)| StoreReply::Reported { assignments, changes }),
         (any::<u64>(), changes()).prop_map(|(dropped, changes)| StoreReply::Swept { dropped, changes }),
         (any::<u64>(), assignments())
@@ -78,9 +78,8 @@ pub(super) fn request() -> impl Strategy<Value = StoreRequest> {
             vps_connection_active,
         }
     });
-    let report = (any::<u32>(), metrics, prop::collection::vec(map(), 0..3), moment()).prop_map(
-        |(account, metrics, maps, at)| HostReport { account: AccountId(account), metrics, maps, at },
-    );
+    let report = (any::<u32>(), metrics, prop::collection::vec(map(), 0..3))
+        .prop_map(|(account, metrics, maps)| HostReport { account: AccountId(account), metrics, maps });
     let validations = prop::sample::select(vec![
         ValidationType::SpawnRate,
         ValidationType::DropRate,
@@ -101,8 +100,8 @@ pub(super) fn request() -> impl Strategy<Value = StoreRequest> {
         },
     );
     prop_oneof![
-        report.prop_map(|report| StoreRequest::ReportHost(Arc::new(report))),
-        moment().prop_map(|at| StoreRequest::SweepHosts { at }),
+        prop::collection::vec(report, 0..3).prop_map(|reports| StoreRequest::ReportHosts(Arc::new(reports))),
+        Just(StoreRequest::SweepHosts),
         map().prop_map(StoreRequest::LoadHosts),
         prop::collection::vec(finding, 0..3)
             .prop_map(|found| StoreRequest::RecordValidations(Arc::new(found))),

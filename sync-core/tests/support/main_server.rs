@@ -95,7 +95,7 @@ impl Main {
                     StoreRequest::StoreEmbedding(_)
                     | StoreRequest::DeleteEmbedding(_)
                     | StoreRequest::SearchEmbeddings(_) => {
-                        panic!("tests/server_embeddings.rs is about these")
+                        panic!("tests/it/server_embeddings.rs is about these")
                     }
                     StoreRequest::Purge { before } => {
                         let kept = at_ms(self.now_ms).wall.distance(*before);

@@ -7,6 +7,7 @@ mod dealt;
 #[cfg(test)]
 mod healthy;
 mod held;
+mod outside;
 mod p01_convergence;
 mod p02_liveness;
 mod p03_merge_laws;
@@ -25,6 +26,7 @@ mod p15_cursor;
 mod p16_atomic_batches;
 mod p17_staleness;
 mod p18_convergence_time;
+mod p29_strangers;
 mod p30_honesty;
 mod recorded;
 mod sessions;
@@ -54,10 +56,22 @@ pub struct PeerTerms {
     /// How long a committed write may take to be held by any other peer, in microseconds, if that is stated. Holds
     /// during faults, too.
     pub staleness_us_max: Option<u64>,
+    /// Stamps and positions are hidden: peers are judged by what applications write and read.
+    pub outside: Option<Outside>,
+}
+
+/// What is known of peers whose stamps are hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outside {
+    /// They may join two versions of a row into a third one. Then what is shown cannot be traced to a write.
+    pub joins: bool,
 }
 
 /// Every check of peers.
 pub fn all(terms: &PeerTerms) -> Vec<Box<dyn Check>> {
+    if let Some(Outside { joins }) = terms.outside {
+        return outside::all(terms, joins);
+    }
     vec![
         Box::new(p01_convergence::Convergence::default()),
         Box::new(p02_liveness::Liveness::new(terms)),
@@ -77,6 +91,7 @@ pub fn all(terms: &PeerTerms) -> Vec<Box<dyn Check>> {
         Box::new(p16_atomic_batches::AtomicBatches::new(terms)),
         Box::new(p17_staleness::Staleness::new(terms)),
         Box::new(p18_convergence_time::ConvergenceTime::new(terms)),
+        Box::new(p29_strangers::Strangers::new(terms)),
         Box::new(p30_honesty::Honesty::default()),
     ]
 }

@@ -5,8 +5,9 @@
 //! unsound). Looked at is the latest version of each row at its source, since that is what a feed has. A version that
 //! somebody refused as too far ahead travels by comparison later on and is not judged.
 //!
-//! A tombstone, and what one beats, need not come to a reader that has nothing of the row once any peer has purged
-//! some: what was purged travels with what peers say to have read.
+//! A tombstone, and what one beats, need not come to a reader that has nothing living of the row once any peer has purged
+//! some: what was purged travels with what peers say to have read. Nothing living has who never dealt with the row, or dealt
+//! last with a tombstone of it, or dropped it.
 //!
 //! After a source's disk was set back nobody can tell what its transaction numbers mean until a new life of its
 //! database begins. If none does, the readers' positions are judged in the end. What its copy held is looked for where a
@@ -34,6 +35,8 @@ pub(super) struct CursorCompleteness {
     positions: BTreeMap<(u32, u32), (Incarnation, Snapshot)>,
     /// By row: the greatest version that somebody refused as too far ahead.
     too_far: FxHashMap<RowNumber, Version>,
+    /// By reader and row: the greatest tombstone, or dropped version, that it dealt with.
+    buried: FxHashMap<(u32, RowNumber), Version>,
     /// By row: the greatest tombstone.
     graves: FxHashMap<RowNumber, Version>,
     /// Whether a peer purged tombstones.
@@ -113,6 +116,7 @@ impl CursorCompleteness {
             sources: BTreeMap::new(),
             positions: BTreeMap::new(),
             too_far: FxHashMap::default(),
+            buried: FxHashMap::default(),
             graves: FxHashMap::default(),
             purged: false,
             judged: 0,
@@ -123,6 +127,9 @@ impl CursorCompleteness {
     fn merged(&mut self, node: u32, xid: Option<u64>, merged: &MergedRow) {
         let row = self.names.number(&merged.row);
         self.dealt.with(node, row, &merged.version);
+        if merged.deleted {
+            self.bury_at(node, row, &merged.version);
+        }
         if merged.outcome == MergeOutcome::TooFarAhead {
             let too_far = self.too_far.entry(row).or_insert_with(|| merged.version.clone());
             *too_far = merged.version.clone().max(too_far.clone());
@@ -139,6 +146,14 @@ impl CursorCompleteness {
         let grave = self.graves.entry(row).or_insert_with(|| version.clone());
         if *grave < *version {
             *grave = version.clone();
+        }
+    }
+
+    /// A peer dealt with a tombstone, or dropped this version.
+    fn bury_at(&mut self, peer: u32, row: RowNumber, version: &Version) {
+        let buried = self.buried.entry((peer, row)).or_insert_with(|| version.clone());
+        if *buried < *version {
+            *buried = version.clone();
         }
     }
 
@@ -169,7 +184,8 @@ impl CursorCompleteness {
                 let dealt = self.dealt.last(reader, *row);
                 let has = dealt.is_some_and(|dealt| !last_writer || dealt >= version);
                 let dead = self.graves.get(row).is_some_and(|grave| grave >= version);
-                let purged = dead && self.purged && dealt.is_none();
+                let nothing_lives = dealt.is_none_or(|dealt| self.buried.get(&(reader, *row)) == Some(dealt));
+                let purged = dead && self.purged && nothing_lives;
                 let too_far = self.too_far.get(row).is_some_and(|too_far| too_far >= version);
                 if has || purged || too_far {
                     continue;
@@ -186,6 +202,7 @@ impl CursorCompleteness {
     fn set_back(&mut self, node: u32, holds: &[HeldRow]) {
         let mut rows = FxHashMap::default();
         self.dealt.set_back(node);
+        self.buried.retain(|(peer, _), _| *peer != node);
         for HeldRow { row, version, .. } in holds {
             let row = self.names.number(row);
             self.dealt.with(node, row, version);
@@ -230,6 +247,7 @@ impl Check for CursorCompleteness {
                 for write in writes.iter().filter(|write| write.deleted) {
                     let row = self.names.number(&write.row);
                     self.bury(row, &write.version);
+                    self.bury_at(op.host, row, &write.version);
                 }
             }
             PeerWhat::Merged { node, xid, rows, .. } => {
@@ -254,6 +272,7 @@ impl Check for CursorCompleteness {
                     let offered = self.sources.values().filter_map(|source| source.rows.get(&row));
                     if let Some(version) = offered.map(|offered| offered.version.clone()).max() {
                         self.dealt.with(*node, row, &version);
+                        self.bury_at(*node, row, &version);
                     }
                     self.sources.entry(*node).or_default().forget(row);
                 }
@@ -352,6 +371,21 @@ mod tests {
     fn an_older_version_is_not_enough() {
         let history = vec![wrote(1, 3, 10), merged(1, 2, vec![took(1, v(2, "p2"))]), at(11)];
         fails(check(), history, "it has 2.0@p2");
+    }
+
+    #[test]
+    fn a_purged_tombstone_need_not_come_to_whom_nothing_of_the_row_lives() {
+        let story = |first: MergedRow, purged: bool| {
+            let purge = PeerWhat::Purged { node: 0, rows: 1 };
+            let mut history = vec![wrote(1, 3, 10), merged(1, 0, vec![first]), at(11)];
+            history.push(committed(0, 5, 12, vec![delete(1, v(5, "p0"), None)]));
+            history.extend(purged.then_some(purge));
+            history.push(at(13));
+            history
+        };
+        passes(check(), story(dead(took(1, v(4, "p2"))), true));
+        fails(check(), story(dead(took(1, v(4, "p2"))), false), "skipped users(1) 5.0@p0; it has 4.0@p2");
+        fails(check(), story(took(1, v(4, "p2")), true), "skipped users(1) 5.0@p0; it has 4.0@p2");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! After each transaction that carries rows of a feed, and in each read, no transaction up to the bound is partly
 //! there. Larger ones travel in parts and are counted. A comparison of everything brings rows one by one, and whoever
-//! took them so passes them on so: what that leaves in parts is counted, and not judged until it is whole.
+//! took them so passes them on so: what that leaves in parts is counted, and not judged until it is whole. The same goes
+//! for a transaction of which a peer refuses rows: too far ahead, or deleted before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +30,8 @@ pub(super) struct AtomicBatches {
     excused: BTreeSet<(u64, u32)>,
     /// Transactions of which a comparison brought rows to a peer, there or on the way there.
     by_row: BTreeSet<(u64, u32)>,
+    /// By peer and row: the greatest version that it refused as too far ahead.
+    too_far: BTreeMap<(u32, RowNumber), Version>,
     /// By row: the greatest tombstone.
     graves: FxHashMap<RowNumber, Version>,
     /// Whether a peer purged tombstones.
@@ -62,6 +65,7 @@ impl AtomicBatches {
             writers: Vec::new(),
             excused: BTreeSet::new(),
             by_row: BTreeSet::new(),
+            too_far: BTreeMap::new(),
             graves: FxHashMap::default(),
             purged: false,
             judged: 0,
@@ -149,8 +153,13 @@ impl AtomicBatches {
         for merged in rows {
             let row = self.held.merged(node, merged);
             match merged.outcome {
-                MergeOutcome::Expired | MergeOutcome::TooFarAhead | MergeOutcome::Unsound => {
-                    refused.push(row)
+                MergeOutcome::Expired | MergeOutcome::Unsound => refused.push(row),
+                MergeOutcome::TooFarAhead => {
+                    let too_far = self.too_far.entry((node, row)).or_insert_with(|| merged.version.clone());
+                    *too_far = merged.version.clone().max(too_far.clone());
+                    // Who refused a part of a transaction passes on what is left of it.
+                    let id = self.writer(row, &merged.version);
+                    self.by_row.extend(id.map(|id| (id, node)));
                 }
                 MergeOutcome::Inserted | MergeOutcome::Updated => {
                     touched.extend(self.writer(row, &merged.version))
@@ -173,7 +182,17 @@ impl AtomicBatches {
             };
             self.compared += u64::from(!by_feed && !told);
             self.excused.insert((id, node));
-            if by_feed && !told && self.torn(node, id, &refused).is_some() {
+            let rows = self.transactions.get(&id).map_or(&[][..], |transaction| &transaction.rows);
+            let too_far = |(row, wrote): &&(RowNumber, Holding)| {
+                self.too_far.get(&(node, *row)).is_some_and(|too_far| *too_far >= wrote.version)
+            };
+            let explained: Vec<_> =
+                rows.iter().filter(too_far).map(|(row, _)| *row).chain(refused.iter().copied()).collect();
+            let unexplained = self.torn(node, id, &explained).is_some();
+            if !unexplained {
+                self.by_row.insert((id, node));
+            }
+            if by_feed && !told && unexplained {
                 let transaction = &self.transactions[&id];
                 let (op, size) = (transaction.op, transaction.rows.len());
                 let (there, missing) = (self.held.names.row(torn.there), self.held.names.row(torn.missing));

@@ -1,4 +1,5 @@
-//! P18: after the heal the peers come to the same content within the stated time; what that cost is told.
+//! P18: what peers held differently when the last fault ended, they hold alike within the stated time; what that cost is
+//! told. Where there was no fault, it is the end of writing that counts.
 
 use super::super::{Basis, Check, Findings, Property};
 use super::PeerTerms;
@@ -26,8 +27,8 @@ impl Check for ConvergenceTime {
         Property {
             id: "P18",
             name: "convergence time and cost",
-            statement: "After the heal all peers hold the same content within the stated time; time, bytes and rows are told.",
-            needs: &[Kind::Fault, Kind::Merged, Kind::Equal],
+            statement: "What peers held differently when the last fault ended, they hold alike within the stated time; time, bytes and rows are told.",
+            needs: &[Kind::Fault, Kind::Merged, Kind::Equal, Kind::Settled],
         }
     }
 
@@ -64,7 +65,7 @@ impl Check for ConvergenceTime {
             (Some(healed_at_us), None) => {
                 let after_us = self.last_us - healed_at_us;
                 findings.add(self.last_us, None, || {
-                    format!("the peers never held the same content in the {after_us} us after the heal")
+                    format!("in the {after_us} us after the heal the peers never came to hold the same")
                 });
                 Basis::new(1, "heal, without equality")
             }
@@ -111,7 +112,8 @@ mod tests {
         fails_at(check(), story(1_101), "the peers were equal 1001 us after the heal");
         let mut story = story(1_100);
         story.truncate(3);
-        fails_at(check(), story, "never held the same content in the 100 us after the heal");
+        story.extend(timed(vec![(5_100, What::Settled { open: 0 })]));
+        fails_at(check(), story, "in the 5000 us after the heal the peers never came to hold the same");
     }
 
     #[test]

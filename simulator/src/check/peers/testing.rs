@@ -23,6 +23,7 @@ pub(crate) fn terms() -> PeerTerms {
         last_writer_tables: vec!["users".to_owned()],
         one_wins_tables: vec!["ranked".to_owned()],
         staleness_us_max: None,
+        outside: None,
     }
 }
 

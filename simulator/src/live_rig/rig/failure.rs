@@ -33,7 +33,10 @@ impl LiveRunError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Rig(error) => error.remedy(),
-            Self::Cannot(_) => "run it on another rig, or without --postgres-url and --redis-url",
+            Self::Cannot(_) => {
+                "leave --rig live out, or take that out of the scenario; what concerns servers that are given by their \
+                 address works with those that the rig starts"
+            }
             Self::Left(_) => "p2psim doctor --remove-leftovers",
             Self::Reading(_) => "see that the machine has memory and disk left, and `p2psim doctor`",
             Self::Recording(_) => "choose another folder with --out",

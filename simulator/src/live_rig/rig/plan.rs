@@ -28,11 +28,6 @@ impl LiveRig {
         for action in &plan.actions {
             let Action::Inject(_, fault) = action else { continue };
             let service = match &fault.inject {
-                Injection::RotateKeys(_) => {
-                    return no(
-                        "`inject: rotate_keys` is for the virtual rig: the program reads its keys at its start",
-                    );
-                }
                 Injection::CutNotifications(_) => {
                     return no(
                         "`inject: cut_notifications` is for the virtual rig: live, cut the connections of the cache",
@@ -94,6 +89,7 @@ pub(super) fn may_lose_messages(plan: &Plan) -> bool {
                 | Injection::Degrade(_)
                 | Injection::ClockStep(_)
                 | Injection::ShutDown(_)
+                | Injection::RotateKeys(_)
                 | Injection::Move(_)
                 | Injection::Embedding(_)
                 | Injection::Crash(Crash::Hosts(_))

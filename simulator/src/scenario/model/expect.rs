@@ -26,6 +26,9 @@ pub struct Expect {
     /// How long the cache may serve a value after a newer one took effect (property P23); its lifetime when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_reads_max: Option<Length>,
+    /// How often a primary may lose its map (property P31); not bounded when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primaries_lost_max: Option<u32>,
     /// When goodput has to be back after an overload (property P22).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,

@@ -23,6 +23,19 @@ pub struct Fault {
     pub inject: Injection,
 }
 
+impl Injection {
+    /// What a scenario calls it, with what of it where it has kinds.
+    pub fn verb(&self) -> String {
+        let verb = serde_json::to_value(self).ok();
+        let verb = verb.as_ref().and_then(|value| value.as_object()?.iter().next());
+        match verb {
+            Some((verb, serde_json::Value::String(kind))) => format!("{verb} {kind}"),
+            Some((verb, _)) => verb.clone(),
+            None => "fault".to_owned(),
+        }
+    }
+}
+
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

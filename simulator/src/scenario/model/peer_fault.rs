@@ -23,6 +23,24 @@ pub enum PeerFault {
     ClockStep(StepClocks),
     /// Stored rows are altered, as a defect of a disk would: texts change and nothing else.
     Corrupt(Corrupt),
+    /// A machine starts again under the name of another that is there, with another database; applications go on
+    /// using it. When that ends its database gets the machine's own name, and keeps what was written there.
+    SameName(SameName),
+    /// The databases of these peers are replaced by others, under the same names.
+    Replace(Replace),
+    /// These peers start again with another release, which speaks other versions of the protocol. Without `for` they
+    /// keep it.
+    Release(Release),
+}
+
+impl PeerFault {
+    /// Whether it happens at one moment and what it did stays so, so that it has no length.
+    pub const fn stays(&self) -> bool {
+        match self {
+            Self::SetBack(_) | Self::ClockStep(_) | Self::Corrupt(_) | Self::Replace(_) => true,
+            Self::Cut(_) | Self::Degrade(_) | Self::Crash(_) | Self::SameName(_) | Self::Release(_) => false,
+        }
+    }
 }
 
 /// Messages vanish.
@@ -88,4 +106,65 @@ pub struct Corrupt {
     pub peers: HostSet,
     /// Rows at each, drawn among those that are there; at least 1.
     pub rows: u32,
+}
+
+/// A second machine under one name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SameName {
+    /// The machine concerned.
+    pub peer: u32,
+    /// The peer whose name it has meanwhile.
+    pub of: u32,
+    /// The database that it has from then on.
+    #[serde(default)]
+    pub database: TwinDatabase,
+}
+
+/// The database of a second machine under one name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TwinDatabase {
+    /// A new one: both machines were given the same configuration.
+    #[default]
+    Empty,
+    /// A copy of the one that belongs to the name: the machine was copied as a whole.
+    Copied,
+}
+
+/// Databases are replaced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Replace {
+    /// The peers concerned.
+    pub peers: HostSet,
+    /// By what.
+    #[serde(default)]
+    pub by: Replacement,
+}
+
+/// What takes the place of a database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Replacement {
+    /// A new one: the disk is lost.
+    #[default]
+    Empty,
+    /// A copy of this peer's, which is given the name and a life of its own.
+    CopyOf(u32),
+}
+
+/// Another release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// The peers concerned.
+    #[serde(default)]
+    pub peers: HostSet,
+    /// The oldest version of the protocol that it speaks, at least 1. What there is speaks version 1 alone.
+    #[schemars(range(min = 1))]
+    pub oldest: u16,
+    /// The newest.
+    #[schemars(range(min = 1))]
+    pub newest: u16,
 }

@@ -20,6 +20,9 @@ pub struct Peers {
     /// Who synchronises with whom.
     #[serde(default)]
     pub links: Links,
+    /// How peers learn of those with whom they have a link.
+    #[serde(default)]
+    pub discovery: Discovery,
     /// Each direction between two peers.
     #[serde(default)]
     pub network: Link,
@@ -44,6 +47,28 @@ pub struct Peers {
     /// How far ahead of a peer's clock a stamp may lie that it accepts.
     #[serde(default = "default_stamp_ahead")]
     pub stamp_ahead_max: Length,
+    /// Rows that a page of a feed brings at the most; a transaction comes whole all the same.
+    #[serde(default = "default_page_rows", skip_serializing_if = "is_default_page_rows")]
+    #[schemars(range(min = 1, max = 5_000))]
+    pub page_rows_max: u32,
+    /// How often a peer is asked whether it is still there.
+    #[serde(default = "default_health_interval")]
+    pub health_interval: Length,
+    /// A peer that does not answer, and was not heard of for longer, is removed until it is heard of again.
+    #[serde(default = "default_unseen_max")]
+    pub unseen_max: Length,
+}
+
+/// How peers learn of one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Discovery {
+    /// Each is told at its start where those are with whom it has a link, and never gives one of them up for good.
+    #[default]
+    Static,
+    /// Nobody is told anything. Each announces itself every `sync_interval`, and those with whom it has a link hear it as
+    /// far as the network lets announcements through.
+    Announcements,
 }
 
 /// Who synchronises with whom.
@@ -143,6 +168,9 @@ pub enum TablePolicy {
     NodePriority(Vec<u32>),
     /// These columns are sums.
     CounterDelta(Vec<String>),
+    /// What a resolver of this name says. `p2psim` has those of the examples (docs/resolver.md): example-correct,
+    /// example-wrong and example-repaired; a program of your own has yours.
+    Custom(String),
 }
 
 /// One stream of transactions at each of a set of peers.
@@ -194,6 +222,10 @@ pub struct StatementMix {
     /// Rows it may concern: number 0 up to this, drawn evenly.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub rows: u32,
+    /// Each peer has so many rows to itself and takes them in turn: peer 0 the first `rows` of the table, peer 1 the next
+    /// `rows`, and so on. Of so many statements in a row no two concern the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_rows: bool,
     /// Relative frequency.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1_000_000))]
@@ -304,6 +336,10 @@ impl Peers {
             scrub_interval: default_scrub_interval(),
             tombstone_retention: default_retention(),
             stamp_ahead_max: default_stamp_ahead(),
+            page_rows_max: default_page_rows(),
+            discovery: Discovery::default(),
+            health_interval: default_health_interval(),
+            unseen_max: default_unseen_max(),
         }
     }
 }
@@ -326,6 +362,22 @@ fn default_retention() -> Length {
 
 fn default_stamp_ahead() -> Length {
     Length::from_us(limits::STAMP_AHEAD_MAX.as_us())
+}
+
+fn default_page_rows() -> u32 {
+    limits::PAGE_ROWS_MAX as u32
+}
+
+fn is_default_page_rows(rows: &u32) -> bool {
+    *rows == default_page_rows()
+}
+
+fn default_health_interval() -> Length {
+    Length::from_us(limits::PEER_HEALTH_INTERVAL.as_us())
+}
+
+fn default_unseen_max() -> Length {
+    Length::from_us(limits::PEER_UNSEEN_MAX.as_us())
 }
 
 fn at_once() -> Distribution {

@@ -152,6 +152,14 @@ pub enum Hostile {
     WrongAccount,
     /// A monster that cannot be: `MONSTER_DATA`.
     ImpossibleMonster,
+    /// More monsters that appear at once than may: `MONSTER_DATA`.
+    SpawnRate,
+    /// More items that fall at once than may: `ITEM_DROP`.
+    DropRate,
+    /// The use of a skill that is named in another form than its rule reads: `CRITICAL_GAME_STATE`.
+    SkillForm,
+    /// A map's state that another host is said to run: `MAP_STATE`.
+    ForeignMap,
     /// Its frame has a version that nobody speaks. Any type; every attempt is turned away.
     UnknownVersion,
 }

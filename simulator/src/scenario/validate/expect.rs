@@ -17,7 +17,18 @@ impl Rules<'_> {
                     Some(near) => format!("did you mean `{near}`? the properties are {all}"),
                     None => format!("the properties are {all}"),
                 };
-                self.refuse(&path, format!("there is no property `{}`", id.escape_debug()), help);
+                let elsewhere =
+                    if self.among_peers { PROPERTIES.to_vec() } else { super::peers::known_properties() };
+                let message = match elsewhere.contains(&id.as_str()) {
+                    true if self.among_peers => {
+                        format!("`{id}` is a property of hosts and main servers, not of peers")
+                    }
+                    true => {
+                        format!("`{id}` is a property of worlds of `peers`, not of hosts and main servers")
+                    }
+                    false => format!("there is no property `{}`", id.escape_debug()),
+                };
+                self.refuse(&path, message, help);
             } else if !seen.insert(id.as_str()) {
                 self.refuse(&path, format!("`{id}` is demanded twice"), "remove one of the two");
             }
@@ -30,6 +41,10 @@ impl Rules<'_> {
                 let message = format!("`{id}` needs a bound that only the scenario can state");
                 self.refuse(&path, message, format!("add it to `expect`, as in `{example}`"));
             }
+        }
+        if s.expect.primaries_lost_max.is_some() && !s.expect.properties.iter().any(|id| id == "P31") {
+            let help = "demand P31 in `expect.properties`, or remove the bound";
+            self.refuse("expect.primaries_lost_max", "only P31 counts who loses a map", help);
         }
         if let Some(bounds) = &s.expect.provider {
             let path = "expect.provider";

@@ -69,7 +69,13 @@ impl Rules<'_> {
                 self.main_server(&format!("{inject}.move.to"), there.to);
             }
             Injection::Freeze(_) => {}
-            Injection::Peers(fault) => self.peer_fault(&format!("{inject}.peers"), fault),
+            Injection::Peers(fault) => {
+                if fault.stays() && trouble.lasts.is_some() {
+                    let message = "this happens at one moment, and what it did stays so";
+                    self.refuse(&format!("{path}.for"), message, "remove `for`");
+                }
+                self.peer_fault(&format!("{inject}.peers"), fault);
+            }
             Injection::CutNotifications(cut) => {
                 if let Some(list) = &cut.main_servers {
                     self.main_servers(&format!("{inject}.cut_notifications.main_servers"), list);

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use sync_core::diagnostic::nearest;
+use sync_core::limits;
 use sync_core::peer_sync::schema::{Schema, Table};
 
 use super::{DAY, HOSTS_MAX, Rules, SHORTEST, listed};
 use crate::check::peers::PeerTerms;
 use crate::peer_schema::schema;
 use crate::scenario::model::{
-    HostSettings, Links, MainServerSettings, Network, PeerFault, Peers, Put, RowName, Scenario, Statement,
-    Step, Transactions,
+    DeclaredTable, HostSettings, Links, MainServerSettings, Network, Peers, Put, RowName, Scenario,
+    Statement, Step, TablePolicy, Tables, Transactions,
 };
 use crate::scenario::units::{Length, Share};
 
@@ -43,6 +45,7 @@ impl Rules<'_> {
                 ("expect.critical_blocking_max", s.expect.critical_blocking_max.is_some()),
                 ("expect.normal_stall_max", s.expect.normal_stall_max.is_some()),
                 ("expect.stale_reads_max", s.expect.stale_reads_max.is_some()),
+                ("expect.primaries_lost_max", s.expect.primaries_lost_max.is_some()),
                 ("expect.recovery", s.expect.recovery.is_some()),
                 ("expect.overload", s.expect.overload.is_some()),
                 ("expect.provider", s.expect.provider.is_some()),
@@ -93,6 +96,9 @@ impl Rules<'_> {
         self.length("peers.scrub_interval", peers.scrub_interval, INTERVAL_MIN..=DAY);
         self.length("peers.tombstone_retention", peers.tombstone_retention, SHORTEST..=RETENTION_MAX);
         self.length("peers.stamp_ahead_max", peers.stamp_ahead_max, SHORTEST..=DAY);
+        self.range("peers.page_rows_max", peers.page_rows_max, 1..=limits::PAGE_ROWS_MAX as u32);
+        self.length("peers.health_interval", peers.health_interval, INTERVAL_MIN..=DAY);
+        self.length("peers.unseen_max", peers.unseen_max, UNSEEN_MIN..=DAY);
         let schema = match schema(peers) {
             Ok(schema) => schema,
             Err(error) => {
@@ -102,6 +108,11 @@ impl Rules<'_> {
                 return;
             }
         };
+        if let Tables::Declared(tables) = &peers.tables {
+            for (index, table) in tables.iter().enumerate() {
+                self.resolver(index, table);
+            }
+        }
         for table in peers.rows.keys() {
             self.table(&format!("peers.rows.{table}"), table, &schema);
         }
@@ -115,12 +126,33 @@ impl Rules<'_> {
             }
         }
         for (index, step) in s.steps.iter().enumerate() {
-            self.step(&format!("steps[{index}]"), step, peers, &schema);
+            self.step(&format!("steps[{index}]"), step, &schema);
         }
         if let Some(copies) = s.expect.copies_max.filter(|copies| copies.per_mille() < 1_000) {
             let help = "write `1x` or more: a row that is needed comes at least once";
             self.refuse("expect.copies_max", format!("`copies_max` cannot be {copies}"), help);
         }
+    }
+
+    /// A resolver of a team's own is one that this program has.
+    fn resolver(&mut self, index: usize, table: &DeclaredTable) {
+        let TablePolicy::Custom(name) = &table.policy else { return };
+        if self.own.knows(name) {
+            return;
+        }
+        let names = self.own.names();
+        let near = nearest(name, names.iter().map(String::as_str));
+        let known = near.map_or_else(
+            || format!("this program has {}", listed(&names)),
+            |near| format!("did you mean `{near}`?"),
+        );
+        let help = format!(
+            "{known}; a program of your own that registers it has it, too: \
+             `simulator::cli::Program::new().resolver(\"{}\", MyResolver).main()`",
+            name.escape_debug()
+        );
+        let path = format!("peers.tables.declared[{index}].policy.custom");
+        self.refuse(&path, format!("no resolver is named `{}`", name.escape_debug()), help);
     }
 
     fn transactions(&mut self, path: &str, stream: &Transactions, schema: &Schema) {
@@ -137,7 +169,9 @@ impl Rules<'_> {
         for (index, entry) in stream.mix.iter().enumerate() {
             let at = format!("{path}.mix[{index}]");
             self.table(&format!("{at}.table"), &entry.table, schema);
-            self.range(&format!("{at}.rows"), entry.rows, 1..=ROWS_MAX);
+            // Each peer has so many of its own.
+            let times = if entry.own_rows { self.hosts.max(1) } else { 1 };
+            self.range(&format!("{at}.rows"), entry.rows, 1..=ROWS_MAX / times);
             self.range(&format!("{at}.weight"), entry.weight, 1..=1_000_000);
         }
         self.moment(&format!("{path}.from"), stream.from);
@@ -152,16 +186,13 @@ impl Rules<'_> {
         }
     }
 
-    fn step(&mut self, path: &str, step: &Step, peers: &Peers, schema: &Schema) {
+    fn step(&mut self, path: &str, step: &Step, schema: &Schema) {
         if step.at >= self.duration {
             let message = format!("a step at {} comes when the scenario is over", step.at);
             let help = format!("write a moment before {}, the scenario's `duration`", self.duration);
             self.refuse(&format!("{path}.at"), message, help);
         }
-        if step.peer >= peers.count {
-            let help = format!("peers count from 0: write 0 to {}", peers.count.saturating_sub(1));
-            self.refuse(&format!("{path}.peer"), format!("there is no peer {}", step.peer), help);
-        }
+        self.peer(&format!("{path}.peer"), step.peer);
         if step.statements.is_empty() {
             let help = "add a statement: `do: [{put: {table: users, row: 1}}]`";
             self.refuse(&format!("{path}.do"), "a transaction without statements", help);
@@ -206,44 +237,13 @@ impl Rules<'_> {
         }
         found
     }
-
-    pub(super) fn peer_fault(&mut self, path: &str, fault: &PeerFault) {
-        match fault {
-            PeerFault::Cut(cut) => {
-                self.hosts(&format!("{path}.cut.from"), &cut.from);
-                self.hosts(&format!("{path}.cut.to"), &cut.to);
-            }
-            PeerFault::Degrade(d) => {
-                self.hosts(&format!("{path}.degrade.peers"), &d.peers);
-                let changes = d.loss.or(d.duplicate).or(d.reorder).is_some() || d.latency.is_some();
-                self.changes(&format!("{path}.degrade"), changes, "loss: 5%");
-                if let Some(latency) = &d.latency {
-                    self.distribution(&format!("{path}.degrade.latency"), latency);
-                }
-            }
-            PeerFault::Crash(peers) => self.hosts(&format!("{path}.crash"), peers),
-            PeerFault::SetBack(back) => {
-                self.hosts(&format!("{path}.set_back.peers"), &back.peers);
-                self.length(&format!("{path}.set_back.by"), back.by, SHORTEST..=DAY);
-            }
-            PeerFault::ClockStep(step) => {
-                self.hosts(&format!("{path}.clock_step.peers"), &step.peers);
-                if step.by.as_us() == 0 {
-                    let help = "write how far the clock jumps, as in `by: -2s`";
-                    self.refuse(&format!("{path}.clock_step.by"), "a step of nothing", help);
-                }
-            }
-            PeerFault::Corrupt(corrupt) => {
-                self.hosts(&format!("{path}.corrupt.peers"), &corrupt.peers);
-                self.range(&format!("{path}.corrupt.rows"), corrupt.rows, 1..=ROWS_MAX);
-            }
-        }
-    }
 }
 
 /// Peers of one scenario.
 const PEERS_MAX: u32 = 200;
 /// Rows of one table that a scenario names.
-const ROWS_MAX: u32 = 10_000_000;
+pub(super) const ROWS_MAX: u32 = 10_000_000;
 const INTERVAL_MIN: Length = Length::from_ms(10);
+/// Longer than a peer waits for an answer: one that is lost removes nobody.
+const UNSEEN_MIN: Length = Length::from_us(limits::PEER_ASK_TIMEOUT.as_us() + 1_000_000);
 const RETENTION_MAX: Length = Length::from_ms(365 * 24 * 3_600_000);

@@ -96,13 +96,18 @@ impl Rules<'_> {
     }
 
     fn hostile(&mut self, path: &str, hostile: Hostile, entry: &MixEntry) {
-        use SyncDataType::{ChatMessage, MonsterData, PlayerData, PlayerPosition};
+        use SyncDataType::{
+            ChatMessage, CriticalGameState, ItemDrop, MapState, MonsterData, PlayerData, PlayerPosition,
+        };
         let types: &[SyncDataType] = match hostile {
             Hostile::Malformed | Hostile::TooDeep | Hostile::UnknownVersion => &SyncDataType::ALL,
             Hostile::Oversized => &[ChatMessage, PlayerPosition],
             Hostile::OutOfBounds | Hostile::WrongAccount => &[PlayerPosition, PlayerData],
             Hostile::Teleport => &[PlayerPosition],
-            Hostile::ImpossibleMonster => &[MonsterData],
+            Hostile::ImpossibleMonster | Hostile::SpawnRate => &[MonsterData],
+            Hostile::DropRate => &[ItemDrop],
+            Hostile::SkillForm => &[CriticalGameState],
+            Hostile::ForeignMap => &[MapState],
         };
         if entry.kind != MixKind::SyncTo {
             self.refuse(path, "only what a host writes can be hostile", "leave `kind` out");

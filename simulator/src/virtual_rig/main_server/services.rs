@@ -70,15 +70,19 @@ impl<V: Variant, O: Observer> World<V, O> {
                 self.servers[at].reads.insert(token, self.serving);
                 self.serving
             }
-            // A report is asked for at once with its request.
-            StoreRequest::ReportHost(_) => self.serving,
+            // The first of a batch is on its way at once, or when the batch before it is done.
+            StoreRequest::ReportHosts(reports) => match reports.first() {
+                Some(first) if self.serving == About::default() => About::reports(first.account, now_us),
+                _ => self.serving,
+            },
             StoreRequest::Purge { .. }
-            | StoreRequest::SweepHosts { .. }
+            | StoreRequest::SweepHosts
             | StoreRequest::LoadHosts(_)
             | StoreRequest::RecordValidations(_) => About::moment(now_us),
         };
         let operations = match &request {
             StoreRequest::ApplyBatch(operations) => operations.len(),
+            StoreRequest::ReportHosts(reports) => reports.len(),
             _ => 1,
         };
         let life = self.servers[at].life;

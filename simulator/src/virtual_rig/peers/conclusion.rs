@@ -18,14 +18,14 @@ use crate::history::{OpRef, What};
 use crate::peer_schema::Filler;
 use crate::plan::Plan;
 use crate::scenario::model::{Peers, Put, Texts};
-use crate::virtual_rig::world::{Observer, RunFigures};
+use crate::virtual_rig::world::{Observer, RunFigures, WakeUps};
 
 /// The stream of the rows that are there from the start: no stream of a plan has this number.
 const LOADED: u64 = 1 << 22;
 
 impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
-    /// Gives every peer the rows that are there from the start: the first one writes them, the others have read all
-    /// of its feed.
+    /// Gives every peer the rows that are there from the start: the first one writes them, the second one reads all
+    /// of its feed, and the others are as if they had done the same.
     pub(super) fn load(&mut self, peers: &Peers) {
         if peers.rows.values().all(|rows| *rows == 0) {
             return;
@@ -54,14 +54,21 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
                 }
             }
         }
-        (1..self.nodes.len() as u32).for_each(|peer| self.load_from_first(peer));
-        let rows = held(&self.nodes[0].store);
-        for (node, living) in self.nodes.iter().zip(&mut self.living) {
-            *living = super::store::living(&node.store, rows.iter().map(|held| &held.row));
+        if self.nodes.len() > 1 {
+            self.load_from_first(1);
+            let (loaded, others) = self.nodes.split_at_mut(2);
+            for other in others {
+                other.store = loaded[1].store.copy_for(other.store.node().clone(), other.store.incarnation());
+            }
         }
+        let rows = held(&self.nodes[0].store);
+        // Everybody holds the same.
+        let living = super::store::living(&self.nodes[0].store, rows.iter().map(|held| &held.row));
+        self.convergence.living.fill(living);
         self.observe(PeerWhat::Stocked { rows });
     }
 
+    /// One peer reads all of the first one's feed.
     fn load_from_first(&mut self, peer: u32) {
         let mut since: Option<Position> = None;
         loop {
@@ -116,6 +123,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         let figures = RunFigures {
             simulated_us: self.queue.now_us(),
             kernel_events: self.queue.processed(),
+            wake_ups: WakeUps::default(),
             bytes_sent: self.bytes_sent,
             published: 0,
             provider: None,

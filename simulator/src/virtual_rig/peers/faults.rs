@@ -1,6 +1,7 @@
 //! What goes wrong among peers: how each fault begins and ends.
 
 use sync_core::peer_sync::content::Content;
+use sync_core::peer_sync::message::ProtocolRange;
 use sync_core::peer_sync::row::RowId;
 use sync_core::peer_sync::store::memory::MemoryPeerStore;
 
@@ -70,6 +71,14 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
                 }
             }
             Some(PeerFault::Corrupt(corrupt)) => self.corrupt(number, &corrupt),
+            Some(PeerFault::SameName(same)) => self.take_name(number, &same),
+            Some(PeerFault::Replace(replace)) => self.replace(number, &replace),
+            Some(PeerFault::Release(release)) => {
+                let speaks = ProtocolRange { oldest: release.oldest, newest: release.newest };
+                for peer in self.members(&release.peers) {
+                    self.release(peer, |releases| releases.push((number, speaks)));
+                }
+            }
             None => {}
         }
     }
@@ -84,8 +93,21 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
                     self.restart(peer);
                 }
             }
-            // What has jumped, was set back or altered stays so.
-            Some(PeerFault::SetBack(_) | PeerFault::ClockStep(_) | PeerFault::Corrupt(_)) | None => {}
+            Some(PeerFault::SameName(same)) => self.give_name_back(number, same.peer),
+            Some(PeerFault::Release(release)) if self.faults[place].1.lasts.is_some() => {
+                for peer in self.members(&release.peers) {
+                    self.release(peer, |releases| releases.retain(|(other, _)| *other != number));
+                }
+            }
+            // What has jumped, was set back, altered or replaced stays so, and so does a release without an end.
+            Some(
+                PeerFault::SetBack(_)
+                | PeerFault::ClockStep(_)
+                | PeerFault::Corrupt(_)
+                | PeerFault::Replace(_)
+                | PeerFault::Release(_),
+            )
+            | None => {}
         }
         self.observe_all(What::FaultEnded { action: format!("f{number}") });
     }
@@ -98,7 +120,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
     }
 
     /// A peer's process and its database die.
-    fn crash(&mut self, peer: u32) {
+    pub(super) fn crash(&mut self, peer: u32) {
         let node = &mut self.nodes[peer as usize];
         if node.replica.take().is_none() {
             return;
@@ -106,12 +128,13 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         node.life += 1;
         node.wakes_at_us = None;
         node.change_pending = false;
+        node.waiting.clear();
         node.store.crash();
         self.observe_all(What::Crashed { node: format!("n{peer}") });
         self.break_sessions(peer);
     }
 
-    fn restart(&mut self, peer: u32) {
+    pub(super) fn restart(&mut self, peer: u32) {
         let node = &self.nodes[peer as usize];
         if !node.held_down_by.is_empty() || node.is_up() {
             return;
@@ -126,14 +149,20 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         self.crash(peer);
         let node = &mut self.nodes[peer as usize];
         let Some(place) = node.copies.iter().position(|(at_us, _)| *at_us == copied_us) else { return };
-        node.store = node.copies.remove(place).1;
-        let holds = held(&node.store);
-        self.living[peer as usize] = living(&node.store, holds.iter().map(|held| &held.row));
-        self.observe(PeerWhat::SetBack { node: peer, holds });
+        let copy = node.copies.remove(place).1;
+        self.put_database(peer, copy);
         if was_up {
             self.restart(peer);
         }
         self.watch_content();
+    }
+
+    /// A peer that is down gets another database.
+    pub(super) fn put_database(&mut self, peer: u32, store: MemoryPeerStore) {
+        let holds = held(&store);
+        self.convergence.living[peer as usize] = living(&store, holds.iter().map(|held| &held.row));
+        self.nodes[peer as usize].store = store;
+        self.observe(PeerWhat::SetBack { node: peer, holds });
     }
 
     /// Alters stored rows that are drawn.
@@ -170,16 +199,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         store.corrupt(row, Content::new(altered.iter().map(Option::as_deref)));
     }
 
-    /// Whether every stored row has the hash that it carries; looked at only where rows were altered.
-    pub(super) fn nobody_is_corrupt(&self) -> bool {
-        let altered = |fault: &Fault| matches!(fault.inject, Injection::Peers(PeerFault::Corrupt(_)));
-        if !self.faults.iter().any(|(_, fault)| altered(fault)) {
-            return true;
-        }
-        self.nodes.iter().all(|node| node.store.versions().iter().all(|(stored, _)| stored.is_sound()))
-    }
-
-    fn members(&self, set: &HostSet) -> Vec<u32> {
+    pub(super) fn members(&self, set: &HostSet) -> Vec<u32> {
         (0..self.nodes.len() as u32).filter(|peer| holds(set, *peer)).collect()
     }
 }

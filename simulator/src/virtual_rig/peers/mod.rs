@@ -3,16 +3,22 @@
 //! Applications run transactions at peers; replicas synchronise over a simulated network. Every peer has a clock of
 //! its own, which its database and its replica share.
 
+mod announcements;
 mod conclusion;
+mod convergence;
 mod faults;
+mod identities;
 mod links;
+mod locks;
+mod messages;
 mod network;
 mod node;
+pub mod own;
 mod sessions;
 mod sizes;
 mod store;
 mod variant;
 mod world;
 
-pub use variant::{Healthy, PeerVariant};
+pub use variant::{AnyPolicy, AnyVariant, Healthy, PeerVariant};
 pub use world::PeerWorld;

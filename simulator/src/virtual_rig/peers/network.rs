@@ -89,11 +89,12 @@ impl PeerNetwork {
     }
 
     fn is_cut(&self, from: u32, to: u32) -> bool {
-        self.cuts.iter().any(|(_, cut)| {
-            let there = holds(&cut.from, from) && holds(&cut.to, to);
-            let back = !cut.one_way && holds(&cut.from, to) && holds(&cut.to, from);
-            there || back
-        })
+        from != to
+            && self.cuts.iter().any(|(_, cut)| {
+                let there = holds(&cut.from, from) && holds(&cut.to, to);
+                let back = !cut.one_way && holds(&cut.from, to) && holds(&cut.to, from);
+                there || back
+            })
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use sync_core::peer_sync::message::{PROTOCOL, ProtocolRange};
+use sync_core::peer_sync::position::Position;
 use sync_core::peer_sync::replica::Replica;
 use sync_core::peer_sync::store::memory::{MemoryPeerStore, TransactionId};
 
+use super::locks::Waiting;
 use crate::draw::SimEntropy;
 use crate::history::OpRef;
 use crate::history::peers::Written;
@@ -21,6 +24,8 @@ pub(super) struct Node<P> {
     pub(super) clock_us_max: u64,
     /// Counts lives of its process; what is meant for an earlier one is lost.
     pub(super) life: u32,
+    /// What its releases speak, by the fault that brought them; the last counts.
+    pub(super) releases: Vec<(u32, ProtocolRange)>,
     /// Faults that hold it down.
     pub(super) held_down_by: Vec<u32>,
     /// When its replica is due to be woken, by an event in the queue.
@@ -28,8 +33,12 @@ pub(super) struct Node<P> {
     pub(super) sessions: BTreeMap<u32, Session>,
     /// Older copies of the database, by the moment of their making.
     pub(super) copies: Vec<(u64, MemoryPeerStore)>,
+    /// By source: where it is to read on once it has compared everything.
+    pub(super) reads_on: BTreeMap<u32, Position>,
     /// Whether its replica is yet to be told of local commits.
     pub(super) change_pending: bool,
+    /// Requests of its replica that wait for locks, the longest first.
+    pub(super) waiting: Vec<Waiting>,
 }
 
 /// What one session of an application is at, and what waits for it.
@@ -55,5 +64,10 @@ pub(super) struct Running {
 impl<P> Node<P> {
     pub(super) fn is_up(&self) -> bool {
         self.replica.is_some()
+    }
+
+    /// The versions of the protocol that it speaks.
+    pub(super) fn speaks(&self) -> ProtocolRange {
+        self.releases.last().map_or(PROTOCOL, |(_, speaks)| *speaks)
     }
 }

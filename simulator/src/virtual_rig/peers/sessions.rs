@@ -33,7 +33,11 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             self.observe(PeerWhat::Unsent { op, intended_us });
             return;
         }
-        node.sessions.entry(session).or_default().waiting.push_back((op, intended_us, body));
+        let state = node.sessions.entry(session).or_default();
+        if state.running.is_some() && self.variant.sessions_hold_back() {
+            return;
+        }
+        state.waiting.push_back((op, intended_us, body));
         self.open_transactions += 1;
         self.next_of_session(op.host, session);
     }
@@ -143,8 +147,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         }
     }
 
-    fn write(&mut self, peer: u32, session: u32, row: RowId, mut write: Write) -> Result<(), WriteError> {
-        self.variant.writes(peer, &mut write);
+    fn write(&mut self, peer: u32, session: u32, row: RowId, write: Write) -> Result<(), WriteError> {
         let clock = self.database_now(peer);
         let node = &mut self.nodes[peer as usize];
         let Some(running) = node.sessions.get_mut(&session).and_then(|s| s.running.as_mut()) else {
@@ -157,7 +160,8 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             None => node.store.stored(&row).map(|stored| stored.version.clone()),
         };
         // A delete that finds no row has looked and seen none.
-        let Some(version) = node.store.write(running.transaction, clock, write)? else {
+        let written = self.variant.writes(peer, &mut node.store, running.transaction, clock, write)?;
+        let Some(version) = written else {
             self.read(peer, session, row);
             return Ok(());
         };
@@ -178,8 +182,9 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             return;
         }
         let op = running.op;
-        let version = node.store.stored(&row).map(|stored| stored.version.clone());
-        let visible = node.store.read(&row).map(Content::hash);
+        let store = self.variant.reads(peer, self.queue.now_us(), &node.store);
+        let version = store.stored(&row).map(|stored| stored.version.clone());
+        let visible = store.read(&row).map(Content::hash);
         self.observe(PeerWhat::Read { op, session, rows: vec![Seen { row, version, visible }] });
     }
 
@@ -219,6 +224,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             }
             Err(error) => self.observe(PeerWhat::Aborted { op, why: error.to_string() }),
         }
+        self.watch_rows(rows.iter());
         self.ended(peer, session);
     }
 
@@ -232,6 +238,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
 
     fn ended(&mut self, peer: u32, session: u32) {
         self.open_transactions -= 1;
+        self.tell_of_locks(peer);
         self.watch_content();
         self.next_of_session(peer, session);
     }

@@ -1,11 +1,14 @@
 //! About how many bytes a message between peers takes, and how many rows it brings.
 
+use sync_core::peer_sync::announcement::Announcement;
 use sync_core::peer_sync::message::{PeerAnswer, PeerQuestion};
 use sync_core::peer_sync::position::Frontier;
 use sync_core::peer_sync::row::RowVersion;
 
 /// Head of a request or an answer.
 const HEAD: u64 = 200;
+/// The names of an announcement's fields, and what UDP and IP put in front.
+const DATAGRAM: u64 = 150;
 /// One entry of a frontier, a digest, an entry of a leaf: names and numbers in JSON.
 const ENTRY: u64 = 70;
 
@@ -18,13 +21,20 @@ pub(super) struct Size {
     pub(super) reconcile: bool,
 }
 
+/// One datagram: JSON, without the head of a request.
+pub(super) fn of_announcement(announcement: &Announcement) -> Size {
+    let peer = &announcement.peer;
+    let texts = [peer.peer_id.as_str(), &peer.host, &peer.last_seen, &peer.api_version, &peer.status];
+    plain(DATAGRAM + texts.iter().map(|text| text.len() as u64).sum::<u64>())
+}
+
 pub(super) fn of_question(question: &PeerQuestion) -> Size {
     let size = match question {
         PeerQuestion::Hello(_) => Size::default(),
         PeerQuestion::Pull { frontier, .. } => plain(of_frontier(frontier) + ENTRY),
         PeerQuestion::Digests(parts) | PeerQuestion::Entries(parts) => comparing(16 * parts.len() as u64, 0),
         PeerQuestion::Rows(rows) => comparing(ENTRY * rows.len() as u64, 0),
-        PeerQuestion::Push { rows, .. } => comparing(of_rows(rows), rows.len() as u64),
+        PeerQuestion::Push(rows) => comparing(of_rows(rows), rows.len() as u64),
         PeerQuestion::Notify(notice) => plain(of_frontier(&notice.frontier)),
     };
     Size { bytes: size.bytes + HEAD, ..size }

@@ -6,7 +6,7 @@ use sync_core::peer_sync::replica::ReplicaInput;
 use sync_core::peer_sync::row::{RowId, RowVersion};
 use sync_core::peer_sync::store::memory::MemoryPeerStore;
 use sync_core::peer_sync::store::{
-    Advance, AsideChange, Digest, DigestEntry, Merged, Outcome, PeerReply, PeerRequest,
+    Advance, AsideChange, Digest, DigestEntry, Merged, Outcome, PeerReply, PeerRequest, RowHash,
 };
 use sync_core::peer_sync::version::NodeId;
 use sync_core::time::Timestamp;
@@ -18,7 +18,7 @@ use crate::history::peers::{MergeOutcome, MergedRow, PeerWhat};
 use crate::virtual_rig::world::Observer;
 
 /// The rows that a request may change.
-fn concerned(request: &PeerRequest) -> Box<dyn Iterator<Item = &RowId> + '_> {
+pub(super) fn concerned(request: &PeerRequest) -> Box<dyn Iterator<Item = &RowId> + '_> {
     match request {
         PeerRequest::Merge(merge) => Box::new(merge.rows.iter().map(|row| &row.row)),
         PeerRequest::ApplyIf(apply) => Box::new(apply.rows.iter().map(|(row, _)| &row.row)),
@@ -31,7 +31,7 @@ fn concerned(request: &PeerRequest) -> Box<dyn Iterator<Item = &RowId> + '_> {
 pub(super) fn living<'a>(store: &MemoryPeerStore, rows: impl Iterator<Item = &'a RowId>) -> Digest {
     let mut digest = Digest::default();
     for stored in rows.filter_map(|row| store.stored(row)).filter(|stored| !stored.image.is_tombstone()) {
-        digest.add(DigestEntry::fingerprint(&stored.row, &stored.version));
+        digest.add(DigestEntry::fingerprint(RowHash::of(&stored.row), &stored.version));
     }
     digest
 }
@@ -62,16 +62,17 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         if self.nodes[peer as usize].life != life {
             return;
         }
+        if let Some(request) = self.wait_for_locks(peer, token, request) {
+            self.carry_out(peer, token, request);
+        }
+    }
+
+    /// Has the database execute a request that nothing holds up, and answer.
+    pub(super) fn carry_out(&mut self, peer: u32, token: Token, request: PeerRequest) {
+        let life = self.nodes[peer as usize].life;
         let reply = self.execute_now(peer, request);
         let happening = Happening::Stored { peer, life, token, reply: Box::new(reply) };
         self.queue.schedule(self.queue.now_us() + self.database_answer_us, happening);
-    }
-
-    /// Keeps the digest of a peer's living rows: some of them were this and are that.
-    pub(super) fn changed(&mut self, peer: u32, before: Digest, after: Digest) {
-        let living = &mut self.living[peer as usize];
-        living.rows = living.rows.wrapping_sub(before.rows).wrapping_add(after.rows);
-        living.sum = living.sum.wrapping_sub(before.sum).wrapping_add(after.sum);
     }
 
     /// Has a database execute a request, and tells what came of it.
@@ -81,12 +82,13 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         let xmax = store.snapshot().xmax();
         let shown = request.clone();
         let before = living(store, concerned(&shown));
-        let mut reply = store.execute(clock, request);
+        let mut reply = self.variant.executes(peer, store, clock, request);
         let after = living(store, concerned(&shown));
         let drew = store.snapshot().xmax() > xmax;
         let xid = drew.then(|| store.snapshot().xmax() - 1);
         self.changed(peer, before, after);
         self.tell(peer, clock, xid, &shown, &reply);
+        self.watch_rows(concerned(&shown));
         self.variant.store_answers(peer, &shown, &mut reply);
         reply
     }
@@ -111,13 +113,13 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
                 let rows: Vec<&RowVersion> = merge.rows.iter().collect();
                 let kind = Kind { repair: merge.repair, reconcile: merge.advance.is_none() && !merge.repair };
                 self.tell_merged(peer, clock, xid, &merge.from, &rows, merged, kind);
-                self.tell_advanced(peer, &merge.from, merge.advance.as_ref(), merged);
+                self.tell_advanced(peer, &merge.from, merge.advance.as_ref(), rows.is_empty(), merged);
             }
             (PeerRequest::ApplyIf(apply), PeerReply::Merged(merged)) => {
                 let rows: Vec<&RowVersion> = apply.rows.iter().map(|(row, _)| row).collect();
                 let kind = Kind { repair: false, reconcile: apply.advance.is_none() };
                 self.tell_merged(peer, clock, xid, &apply.from, &rows, merged, kind);
-                self.tell_advanced(peer, &apply.from, apply.advance.as_ref(), merged);
+                self.tell_advanced(peer, &apply.from, apply.advance.as_ref(), rows.is_empty(), merged);
             }
             (PeerRequest::Purge(_), PeerReply::Purged(rows)) if *rows > 0 => {
                 self.observe(PeerWhat::Purged { node: peer, rows: *rows });
@@ -186,10 +188,26 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         self.watch_content();
     }
 
-    fn tell_advanced(&mut self, peer: u32, from: &NodeId, advance: Option<&Advance>, merged: &Merged) {
-        if let (Some(advance), true, Some(of)) = (advance, merged.advanced, self.peer_of(from)) {
-            let (incarnation, snapshot) = (advance.position.incarnation, advance.position.snapshot.clone());
-            self.observe(PeerWhat::Advanced { node: peer, of, incarnation, snapshot, reconciled: false });
+    /// `bare` says that no rows came with the position.
+    fn tell_advanced(
+        &mut self,
+        peer: u32,
+        from: &NodeId,
+        advance: Option<&Advance>,
+        bare: bool,
+        merged: &Merged,
+    ) {
+        if let (Some(Advance { position, frontier }), true, Some(of)) =
+            (advance, merged.advanced, self.peer_of(from))
+        {
+            // Where the source sent it to read on after a comparison: with nothing else, for that is not the feed's.
+            let reads_on = &mut self.nodes[peer as usize].reads_on;
+            let reconciled = bare && frontier.is_empty() && reads_on.get(&of) == Some(position);
+            if reconciled {
+                reads_on.remove(&of);
+            }
+            let (incarnation, snapshot) = (position.incarnation, position.snapshot.clone());
+            self.observe(PeerWhat::Advanced { node: peer, of, incarnation, snapshot, reconciled });
         }
     }
 

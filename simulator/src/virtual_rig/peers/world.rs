@@ -5,31 +5,32 @@ use std::sync::Arc;
 
 use sync_core::engine::Engine as _;
 use sync_core::id::{Incarnation, Token};
-use sync_core::peer_sync::announcement::{HostName, PeerAddress};
-use sync_core::peer_sync::events::ReplicaEvent;
-use sync_core::peer_sync::message::{PeerAnswer, PeerQuestion};
+use sync_core::peer_sync::announcement::{Announcement, HostName, PeerAddress};
+use sync_core::peer_sync::message::{Asker, PeerAnswer, PeerQuestion};
 use sync_core::peer_sync::replica::{NoAnswer, Replica, ReplicaEffect, ReplicaInput};
-use sync_core::peer_sync::resolver::{Reason, Resolvers};
+use sync_core::peer_sync::resolver::Resolvers;
 use sync_core::peer_sync::schema::Schema;
 use sync_core::peer_sync::settings::ReplicaSettings;
 use sync_core::peer_sync::store::memory::MemoryPeerStore;
-use sync_core::peer_sync::store::{Digest, PeerReply, PeerRequest};
+use sync_core::peer_sync::store::{PeerReply, PeerRequest};
 use sync_core::peer_sync::version::NodeId;
 use sync_core::time::{Span, Timestamp};
 
+use super::convergence::{Convergence, ends_us};
 use super::links::neighbours;
 use super::network::PeerNetwork;
 use super::node::Node;
-use super::sizes::{self, Size};
+use super::sizes::Size;
 use super::variant::PeerVariant;
 use crate::arrivals::{Stream, holds};
 use crate::distribution::Sampler;
 use crate::draw::{Draws, Label, SimEntropy};
-use crate::history::peers::{DecidedBy, PeerWhat};
+use crate::history::peers::PeerWhat;
 use crate::history::{Event, OpRef, What};
+use crate::own_resolvers::OwnResolvers;
 use crate::peer_schema::{node_id, schema};
 use crate::plan::{Act, Action, Plan};
-use crate::scenario::model::{Fault, Peers};
+use crate::scenario::model::{Discovery, Fault, Injection, PeerFault, Peers};
 use crate::transactions::TransactionStream;
 use crate::virtual_rig::kernel::EventQueue;
 use crate::virtual_rig::world::{Observer, host_clock};
@@ -45,6 +46,8 @@ pub struct PeerWorld<V: PeerVariant, O: Observer> {
     pub(super) settings: Vec<ReplicaSettings>,
     pub(super) nodes: Vec<Node<V::Policy>>,
     names: BTreeMap<NodeId, u32>,
+    /// For each peer those with whom it has a link.
+    pub(super) links: Vec<Vec<u32>>,
     pub(super) network: PeerNetwork,
     pub(super) database_latency: Sampler,
     pub(super) database_answer_us: u64,
@@ -57,15 +60,13 @@ pub struct PeerWorld<V: PeerVariant, O: Observer> {
     acts: Vec<Act>,
     pub(super) faults: Vec<(u32, Fault)>,
     /// Exchanges that are open: who asked, in which life, under which token.
-    exchanges: BTreeMap<u64, (u32, u32, Token)>,
-    next_exchange: u64,
+    pub(super) exchanges: BTreeMap<u64, (u32, u32, Token)>,
+    pub(super) next_exchange: u64,
     pub(super) open_transactions: u64,
-    pub(super) healed: bool,
     pub(super) bytes_sent: u64,
-    bytes_at_heal: u64,
-    /// The digest of the living rows of each database: tombstones are purged at different moments.
-    pub(super) living: Vec<Digest>,
-    pub(super) equal_since_us: Option<u64>,
+    pub(super) convergence: Convergence,
+    /// Whether a fault alters stored rows.
+    pub(super) may_be_corrupt: bool,
     pub(super) duration_us: u64,
     settle_us: u64,
     rest_us: u64,
@@ -112,14 +113,21 @@ pub(super) enum Happening {
         peer: u32,
         at_us: u64,
     },
+    Announcement {
+        from: u32,
+        to: u32,
+        announcement: Box<Announcement>,
+    },
     Question {
         from: u32,
         to: u32,
         life: u32,
         token: Token,
+        asker: Box<Asker>,
         question: Box<PeerQuestion>,
     },
     Answer {
+        from: Sender,
         to: u32,
         life: u32,
         token: Token,
@@ -131,12 +139,32 @@ pub(super) enum Happening {
         token: Token,
         request: Box<PeerRequest>,
     },
+    /// A transaction has ended: requests that wait for locks look again.
+    Unlocked {
+        peer: u32,
+        life: u32,
+    },
+    /// A request has waited for this lock, counted from 0, for as long as it may.
+    LockTimeout {
+        peer: u32,
+        life: u32,
+        token: Token,
+        lock: usize,
+    },
     Stored {
         peer: u32,
         life: u32,
         token: Token,
         reply: Box<PeerReply>,
     },
+}
+
+/// Who sent a message.
+#[derive(Clone, Copy)]
+pub(super) struct Sender {
+    pub(super) peer: u32,
+    /// The life of its process.
+    pub(super) life: u32,
 }
 
 /// The port that everybody listens on in this world.
@@ -146,7 +174,7 @@ const FAULT_RANK: u64 = 1 << 38;
 
 impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
     /// A world at its first moment, with the plan's actions scheduled. The plan is one of peers.
-    pub fn new(plan: &Plan, peers: &Peers, variant: V, observer: O) -> Self {
+    pub fn new(plan: &Plan, peers: &Peers, own: &OwnResolvers, variant: V, observer: O) -> Self {
         let scenario = &plan.world;
         let draws = Draws::new(plan.seed);
         // A scenario whose tables are no schema was refused when it was read.
@@ -154,28 +182,31 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             schema(peers).unwrap_or_else(|_| Schema::new([]).expect("nothing is wrong with nothing")),
         );
         let count = peers.count;
-        let resolvers = Resolvers::new(&schema, &BTreeMap::new());
-        let resolvers = resolvers.expect("declared policies need no resolver of a team's own");
+        let resolvers = own.of(&schema);
         let names = (0..count).map(|peer| (node_id(peer, count), peer)).collect();
-        let known = neighbours(draws, &peers.links, count);
-        let settings = known.iter().map(|known| settings(peers, known)).collect();
+        let links = neighbours(draws, &peers.links, count);
+        let settings = links.iter().map(|known| settings(peers, known)).collect();
         let stamp_ahead = variant.stamp_ahead_us_max(peers.stamp_ahead_max.as_us());
         let nodes = (0..count).map(|peer| {
             let incarnation = Incarnation(draws.bits(Label::Engine, u64::from(peer), u64::MAX));
             let id = node_id(peer, count);
             let store =
-                MemoryPeerStore::new(id, Schema::clone(&schema), incarnation, Span::from_us(stamp_ahead));
+                MemoryPeerStore::new(id, Schema::clone(&schema), incarnation, Span::from_us(stamp_ahead))
+                    .with_resolvers(resolvers.clone());
             Node {
                 store,
                 replica: None,
                 clock: host_clock(scenario, draws, peer),
                 clock_us_max: 0,
                 life: 0,
+                releases: Vec::new(),
                 held_down_by: Vec::new(),
                 wakes_at_us: None,
                 sessions: BTreeMap::new(),
                 copies: Vec::new(),
+                reads_on: BTreeMap::new(),
                 change_pending: false,
+                waiting: Vec::new(),
             }
         });
         let mut world = Self {
@@ -186,6 +217,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             resolvers,
             settings,
             names,
+            links,
             network: PeerNetwork::new(draws, &peers.network, count),
             database_latency: Sampler::new(&scenario.database.latency),
             database_answer_us: scenario.database.answer.as_us(),
@@ -199,11 +231,9 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             exchanges: BTreeMap::new(),
             next_exchange: 0,
             open_transactions: 0,
-            healed: false,
             bytes_sent: 0,
-            bytes_at_heal: 0,
-            living: vec![Digest::default(); count as usize],
-            equal_since_us: None,
+            convergence: Convergence::new(count),
+            may_be_corrupt: false,
             duration_us: scenario.duration.as_us(),
             settle_us: scenario.settle.as_us(),
             rest_us: peers.sync_interval.as_us(),
@@ -212,17 +242,20 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         world.load(peers);
         (0..count).for_each(|peer| world.start(peer));
         plan.actions.iter().for_each(|action| world.schedule(action));
-        world.queue.schedule_planned(world.duration_us, HEAL_RANK, Happening::Heal);
+        let ends = world.faults.iter().map(|(_, fault)| ends_us(fault, world.duration_us));
+        // Where nothing goes wrong, it is the end of writing that is healed from.
+        let healed_us = ends.max().unwrap_or(world.duration_us);
+        world.queue.schedule_planned(healed_us, HEAL_RANK, Happening::Heal);
         world
     }
 
-    /// Carries the plan out and gives back the observer. It ends when everybody has held the same for the length of a
-    /// round and no transaction is open, or when the time to settle is over.
+    /// Carries the plan out and gives back the observer. It ends when writing is over, everybody has held the same for the
+    /// length of a round and no transaction is open, or when the time to settle is over.
     pub fn run(mut self, plan: &Plan) -> (O, crate::virtual_rig::world::RunFigures) {
         let end_us = self.duration_us + self.settle_us;
         loop {
-            let rest = self.equal_since_us.filter(|_| self.open_transactions == 0);
-            let end_us = rest.map_or(end_us, |since| end_us.min(since + self.rest_us));
+            let rest = self.convergence.equal_since_us.filter(|_| self.open_transactions == 0);
+            let end_us = rest.map_or(end_us, |since| end_us.min(since.max(self.duration_us) + self.rest_us));
             if self.queue.next_us().is_none_or(|next| next > end_us) {
                 break;
             }
@@ -263,13 +296,14 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         let place = self.faults.len();
         self.faults.push((number, fault.clone()));
         let at_us = fault.at.as_us();
-        let lasts = fault.lasts.map_or(self.duration_us, |lasts| at_us + lasts.as_us());
+        self.may_be_corrupt |= matches!(fault.inject, Injection::Peers(PeerFault::Corrupt(_)));
         let rank = FAULT_RANK + 4 * u64::from(number);
         if let Some(copy_us) = super::faults::copied_at_us(fault) {
             self.queue.schedule_planned(copy_us, rank, Happening::Copy { place });
         }
         self.queue.schedule_planned(at_us, rank + 1, Happening::FaultBegins { place });
-        self.queue.schedule_planned(lasts.min(self.duration_us), rank + 2, Happening::FaultEnds { place });
+        let ends_us = ends_us(fault, self.duration_us);
+        self.queue.schedule_planned(ends_us, rank + 2, Happening::FaultEnds { place });
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -282,12 +316,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             Happening::FaultBegins { place } => self.begin_fault(place),
             Happening::FaultEnds { place } => self.end_fault(place),
             Happening::Copy { place } => self.copy(place),
-            Happening::Heal => {
-                self.observe_all(What::Healed);
-                self.healed = true;
-                self.bytes_at_heal = self.bytes_sent;
-                self.watch_content();
-            }
+            Happening::Heal => self.heal(),
             Happening::Proceed { peer, life, session, op } if self.is_running(peer, life, session, op) => {
                 self.proceed(peer, session);
             }
@@ -303,17 +332,25 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
                 }
             }
             Happening::Wake { peer, at_us } => self.wake(peer, at_us),
-            Happening::Question { from, to, life, token, question } => {
-                self.question_arrives(from, to, life, token, *question);
+            Happening::Announcement { from, to, announcement } => {
+                self.announcement_arrives(from, to, *announcement);
             }
-            Happening::Answer { to, life, token, answer } => {
+            Happening::Question { from, to, life, token, asker, question } => {
+                let from = Sender { peer: from, life };
+                self.question_arrives(from, to, token, *asker, *question);
+            }
+            Happening::Answer { from, to, life, token, answer } => {
                 if self.nodes[to as usize].life == life {
-                    let answer = answer.map(|answer| *answer);
+                    let answer = answer.map(|answer| self.understood(from, to, *answer));
                     self.tell_replica(to, ReplicaInput::Answered { token, answer });
                 }
             }
             Happening::StoreRuns { peer, life, token, request } => {
                 self.store_runs(peer, life, token, *request)
+            }
+            Happening::Unlocked { peer, life } => self.unlocked(peer, life),
+            Happening::LockTimeout { peer, life, token, lock } => {
+                self.lock_timed_out(peer, life, token, lock);
             }
             Happening::Stored { peer, life, token, reply } => self.stored(peer, life, token, *reply),
         }
@@ -342,7 +379,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         let node = &mut self.nodes[peer as usize];
         let entropy = SimEntropy::new(self.draws, 1 << 20 | u64::from(peer), node.life);
         let policy = self.variant.policy(peer);
-        let settings = self.settings[peer as usize].clone();
+        let settings = ReplicaSettings { protocol: node.speaks(), ..self.settings[peer as usize].clone() };
         let id = node.store.node().clone();
         let resolvers = self.resolvers.clone();
         node.replica = Some(Replica::new(id, self.schema.clone(), resolvers, settings, entropy, policy));
@@ -364,10 +401,11 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         for effect in effects {
             match effect {
                 ReplicaEffect::Store { token, request } => self.ask_store(peer, token, request),
-                ReplicaEffect::Ask { token, to, question, .. } => self.ask(peer, token, &to, question),
+                ReplicaEffect::Ask { token, to, asker, question, .. } => {
+                    self.ask(peer, token, &to, asker, question);
+                }
                 ReplicaEffect::Answer { exchange, answer } => self.answer(peer, exchange, answer),
-                // Peers of this world know one another from the start.
-                ReplicaEffect::Announce { .. } => {}
+                ReplicaEffect::Announce { announcement } => self.announce(peer, &announcement),
                 ReplicaEffect::Event(event) => self.tell_event(peer, event),
             }
         }
@@ -384,97 +422,10 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         }
     }
 
-    fn ask(&mut self, from: u32, token: Token, to: &PeerAddress, mut question: PeerQuestion) {
-        let Some(to) = to.host.as_str().parse::<NodeId>().ok().and_then(|id| self.peer_of(&id)) else {
-            return;
-        };
-        self.variant.sends(from, to, &mut question);
-        self.count_sent(from, to, sizes::of_question(&question));
-        let life = self.nodes[from as usize].life;
-        for delay in self.network.send(from, to).copies {
-            let question = Box::new(question.clone());
-            let happening = Happening::Question { from, to, life, token, question };
-            self.queue.schedule(self.queue.now_us() + delay, happening);
-        }
-    }
-
-    fn question_arrives(&mut self, from: u32, to: u32, life: u32, token: Token, question: PeerQuestion) {
-        if !self.nodes[to as usize].is_up() {
-            for delay in self.network.send(to, from).copies {
-                let answer = Err(NoAnswer::Unreachable);
-                self.queue.schedule(
-                    self.queue.now_us() + delay,
-                    Happening::Answer { to: from, life, token, answer },
-                );
-            }
-            return;
-        }
-        self.next_exchange += 1;
-        let exchange = Token(self.next_exchange);
-        self.exchanges.insert(self.next_exchange, (from, life, token));
-        let name = node_id(from, self.nodes.len() as u32);
-        // A node id has no character that a host's name may not have.
-        let Ok(host) = HostName::new(name.as_str()) else { return };
-        self.tell_replica(to, ReplicaInput::Question { exchange, from: host, question });
-    }
-
-    fn answer(&mut self, from: u32, exchange: Token, mut answer: PeerAnswer) {
-        let Some((to, life, token)) = self.exchanges.remove(&exchange.0) else { return };
-        self.variant.answers(from, to, &mut answer);
-        self.count_sent(from, to, sizes::of_answer(&answer));
-        for delay in self.network.send(from, to).copies {
-            let answer = Ok(Box::new(answer.clone()));
-            self.queue.schedule(self.queue.now_us() + delay, Happening::Answer { to, life, token, answer });
-        }
-    }
-
-    fn count_sent(&mut self, from: u32, to: u32, size: Size) {
+    pub(super) fn count_sent(&mut self, from: u32, to: u32, size: Size) {
         self.bytes_sent += size.bytes;
         let Size { bytes, rows, reconcile } = size;
         self.observe(PeerWhat::Sent { from, to, bytes, rows, reconcile });
-    }
-
-    fn tell_event(&mut self, peer: u32, event: ReplicaEvent) {
-        match event {
-            ReplicaEvent::Conflict { row, winner, loser, reason } => {
-                let by = match reason {
-                    Reason::Stamp => DecidedBy::Stamp,
-                    Reason::Node => DecidedBy::Node,
-                    Reason::Hash => DecidedBy::Hash,
-                    Reason::Created | Reason::Priority | Reason::Combined | Reason::Resolver => {
-                        DecidedBy::Policy
-                    }
-                };
-                self.observe(PeerWhat::Conflict { node: peer, row, winner, loser, by });
-            }
-            ReplicaEvent::PeerJoined { peer: other, .. } => {
-                if let Some(other) = self.peer_of(&other) {
-                    self.observe(PeerWhat::Joined { node: peer, peer: other });
-                }
-            }
-            ReplicaEvent::PeerLeft { peer: other, .. } => {
-                if let Some(other) = self.peer_of(&other) {
-                    self.observe(PeerWhat::Left { node: peer, peer: other });
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Looks whether everybody holds the same living rows, after something changed at a peer.
-    pub(super) fn watch_content(&mut self) {
-        if !self.healed {
-            return;
-        }
-        let equal = self.living.iter().all(|living| *living == self.living[0]) && self.nobody_is_corrupt();
-        match (equal, self.equal_since_us) {
-            (true, None) => {
-                self.equal_since_us = Some(self.queue.now_us());
-                self.observe(PeerWhat::Equal { bytes: self.bytes_sent - self.bytes_at_heal });
-            }
-            (false, Some(_)) => self.equal_since_us = None,
-            _ => {}
-        }
     }
 
     pub(super) fn observe(&mut self, what: PeerWhat) {
@@ -492,8 +443,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
 
     /// What a peer's database takes for the present.
     pub(super) fn database_now(&self, peer: u32) -> Timestamp {
-        let now = self.nodes[peer as usize].clock.now(self.queue.now_us()).wall;
-        self.variant.database_clock(peer, now)
+        self.nodes[peer as usize].clock.now(self.queue.now_us()).wall
     }
 }
 
@@ -502,18 +452,28 @@ fn rank(stream: u32, peer: u32) -> u64 {
     u64::from(stream) << 20 | u64::from(peer)
 }
 
-fn settings(peers: &Peers, known: &[u32]) -> ReplicaSettings {
+/// Where a peer is in this world: its node id, which has no character that a host's name may not have.
+pub(super) fn host_name(peer: u32, count: u32) -> Option<HostName> {
+    HostName::new(node_id(peer, count).as_str()).ok()
+}
+
+fn settings(peers: &Peers, linked: &[u32]) -> ReplicaSettings {
     let address = |peer: &u32| PeerAddress::new(node_id(*peer, peers.count).as_str(), PORT).ok();
+    let announces = peers.discovery == Discovery::Announcements;
+    let given = linked.iter().filter(|_| !announces);
     ReplicaSettings {
-        auto_discovery: false,
+        auto_discovery: announces,
         sync_interval: peers.sync_interval.span(),
         listen_port: PORT,
         api_port: PORT,
-        static_peers: known.iter().filter_map(address).collect(),
+        static_peers: given.filter_map(address).collect(),
         peers_max: peers.count as usize,
         anti_entropy_interval: peers.reconcile_interval.span(),
         scrub_interval: peers.scrub_interval.span(),
         retention: peers.tombstone_retention.span(),
+        page_rows_max: peers.page_rows_max as usize,
+        health_interval: peers.health_interval.span(),
+        unseen_max: peers.unseen_max.span(),
         ..ReplicaSettings::default()
     }
 }

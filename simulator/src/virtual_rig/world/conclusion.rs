@@ -18,6 +18,8 @@ pub struct RunFigures {
     pub simulated_us: u64,
     /// Events that the kernel took.
     pub kernel_events: u64,
+    /// Those that only wake somebody up; none is counted among peers.
+    pub wake_ups: WakeUps,
     /// Bytes of HTTP bodies sent.
     pub bytes_sent: u64,
     /// Messages published to subscribers.
@@ -26,6 +28,17 @@ pub struct RunFigures {
     pub provider: Option<ProviderCalls>,
     /// What the database held at the end.
     pub content: Content,
+}
+
+/// Events that are scheduled for the case that nothing else happens before, and mean nothing when it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WakeUps {
+    /// How many were scheduled.
+    pub scheduled: u64,
+    /// How many of them the kernel took before the run was over.
+    pub taken: u64,
+    /// How far ahead all of them together, in simulated microseconds.
+    pub ahead_us: u64,
 }
 
 impl<V: Variant, O: Observer> World<V, O> {
@@ -63,6 +76,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         let figures = RunFigures {
             simulated_us: self.queue.now_us(),
             kernel_events: self.queue.processed(),
+            wake_ups: self.wake_ups,
             bytes_sent: self.bytes_sent,
             published,
             provider: self.provider.as_ref().map(Provider::calls),

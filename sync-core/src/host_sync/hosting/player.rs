@@ -94,6 +94,50 @@ pub fn map_state(ticket: u64, state: &MapStatus) -> Ask {
     Ask { critical: true, ..ask(ticket, SyncDataType::MapState, state.map_name.clone(), state) }
 }
 
+/// What a host validates on its own map: the published types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PublishedValidation {
+    /// How many monsters appear.
+    SpawnRate,
+    /// How many items fall.
+    DropRate,
+    /// A monster's numbers.
+    MonsterStats,
+    /// Where a player is and how it got there.
+    PlayerMovement,
+    /// How often a skill is used.
+    SkillUsage,
+}
+
+/// A host tells what it found on its map.
+pub fn security_validation(
+    ticket: u64,
+    host: AccountId,
+    map: MapName,
+    validation: PublishedValidation,
+    is_valid: bool,
+    now: Timestamp,
+) -> Ask {
+    #[derive(Serialize)]
+    struct Found<'a> {
+        host_id: AccountId,
+        map_name: &'a MapName,
+        validation_type: PublishedValidation,
+        result: bool,
+        timestamp: u64,
+    }
+    let found = Found {
+        host_id: host,
+        map_name: &map,
+        validation_type: validation,
+        result: is_valid,
+        timestamp: now.as_ms(),
+    };
+    let ask = ask(ticket, SyncDataType::SecurityValidation, map.clone(), &found);
+    Ask { critical: true, ..ask }
+}
+
 fn ask(ticket: u64, data_type: SyncDataType, map: MapName, data: &impl Serialize) -> Ask {
     Ask {
         ticket,

@@ -1,14 +1,15 @@
 //! The server's part in hosting: reports of hosts, checks of their health, and findings about their data.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Exchange, Server, ServerEffect, Work};
+use super::{Exchange, Server, ServerEffect, Status, Work};
 use crate::data_type::SyncDataType;
 use crate::entropy::Entropy;
 use crate::host_sync::codec::ServerCodec;
 use crate::host_sync::hosting::{AssignmentsPayload, Report};
 use crate::host_sync::validate::data::{self, Finding};
-use crate::host_sync::validate::{Refusal, bounded};
+use crate::host_sync::validate::{Refusal, bounded, refusal};
 use crate::limits;
 use crate::store::hosting::HostReport;
 use crate::store::validation::{SecurityValidation, ValidationType};
@@ -21,14 +22,26 @@ use crate::wire::{ErrorCode, Rejection, Request};
 pub(super) struct Hosting {
     /// When silent hosts are looked for next.
     pub(super) next_check: Option<Instant>,
+    /// Reports that wait for a batch, the oldest first.
+    reports: VecDeque<Waiting>,
+    /// Whether a batch of reports is on its way.
+    reporting: bool,
     /// Findings that wait to be kept.
     findings: Vec<SecurityValidation>,
     /// Whether findings are on their way.
     recording: bool,
 }
 
+/// A report that waits: its exchange, and when it came.
+#[derive(Clone, Debug)]
+struct Waiting {
+    exchange: usize,
+    came: Instant,
+    report: HostReport,
+}
+
 impl<C: ServerCodec, E: Entropy> Server<C, E> {
-    /// Takes a host's report to the store.
+    /// Takes a host's report; it goes to the store with the next batch of them.
     pub(super) fn report(
         &mut self,
         now: Now,
@@ -39,33 +52,61 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         let report = match Report::read(&request.data) {
             Ok(report) => report,
             Err(invalid) => {
-                self.counters.rejected += 1;
                 let rejection =
                     Rejection { code: ErrorCode::MalformedData, message: invalid.to_string().into() };
-                return self.reply(now, &exchange, Err(rejection), effects);
+                let refusal = refusal(&self.settings, now.wall, request, rejection);
+                return self.refuse(now, &exchange, refusal, effects);
             }
         };
         let account = exchange.operation.account;
-        let report = HostReport { account, metrics: report.metrics, maps: report.maps, at: now.wall };
+        let report = HostReport { account, metrics: report.metrics, maps: report.maps };
         let exchange = self.exchanges.insert(exchange);
-        let token = self.begin(Work::Report { exchange });
-        effects.push(ServerEffect::Store { token, request: StoreRequest::ReportHost(Arc::new(report)) });
+        self.hosting.reports.push_back(Waiting { exchange, came: now.monotonic, report });
     }
 
-    /// A report was taken: the host learns which parts it plays. Or the database is away.
+    /// Sends the reports that wait, one batch at a time: however many hosts there are, and however long the database
+    /// takes for them, writes keep their connections. What has waited too long is answered 429.
+    pub(super) fn send_reports(&mut self, now: Now, effects: &mut Vec<ServerEffect<C::Reply>>) {
+        if self.hosting.reporting {
+            return;
+        }
+        let stale = |first: &mut Waiting| now.monotonic.since(first.came) > limits::GATHERING_MAX;
+        while let Some(Waiting { exchange, .. }) = self.hosting.reports.pop_front_if(stale) {
+            self.counters.overloaded += 1;
+            let token = self.exchanges.remove(exchange).token;
+            effects.push(ServerEffect::Reply { token, reply: Err(Status::Overloaded) });
+        }
+        let size = self.hosting.reports.len().min(limits::REPORTS_BATCH_MAX);
+        if size == 0 {
+            return;
+        }
+        let batch = self.hosting.reports.drain(..size);
+        let (exchanges, reports): (Vec<_>, Vec<_>) = batch.map(|w| (w.exchange, w.report)).unzip();
+        self.hosting.reporting = true;
+        let token = self.begin(Work::Reports { exchanges });
+        let request = StoreRequest::ReportHosts(Arc::new(reports));
+        effects.push(ServerEffect::Store { token, request });
+    }
+
+    /// Reports were taken: the hosts learn which parts they play. Or the database is away.
     pub(super) fn reported(
         &mut self,
         now: Now,
-        exchange: usize,
+        exchanges: Vec<usize>,
         answer: Result<StoreReply, StoreError>,
         effects: &mut Vec<ServerEffect<C::Reply>>,
     ) {
-        let Ok(StoreReply::Reported { assignments, .. }) = answer else {
-            return self.unavailable(exchange, effects);
-        };
-        let exchange = self.exchanges.remove(exchange);
-        let payload = AssignmentsPayload::of(&assignments).to_json();
-        self.reply(now, &exchange, Ok(Some(payload)), effects);
+        self.hosting.reporting = false;
+        match answer {
+            Ok(StoreReply::Reported { assignments, .. }) if assignments.len() == exchanges.len() => {
+                for (slot, assignments) in exchanges.into_iter().zip(assignments) {
+                    let exchange = self.exchanges.remove(slot);
+                    let payload = AssignmentsPayload::of(&assignments).to_json();
+                    self.reply(now, &exchange, Ok(Some(payload)), effects);
+                }
+            }
+            _ => exchanges.into_iter().for_each(|slot| self.unavailable(slot, effects)),
+        }
     }
 
     /// Answers a request that is not taken, and keeps what was found.
@@ -87,7 +128,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
         let due = *self.hosting.next_check.get_or_insert(now.monotonic + interval);
         if due <= now.monotonic {
             let token = self.begin(Work::Sweep);
-            effects.push(ServerEffect::Store { token, request: StoreRequest::SweepHosts { at: now.wall } });
+            effects.push(ServerEffect::Store { token, request: StoreRequest::SweepHosts });
             self.hosting.next_check = Some(now.monotonic + interval);
         }
     }

@@ -141,8 +141,8 @@ enum Work {
     Entry { exchange: usize },
     /// Old names are forgotten.
     Purge,
-    /// A host's report is taken.
-    Report { exchange: usize },
+    /// Reports of hosts are taken: the exchanges in their order.
+    Reports { exchanges: Vec<usize> },
     /// Silent hosts are looked for.
     Sweep,
     /// So many findings are kept.
@@ -170,6 +170,16 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
             sealed: (Instant::from_us(0), 0),
             counters: Counters::default(),
         }
+    }
+
+    /// What seals and opens.
+    pub fn codec(&self) -> &C {
+        &self.codec
+    }
+
+    /// The same, for a driver that has something to give it that no input may hold: keys.
+    pub fn codec_mut(&mut self) -> &mut C {
+        &mut self.codec
     }
 
     /// Counts since the start.
@@ -260,7 +270,7 @@ impl<C: ServerCodec, E: Entropy> Server<C, E> {
                 self.embedding_stored(now, (job, asked), &request, answer, effects);
             }
             (Work::Look(_) | Work::Entry { .. } | Work::Embed { .. }, _) => {}
-            (Work::Report { exchange }, answer) => self.reported(now, exchange, answer, effects),
+            (Work::Reports { exchanges }, answer) => self.reported(now, exchanges, answer, effects),
             (Work::Sweep, answer) => self.swept(now, &answer),
             (Work::Record { findings }, answer) => self.recorded(findings, &answer),
             // There may be more to forget: not a window later, or names would pile up under load.
@@ -358,6 +368,7 @@ impl<C: ServerCodec, E: Entropy> Engine for Server<C, E> {
             ServerInput::ShutDown => self.stop_waiting(now, effects),
         }
         self.send_batches(now, effects);
+        self.send_reports(now, effects);
         self.send_texts(effects);
         self.purge(now, effects);
         self.check_hosts(now, effects);

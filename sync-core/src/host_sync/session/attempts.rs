@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Session, SessionEffect, index};
+use super::{Session, SessionEffect};
 use crate::data_type::Nature;
 use crate::entropy::{Entropy, Purpose};
 use crate::host_sync::codec::HostCodec;
@@ -53,6 +53,8 @@ impl UnderWay {
 pub(super) enum Seat {
     /// One that only critical operations use.
     Reserved,
+    /// The one for reports.
+    Report,
     /// A worker's, together with all that went to the server in one request with its first operation.
     Worker {
         /// The serial of that one.
@@ -79,9 +81,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         if self.under_way[slot].attempt > 0 && self.policy.retries_as_new_operation() {
             let id = self.operation_id();
             let operation = &mut self.under_way[slot].operation;
-            let key = &mut self.keys[index(operation.key)];
-            key.sequence += 1;
-            (operation.id, operation.sequence) = (id, key.sequence);
+            (operation.id, operation.sequence) = (id, self.keys.count(operation.key));
             self.next_counter += 1;
         }
         let under_way = &mut self.under_way[slot];
@@ -106,7 +106,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             sequence: operation.sequence,
         };
         let iv = self.entropy.iv(operation.ticket, u64::from(attempt));
-        let joins = under_way.seat != Seat::Reserved
+        let joins = matches!(under_way.seat, Seat::Worker { .. })
             && self.joining == Some(under_way.seat)
             && matches!(effects.last(), Some(SessionEffect::Send { .. }));
         self.joining = Some(under_way.seat);
@@ -223,7 +223,7 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
         // What failed together is tried again together.
         let ticket = match seat {
             Seat::Worker { ticket, .. } => *ticket,
-            Seat::Reserved => operation.ticket,
+            Seat::Reserved | Seat::Report => operation.ticket,
         };
         let draw = self.entropy.draw(Purpose::Jitter, ticket, u64::from(*attempt));
         let mut pause = self.policy.backoff(*attempt, draw);
@@ -252,7 +252,10 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
     /// takes it for what it is.
     pub(super) fn hurry(&mut self, now: Now, key: KeyIndex, until: Instant) {
         let patience = self.policy.critical_attempt_timeout(self.settings.critical_timeout);
-        let of_key = self.under_way.iter_mut().find(|u| u.operation.key == key && !u.operation.critical);
+        let of_key = self
+            .under_way
+            .iter_mut()
+            .find(|u| u.operation.key == key && !u.operation.critical && u.seat != Seat::Report);
         let Some(under_way) = of_key else { return };
         if now.monotonic >= under_way.hurry_until {
             under_way.next = match under_way.next {

@@ -14,7 +14,8 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
             self.end(now, 0, Outcome::ShutDown { sent: true }, effects);
             cut += 1;
         }
-        for operation in self.queue.drain() {
+        let report = self.report.take().map(|report| *report);
+        for operation in report.into_iter().chain(self.queue.drain()) {
             if self.policy.reports_shut_down() {
                 self.finish(now, operation, Outcome::ShutDown { sent: false }, effects);
                 cut += 1;
@@ -31,7 +32,11 @@ impl<C: HostCodec, E: Entropy, P: SessionPolicy> Session<C, E, P> {
     }
 
     pub(super) fn stop_when_drained(&mut self, effects: &mut Vec<SessionEffect<C::Request>>) {
-        if self.drain_until.is_some() && self.under_way.is_empty() && self.queue.is_empty() {
+        if self.drain_until.is_some()
+            && self.under_way.is_empty()
+            && self.queue.is_empty()
+            && self.report.is_none()
+        {
             self.stop(0, effects);
         }
     }

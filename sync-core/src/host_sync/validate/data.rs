@@ -2,7 +2,10 @@
 //!
 //! Looks at the published fields only: what else the data holds is the application's.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::rules::{Rules, Size};
 use crate::data_type::SyncDataType;
@@ -75,8 +78,13 @@ struct Dropped {
 #[derive(Deserialize)]
 struct Skill {
     account_id: u64,
-    #[serde(default)]
-    skill_id: Option<u32>,
+    skill_id: u32,
+}
+
+/// Data that say whose they are.
+#[derive(Deserialize)]
+struct Owned {
+    account_id: u64,
 }
 
 /// Holds the rules against a write. Says what must hold of what took effect before, if anything.
@@ -87,7 +95,7 @@ pub(super) fn judge(rules: &Rules, request: &Request) -> Result<Option<Condition
         SyncDataType::PlayerPosition | SyncDataType::PlayerData if rules.movement.is_some() => judge.moved(),
         SyncDataType::MonsterData if rules.monsters.is_some() || rules.spawn.is_some() => judge.monsters(),
         SyncDataType::ItemDrop if rules.drop.is_some() => judge.dropped(),
-        SyncDataType::CriticalGameState if rules.skills.is_some() => judge.skill(),
+        SyncDataType::CriticalGameState if rules.skills.is_some() || rules.account_rights => judge.skill(),
         SyncDataType::MapState if rules.account_rights => {
             let map: Map = judge.read(ValidationType::DataForm)?;
             judge.account("host_id", map.host_id)?;
@@ -239,6 +247,11 @@ impl<'a> Judge<'a> {
             }
         }
         let Some(spawn) = self.rules.spawn.filter(|_| list.spawned > 0) else { return Ok(None) };
+        let listed = list.monsters.len() as u64;
+        if list.spawned > listed {
+            let details = format!("spawned: {} of them are new, {listed} are on the list", list.spawned);
+            return Err(Violation { validation: ValidationType::SpawnRate, details });
+        }
         let of = (spawn.monsters_per_minute_max.get(), spawn.burst_max.get());
         pace(PaceRule::SpawnRate, "spawn.burst_max", list.spawned, of)
     }
@@ -253,10 +266,20 @@ impl<'a> Judge<'a> {
     }
 
     fn skill(&self) -> Result<Option<Condition>, Violation> {
-        // Other critical states have forms of their own.
-        let Ok(Skill { account_id, skill_id: Some(skill) }) = serde_json::from_str(&self.request.data) else {
-            return Ok(None);
+        // Other critical states have forms of their own: but who names a skill, or an account, says it in the published
+        // form, or it could not be judged.
+        let fields: BTreeMap<String, IgnoredAny> = match self.request.data.trim_start().starts_with('{') {
+            true => self.read(ValidationType::DataForm)?,
+            false => BTreeMap::new(),
         };
+        if !fields.contains_key("skill_id") {
+            if fields.contains_key("account_id") && self.rules.account_rights {
+                let Owned { account_id } = self.read(ValidationType::AccountRights)?;
+                self.account("account_id", account_id)?;
+            }
+            return Ok(None);
+        }
+        let Skill { account_id, skill_id: skill } = self.read(ValidationType::SkillUsage)?;
         self.account("account_id", account_id)?;
         let Some(rules) = &self.rules.skills else { return Ok(None) };
         let cooldown_ms = rules.named_cooldown_ms.get(&skill).map_or(rules.cooldown_ms.get(), |ms| ms.get());

@@ -18,7 +18,7 @@ use crate::store::validation::{SecurityValidation, ValidationType};
 use crate::time::Timestamp;
 use crate::wire::{ErrorCode, Kind, Rejection, Request};
 
-/// Why a request is rejected, and what was found when it was a rule that does not hold.
+/// Why a request is rejected, and what was found if the server has rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// For the host.
@@ -34,7 +34,7 @@ pub fn request(
     now: Timestamp,
     request: &Request,
 ) -> Result<Option<Condition>, Refusal> {
-    always(settings, now, request).map_err(|rejection| Refusal { rejection, finding: None })?;
+    always(settings, now, request).map_err(|rejection| refusal(settings, now, request, rejection))?;
     match &settings.rules {
         Some(rules) if request.kind == Kind::SyncTo => data::judge(rules, request).map_err(|violation| {
             let data::Violation { validation, details } = violation;
@@ -47,6 +47,19 @@ pub fn request(
         }),
         _ => Ok(None),
     }
+}
+
+/// Refuses a request that is not in order whatever the rules are. For the record if there are some: who has none does
+/// not look for those who break them.
+pub(crate) fn refusal(
+    settings: &ServerSettings,
+    now: Timestamp,
+    request: &Request,
+    rejection: Rejection,
+) -> Refusal {
+    let details = format!("{}: {}", rejection.code, rejection.message);
+    let found = || finding(request, ValidationType::DataForm, &details, now);
+    Refusal { finding: settings.rules.is_some().then(found), rejection }
 }
 
 fn finding(

@@ -23,8 +23,8 @@ pub struct Constraints {
     pub(super) rows: FxHashMap<RowId, Stored>,
     /// The rows that refer to a row, whether that is there or not.
     pub(super) children: FxHashMap<RowId, BTreeSet<RowId>>,
-    /// The candidates for each natural key, the greatest last.
-    pub(super) groups: FxHashMap<NaturalKey, BTreeSet<(Version, RowId)>>,
+    /// The candidates for each natural key in order, the greatest last; nearly always one, which is all a vector holds.
+    pub(super) groups: FxHashMap<NaturalKey, Vec<(Version, RowId)>>,
 }
 
 /// One change of the set of stored versions.
@@ -214,11 +214,11 @@ impl Constraints {
         for (nth, key) in row.ties.unique.iter().enumerate() {
             let Some(key) = key else { continue };
             let key = (id.table.clone(), nth, key.clone());
-            let group = self.groups.entry(key.clone()).or_default();
-            if candidate {
-                group.insert(member.clone());
-            } else {
-                group.remove(&member);
+            let group = self.groups.entry(key.clone()).or_insert_with(|| Vec::with_capacity(1));
+            match (group.binary_search(&member), candidate) {
+                (Err(place), true) => group.insert(place, member.clone()),
+                (Ok(place), false) => drop(group.remove(place)),
+                (Ok(_), true) | (Err(_), false) => {}
             }
             if group.is_empty() {
                 self.groups.remove(&key);

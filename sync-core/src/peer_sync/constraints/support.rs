@@ -78,7 +78,7 @@ impl Constraints {
                 let above = group.iter().rev().take_while(|other| **other != member);
                 winner =
                     winner.max(above.into_iter().find(|other| self.rows.get(&other.1).is_some_and(holds)));
-                lower.extend(group.range(..&member).cloned());
+                lower.extend(group.iter().take_while(|other| **other < member).cloned());
             }
             let beaten_by = winner.map(|winner| winner.1.clone());
             if beaten_by.is_none() != held {

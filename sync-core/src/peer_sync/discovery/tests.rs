@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::peer_sync::message::{Asker, PROTOCOL, ProtocolRange};
 use crate::peer_sync::replica::Standard;
 
 const OWN: u64 = 1;
@@ -126,10 +127,146 @@ fn two_nodes_of_one_name_are_told_apart_from_one_that_moved() {
     answer(&mut discovery, at(10), "b", Some(hello("n1", 3)));
     due(&mut discovery, at(10));
     assert_eq!(answer(&mut discovery, at(11), "a", None), [Change::Suspected(node.clone())]);
-    assert!(due(&mut discovery, at(11)).contains(&"b".to_owned()));
-    let changes = answer(&mut discovery, at(11), "b", Some(hello("n1", 3)));
-    assert_eq!(changes[0], Change::Moved(node.clone(), place("b")));
+    // However many answers are missed, it is there until it was not seen for two minutes.
+    let mut changes = Vec::new();
+    let mut missed = 1;
+    for second in 11..200 {
+        for host in due(&mut discovery, at(second)) {
+            let there = (host == "b").then(|| hello("n1", 3));
+            missed += u32::from(there.is_none());
+            changes.extend(answer(&mut discovery, at(second), &host, there));
+            assert!(changes.is_empty() || (missed > limits::PEER_MOVED_MISSES && second > 120), "{second}");
+        }
+    }
+    let gone = [Change::Left(node.clone(), LeaveReason::Unseen), Change::Joined(node.clone(), place("b"))];
+    assert!(changes == gone || changes == [Change::Moved(node.clone(), place("b"))], "{changes:?}");
     assert_eq!(discovery.listens_at(&node).unwrap().host.as_str(), "b");
+}
+
+#[test]
+fn lost_probes_do_not_make_a_twin_the_first() {
+    let node = NodeId::new("n1").unwrap();
+    let mut discovery = joined();
+    discovery.learn(at(10), place("b"), Source::Given, 3);
+    // Of the first's answers one in ten comes, and none in the first minute.
+    let (mut asked, mut changes) = (0, Vec::new());
+    for second in 10..600 {
+        for host in due(&mut discovery, at(second)) {
+            asked += u32::from(host == "a");
+            let lost = second < 70 || asked % 10 != 0;
+            let there = match host.as_str() {
+                "a" => (!lost).then(|| hello("n1", 2)),
+                _ => Some(hello("n1", 3)),
+            };
+            changes.extend(answer(&mut discovery, at(second), &host, there));
+        }
+        // Its own questions come through.
+        if second % 30 == 0 {
+            let _ = admit(&mut discovery, second, &asker("n1", 2));
+        }
+    }
+    assert!(changes.contains(&Change::Twice(node.clone(), place("b"))), "{changes:?}");
+    let takes = |change: &Change| matches!(change, Change::Moved(..) | Change::Joined(..) | Change::Left(..));
+    assert!(!changes.iter().any(takes), "{changes:?}");
+}
+
+fn asker(node: &str, instance: u64) -> Asker {
+    let (node, whom) = (NodeId::new(node).unwrap(), NodeId::new("own").ok());
+    Asker { node, instance: Some(Incarnation(instance)), protocol: PROTOCOL, whom }
+}
+
+fn admit(discovery: &mut Discovery, second: u64, asker: &Asker) -> Result<(), Denied> {
+    let settings = settings();
+    discovery.admit(at(second), asker, &Rules { policy: &Standard, settings: &settings, draw: 0 })
+}
+
+/// Two engines are called n1; the one at `a` was there first.
+fn twins() -> Discovery {
+    let mut discovery = joined();
+    discovery.learn(at(10), place("b"), Source::Given, 3);
+    for (second, host, instance) in [(10, "b", 3), (11, "a", 2), (12, "b", 3)] {
+        due(&mut discovery, at(second));
+        answer(&mut discovery, at(second), host, Some(hello("n1", instance)));
+    }
+    discovery
+}
+
+#[test]
+fn the_second_engine_of_a_name_is_answered_nothing_and_stays_the_second() {
+    let node = NodeId::new("n1").unwrap();
+    let mut discovery = joined();
+    assert_eq!(admit(&mut discovery, 1, &asker("n1", 2)), Ok(()));
+    assert_eq!(admit(&mut discovery, 1, &asker("n1", 3)), Err(Denied::Later), "who is it?");
+    assert_eq!(due(&mut discovery, at(1)), ["a"], "the first is asked whether it is still there");
+    let mut discovery = twins();
+    let refused = Err(Denied::Refused(Refusal::SameNode));
+    assert_eq!(admit(&mut discovery, 12, &asker("n1", 3)), refused);
+    assert_eq!(admit(&mut discovery, 12, &asker("n1", 2)), Ok(()));
+    assert_eq!(admit(&mut discovery, 12, &Asker::documented(node.clone())), Ok(()), "no engine at all");
+    let settings = settings();
+    let rules = Rules { policy: &Standard, settings: &settings, draw: 0 };
+    assert_eq!(discovery.judge(&hello("n1", 3), &rules), Err(Refusal::SameNode));
+    // The first one is gone: who was the second does not take its place before it starts again.
+    let mut changes = Vec::new();
+    for second in 13..200 {
+        for host in due(&mut discovery, at(second)) {
+            let there = (host == "b").then(|| hello("n1", 3));
+            changes.extend(answer(&mut discovery, at(second), &host, there));
+        }
+    }
+    assert!(changes.contains(&Change::Twice(node.clone(), place("b"))), "{changes:?}");
+    assert!(discovery.listens_at(&node).is_none(), "{changes:?}");
+    due(&mut discovery, at(300));
+    answer(&mut discovery, at(300), "b", Some(hello("n1", 4)));
+    assert_eq!(discovery.listens_at(&node).unwrap().host.as_str(), "b");
+    assert_eq!(admit(&mut discovery, 300, &asker("n1", 4)), Ok(()));
+}
+
+#[test]
+fn who_started_again_where_it_was_is_known_by_its_hello() {
+    let mut discovery = joined();
+    discovery.greeted(at(5), &place("a"), &hello("n1", 7));
+    assert_eq!(admit(&mut discovery, 5, &asker("n1", 7)), Ok(()));
+    assert_eq!(admit(&mut discovery, 5, &asker("n1", 2)), Err(Denied::Later));
+    // From elsewhere a hello proves nothing.
+    discovery.greeted(at(6), &place("b"), &hello("n1", 8));
+    assert_eq!(admit(&mut discovery, 6, &asker("n1", 8)), Err(Denied::Later));
+}
+
+#[test]
+fn of_those_who_answer_nowhere_the_first_is_heard_until_it_is_silent_for_long() {
+    let mut discovery = empty();
+    assert_eq!(admit(&mut discovery, 0, &asker("far", 1)), Ok(()));
+    assert_eq!(admit(&mut discovery, 60, &asker("far", 2)), Err(Denied::Later));
+    assert_eq!(admit(&mut discovery, 100, &asker("far", 1)), Ok(()));
+    assert_eq!(admit(&mut discovery, 220, &asker("far", 2)), Err(Denied::Later));
+    assert_eq!(admit(&mut discovery, 221, &asker("far", 2)), Ok(()));
+    assert_eq!(admit(&mut discovery, 221, &asker("own", 2)), Err(Denied::Refused(Refusal::SameNode)));
+    for other in 0..limits::PEERS_MAX {
+        let _ = admit(&mut discovery, 222, &asker(&format!("n{other}"), 1));
+    }
+    assert_eq!(admit(&mut discovery, 222, &asker("more", 1)), Err(Denied::Later), "there are enough");
+    assert_eq!(admit(&mut discovery, 400, &asker("more", 1)), Ok(()));
+}
+
+#[test]
+fn who_asks_another_or_speaks_no_common_version_is_refused() {
+    let mut discovery = joined();
+    let newer = ProtocolRange { oldest: PROTOCOL.newest + 1, newest: PROTOCOL.newest + 2 };
+    let refused = Denied::Refused(Refusal::Protocol);
+    let another = Asker { whom: NodeId::new("n9").ok(), ..asker("n1", 2) };
+    assert_eq!(admit(&mut discovery, 1, &another), Err(Denied::Refused(Refusal::AnotherNode)));
+    assert_eq!(admit(&mut discovery, 1, &Asker { protocol: newer, ..asker("n1", 2) }), Err(refused));
+    let changes = answer(&mut discovery, at(60), "a", Some(Hello { protocol: newer, ..hello("n1", 3) }));
+    let node = NodeId::new("n1").unwrap();
+    assert_eq!(
+        changes,
+        [Change::Left(node.clone(), LeaveReason::Refused), Change::Refused(place("a"), Refusal::Protocol)]
+    );
+    let both = ProtocolRange { oldest: PROTOCOL.oldest, newest: newer.newest };
+    discovery.learn(at(70), place("a"), Source::Heard, 3);
+    let changes = answer(&mut discovery, at(70), "a", Some(Hello { protocol: both, ..hello("n1", 4) }));
+    assert_eq!(changes, [Change::Joined(node, place("a"))]);
 }
 
 #[test]
@@ -174,15 +311,16 @@ proptest! {
     fn membership_is_bounded_fair_and_heals(steps in proptest::collection::vec(any_step(), 1..60)) {
         const HOSTS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
         let mut discovery = empty();
-        let mut there: [Option<usize>; 6] = [None; 6];
+        // Which node's engine, and the life of that engine.
+        let mut there: [Option<(usize, u64)>; 6] = [None; 6];
+        let mut lives = 10;
         let mut second = 0;
-        let mut pass = |discovery: &mut Discovery, there: &[Option<usize>; 6], seconds: u64| {
+        let mut pass = |discovery: &mut Discovery, there: &[Option<(usize, u64)>; 6], seconds: u64| {
             for _ in 0..seconds {
                 second += 1;
                 for host in due(discovery, at(second)) {
                     let place = HOSTS.iter().position(|name| *name == host).unwrap();
-                    // Each address has an engine of its own.
-                    let hello = there[place].map(|node| hello(&format!("n{node}"), 10 + place as u64));
+                    let hello = there[place].map(|(node, life)| hello(&format!("n{node}"), life));
                     for change in answer(discovery, at(second), &host, hello) {
                         if let Change::Left(node, LeaveReason::Unseen) = change {
                             // It was neither there nor heard of.
@@ -201,12 +339,15 @@ proptest! {
                     discovery.learn(now, self::place(HOSTS[place]), Source::Heard, 3);
                 }
                 Step::Wait(seconds) => drop(pass(&mut discovery, &there, seconds)),
-                Step::Set(place, node) => there[place] = node,
+                Step::Set(place, node) => {
+                    lives += 1;
+                    there[place] = node.map(|node| (node, lives));
+                }
                 Step::Remove(node) => drop(discovery.remove(&NodeId::new(&format!("n{node}")).unwrap())),
             }
         }
         // From now on two nodes are there, each at one address, and announce themselves.
-        there = [Some(0), Some(1), None, None, None, None];
+        there = [Some((0, 1_000)), Some((1, 1_001)), None, None, None, None];
         for _ in 0..40 {
             let now = at(pass(&mut discovery, &there, 10));
             for host in ["a", "b"] {

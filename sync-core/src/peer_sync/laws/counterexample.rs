@@ -10,8 +10,8 @@ use crate::peer_sync::version::Stamp;
 /// Writes after which a resolver breaks a law, as few and as simple as could be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counterexample {
-    /// The columns of the table.
-    pub columns: Vec<String>,
+    /// The table.
+    pub table: Table,
     /// The writes.
     pub history: History,
     /// Which law they break, and how that is seen.
@@ -30,7 +30,7 @@ impl Counterexample {
             least = smaller;
         }
         let (history, violation) = least;
-        Self { columns: table.columns.clone(), history, violation }
+        Self { table: table.clone(), history, violation }
     }
 
     /// The law that is broken.
@@ -42,7 +42,7 @@ impl Counterexample {
 impl fmt::Display for Counterexample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "law broken: {}", self.violation.law)?;
-        writeln!(f, "writes of one row ({}):", self.columns.join(", "))?;
+        writeln!(f, "writes of one row ({}):", self.table.columns.join(", "))?;
         for (place, write) in self.history.writes.iter().enumerate() {
             write!(f, "  {}. {}", place + 1, write.node)?;
             if write.set_back {
@@ -60,7 +60,7 @@ impl fmt::Display for Counterexample {
             match &write.change {
                 Change::Set(values) => {
                     f.write_str(" writes")?;
-                    for (column, value) in self.columns.iter().zip(values) {
+                    for (column, value) in self.table.columns.iter().zip(values) {
                         match value {
                             Some(value) => write!(f, " {column}={value:?}")?,
                             None => write!(f, " {column}=null")?,

@@ -3,7 +3,7 @@
 //! A [`History`] is a few writes of one row by a few nodes, each with what its writer had seen. [`check`] makes the
 //! versions of them and holds the resolver to the laws over all pairs, triples and orders of these. A history that
 //! breaks one is shrunk to a [`Counterexample`]: at most three writes for any resolver that decides by its two
-//! arguments.
+//! arguments. [`Counterexample::to_scenario`] makes a scenario of it, for the simulator.
 //!
 //! [`probe`] tries some made-up histories at start. For the tests of a team's own resolver the feature `laws`
 //! adds generators and suites for proptest; a whole test file is:
@@ -15,6 +15,7 @@
 mod counterexample;
 mod history;
 mod probe;
+mod scenario;
 #[cfg(any(test, feature = "laws"))]
 mod suite;
 
@@ -27,6 +28,7 @@ use super::schema::Table;
 pub use counterexample::Counterexample;
 pub use history::{Change, History, LawWrite};
 pub use probe::{drawn_history, probe};
+pub use scenario::NoScenario;
 #[cfg(any(test, feature = "laws"))]
 pub use suite::{Suite, any_history, any_stamp, any_value, hold, law_table};
 

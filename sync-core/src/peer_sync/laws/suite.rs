@@ -105,12 +105,24 @@ pub fn hold(resolver: &dyn Resolver, table: &Table, suite: Suite) {
     match result {
         Ok(()) => {}
         Err(TestError::Fail(_, history)) => match check(resolver, table, &history) {
-            Err(violation) => panic!("{}", Counterexample::shrunk(resolver, table, history, violation)),
+            Err(violation) => {
+                panic!("{}", told(&Counterexample::shrunk(resolver, table, history, violation)))
+            }
             Ok(()) => panic!(
                 "a history broke a law once and not again: the resolver depends on more than its arguments"
             ),
         },
         Err(TestError::Abort(reason)) => panic!("no histories to test with: {reason}"),
+    }
+}
+
+/// A counterexample as text, and as a scenario where one can say it.
+fn told(counterexample: &Counterexample) -> String {
+    match counterexample.to_scenario("mine") {
+        Ok(scenario) => format!(
+            "{counterexample}as a scenario, for a `p2psim` that knows the resolver as `mine` (docs/resolver.md):\n\n{scenario}"
+        ),
+        Err(cannot) => format!("{counterexample}no scenario says this: {cannot}"),
     }
 }
 

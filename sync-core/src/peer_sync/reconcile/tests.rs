@@ -3,10 +3,11 @@ use crate::id::Incarnation;
 use crate::peer_sync::content::Content;
 use crate::peer_sync::row::{Extra, Image, Origin, TableName};
 use crate::peer_sync::schema::Table;
-use crate::peer_sync::store::MergeRows;
-use crate::peer_sync::store::memory::MemoryPeerStore;
+use crate::peer_sync::store::memory::{MemoryPeerStore, Write};
+use crate::peer_sync::store::{MergeRows, Purge};
+use crate::peer_sync::version::NodeId;
 use crate::peer_sync::version::Stamp;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_ms(1_700_000_000_000);
 
@@ -43,7 +44,16 @@ fn merge(store: &mut MemoryPeerStore, rows: Vec<RowVersion>) -> Vec<Outcome> {
 
 /// Compares until done; what it came to, and the bytes of questions and answers.
 fn run(mine: &mut MemoryPeerStore, theirs: &mut MemoryPeerStore) -> (Found, u64) {
-    let mut reconcile = Reconcile::new(mine.node().clone(), Arc::new(schema()), true, true);
+    run_with(mine, theirs, |_| {})
+}
+
+/// The same; `meanwhile` happens to the peer before it gives rows.
+fn run_with(
+    mine: &mut MemoryPeerStore,
+    theirs: &mut MemoryPeerStore,
+    meanwhile: impl Fn(&mut MemoryPeerStore),
+) -> (Found, u64) {
+    let mut reconcile = Reconcile::new(Arc::new(schema()), true, true);
     let mut bytes = 0;
     loop {
         let actions = reconcile.begin();
@@ -53,12 +63,15 @@ fn run(mine: &mut MemoryPeerStore, theirs: &mut MemoryPeerStore) -> (Found, u64)
                 Action::Own(request) => reconcile.own(mine.execute(NOW, request)).unwrap(),
                 Action::Ask(question) => {
                     bytes += serde_json::to_vec(&question).unwrap().len() as u64;
+                    if matches!(question, PeerQuestion::Rows(_)) {
+                        meanwhile(theirs);
+                    }
                     let answer = match question {
                         PeerQuestion::Digests(parts) => PeerRequest::Digests(parts),
                         PeerQuestion::Entries(parts) => PeerRequest::Entries(parts),
                         PeerQuestion::Rows(rows) => PeerRequest::FetchVersions(rows),
-                        PeerQuestion::Push { from, rows } => PeerRequest::Merge(MergeRows {
-                            from,
+                        PeerQuestion::Push(rows) => PeerRequest::Merge(MergeRows {
+                            from: mine.node().clone(),
                             rows,
                             known: Vec::new(),
                             advance: None,
@@ -134,12 +147,36 @@ fn a_transaction_goes_in_one_merge() {
 
 #[test]
 fn an_answer_to_another_question_ends_it() {
-    let mut reconcile = Reconcile::new(NodeId::new("a").unwrap(), Arc::new(schema()), true, true);
+    let mut reconcile = Reconcile::new(Arc::new(schema()), true, true);
     reconcile.begin();
     assert_eq!(reconcile.theirs(PeerAnswer::Noted), Err(RoundFailure::Nonsense));
-    let mut reconcile = Reconcile::new(NodeId::new("a").unwrap(), Arc::new(schema()), true, true);
+    let mut reconcile = Reconcile::new(Arc::new(schema()), true, true);
     reconcile.begin();
     reconcile.own(PeerReply::Digests(vec![Digest::default()])).unwrap();
     assert_eq!(reconcile.theirs(PeerAnswer::Digests(Vec::new())), Err(RoundFailure::Nonsense));
     assert_eq!(reconcile.theirs(PeerAnswer::Busy), Err(RoundFailure::Busy));
+}
+
+#[test]
+fn a_tombstone_that_is_purged_while_it_is_compared_takes_the_row_with_it() {
+    let (mut a, mut b) = (store("a"), store("b"));
+    let mut write = |write| {
+        let transaction = b.begin();
+        b.write(transaction, NOW, write).unwrap();
+        b.commit(transaction, NOW).unwrap();
+        held(&b)
+    };
+    let content = Content::new([Some("1"), Some("x")]);
+    let rows = write(Write::Put { table: TableName("items".into()), content });
+    let row = rows[0].row.clone();
+    merge(&mut a, rows);
+    write(Write::Delete(row));
+    let later = NOW + Span::from_secs(10);
+    let purge = Purge { peers: Vec::new(), retention: Span::from_secs(1), rows_max: 10 };
+    let purges = |b: &mut MemoryPeerStore| {
+        assert_eq!(b.execute(later, PeerRequest::Purge(purge.clone())), PeerReply::Purged(1));
+    };
+    let (found, _) = run_with(&mut a, &mut b, purges);
+    assert_eq!((found.fetched, found.dropped), (0, 1));
+    assert_eq!((held(&a), held(&b)), (vec![], vec![]));
 }

@@ -7,9 +7,9 @@ use crate::entropy::Entropy;
 use crate::id::{Incarnation, Token};
 use crate::limits;
 use crate::peer_sync::announcement::{HostName, PeerAddress};
-use crate::peer_sync::discovery::Source;
+use crate::peer_sync::discovery::{self, Denied, Source};
 use crate::peer_sync::events::ReplicaEvent;
-use crate::peer_sync::message::{Hello, PeerAnswer, PeerQuestion, Refusal};
+use crate::peer_sync::message::{Asker, Hello, PeerAnswer, PeerQuestion, Refusal};
 use crate::peer_sync::row::{RowId, RowVersion};
 use crate::peer_sync::store::{Page, PeerReply, PeerRequest, ReadFeed};
 use crate::time::Now;
@@ -21,16 +21,27 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         now: Now,
         exchange: Token,
         from: &HostName,
+        asker: Asker,
         question: PeerQuestion,
         fx: &mut Vec<ReplicaEffect>,
     ) {
         if self.activity != Activity::Active {
             return self.answer_busy(exchange, fx);
         }
+        if !matches!(question, PeerQuestion::Hello(_)) {
+            let rules = discovery::Rules { policy: &self.policy, settings: &self.settings, draw: 0 };
+            match self.discovery.admit(now, &asker, &rules) {
+                Ok(()) => {}
+                Err(Denied::Refused(refusal)) => {
+                    return self.answer(exchange, PeerAnswer::Refused(refusal), fx);
+                }
+                Err(Denied::Later) => return self.answer_busy(exchange, fx),
+            }
+        }
+        let asker = asker.node;
         match question {
             PeerQuestion::Hello(hello) => self.answer_hello(now, exchange, from, hello, fx),
-            PeerQuestion::Notify(notice) => {
-                self.discovery.heard(now, &notice.source);
+            PeerQuestion::Notify(notice) if notice.source == asker => {
                 fx.push(ReplicaEffect::Event(ReplicaEvent::ChangeNotificationReceived {
                     source_peer: notice.source.clone(),
                     tables: notice.tables.clone(),
@@ -39,11 +50,8 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                 self.answer(exchange, PeerAnswer::Noted, fx);
             }
             _ if self.answering >= self.settings.answers_max => self.answer_busy(exchange, fx),
-            PeerQuestion::Pull { reader, since, frontier, rows_max } => {
-                if reader == self.node {
-                    return self.answer(exchange, PeerAnswer::Refused(Refusal::SameNode), fx);
-                }
-                self.discovery.heard(now, &reader);
+            PeerQuestion::Pull { since, frontier, rows_max, refused } => {
+                let reader = asker;
                 self.remember(&reader);
                 let known = self.peers.get_mut(&reader).map(|state| {
                     state.has.clone_from(&frontier);
@@ -52,7 +60,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                     {
                         state.has_until = state.has_until.max(*at);
                     }
-                    state.passed == since
+                    !refused && state.passed == since
                 });
                 let rows_max = usize::try_from(rows_max).unwrap_or(usize::MAX);
                 let passed = since.clone().filter(|_| known != Some(true));
@@ -62,12 +70,13 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                     rows_max: rows_max.clamp(1, self.settings.page_rows_max.max(1)),
                     bytes_max: self.settings.page_bytes_max,
                 };
-                let reading = Reading { exchange, reader, read };
+                let reading = Reading { exchange, reader, read, refused };
                 self.answering += 1;
                 match passed {
                     // First of all it says what it has: perhaps more than there is here.
                     Some(position) => {
-                        let request = PeerRequest::Passed { peer: reading.reader.clone(), position };
+                        let peer = reading.reader.clone();
+                        let request = PeerRequest::Passed { peer, position, refused };
                         self.store(request, Pending::Answer(Answering::Passed(reading)), fx);
                     }
                     None => self.read(reading, fx),
@@ -86,13 +95,9 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                 let request = PeerRequest::FetchVersions(rows.clone());
                 self.store(request, Pending::Answer(Answering::Rows(exchange, rows)), fx);
             }
-            PeerQuestion::Push { from, rows } if rows.len() <= limits::PUSH_ROWS_MAX => {
-                if from == self.node {
-                    return self.answer(exchange, PeerAnswer::Refused(Refusal::SameNode), fx);
-                }
-                self.discovery.heard(now, &from);
+            PeerQuestion::Push(rows) if rows.len() <= limits::PUSH_ROWS_MAX => {
                 self.answering += 1;
-                let mut apply = Box::new(Apply::new(from, rows, Vec::new(), None));
+                let mut apply = Box::new(Apply::new(asker, rows, Vec::new(), None));
                 let request = apply.begin(self.rules());
                 self.store(request, Pending::Answer(Answering::Push(exchange, apply)), fx);
             }
@@ -120,7 +125,8 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         fx: &mut Vec<ReplicaEffect>,
     ) {
         let Some(own) = self.hello() else { return self.answer_busy(exchange, fx) };
-        if let Err(refusal) = self.discovery.judge(&hello) {
+        let rules = discovery::Rules { policy: &self.policy, settings: &self.settings, draw: 0 };
+        if let Err(refusal) = self.discovery.judge(&hello, &rules) {
             if refusal == Refusal::SameNode {
                 let address = PeerAddress { host: from.clone(), port: hello.api_port };
                 fx.push(ReplicaEffect::Event(ReplicaEvent::NodeIdTwice { node: hello.node, address }));
@@ -129,7 +135,9 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         }
         if hello.instance != self.instance {
             // Whoever asks is there; who it is shows when it is asked itself.
-            self.learn(now, PeerAddress { host: from.clone(), port: hello.api_port }, Source::Heard);
+            let address = PeerAddress { host: from.clone(), port: hello.api_port };
+            self.discovery.greeted(now, &address, &hello);
+            self.learn(now, address, Source::Heard);
         }
         self.answer(exchange, PeerAnswer::Hello(own), fx);
     }
@@ -152,7 +160,10 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                 if ahead && self.policy.renews() {
                     return self.renew(Some(reading), fx);
                 }
-                if !ahead && let Some(state) = self.peers.get_mut(&reading.reader) {
+                if !ahead
+                    && !reading.refused
+                    && let Some(state) = self.peers.get_mut(&reading.reader)
+                {
                     state.passed.clone_from(&reading.read.since);
                 }
                 return self.read(reading, fx);

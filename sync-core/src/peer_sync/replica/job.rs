@@ -3,18 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::apply::{Applied, Apply, Rules};
-use super::{Activity, NoAnswer, Pending, Replica, ReplicaEffect, ReplicaPolicy};
+use super::apply::{Applied, Apply};
+use super::{NoAnswer, Pending, Replica, ReplicaEffect, ReplicaPolicy};
 use crate::entropy::Entropy;
 use crate::limits;
 use crate::peer_sync::announcement::PeerAddress;
 use crate::peer_sync::events::{ReplicaEvent, RoundFailure};
 use crate::peer_sync::message::{PeerAnswer, PeerQuestion};
 use crate::peer_sync::position::{Frontier, Position};
-use crate::peer_sync::reconcile::{Action, Found, Reconcile};
+use crate::peer_sync::reconcile::Reconcile;
 use crate::peer_sync::row::{RowId, TableName};
 use crate::peer_sync::snapshot::Snapshot;
-use crate::peer_sync::store::{Advance, Merged, Page, PeerReply, PeerRequest};
+use crate::peer_sync::store::{Advance, Merged, Outcome, Page, PeerReply, PeerRequest};
 use crate::peer_sync::version::NodeId;
 use crate::time::Now;
 
@@ -23,16 +23,22 @@ use crate::time::Now;
 pub(super) struct Job {
     pub(super) id: u64,
     pub(super) peer: NodeId,
-    address: PeerAddress,
+    pub(super) address: PeerAddress,
     /// What a notice told, if that is the only reason for this round.
     news: Option<Frontier>,
     /// Tables that are told whatever comes.
     pub(super) tables_asked: BTreeSet<TableName>,
-    stage: Stage,
+    pub(super) stage: Stage,
+    /// What it has, until it has read its first page.
+    has: Frontier,
     /// Where the reader stands.
-    position: Option<Position>,
+    pub(super) position: Option<Position>,
     /// Whether everything is compared at the end.
-    compare: bool,
+    pub(super) compare: bool,
+    /// Whether rows of the peer were refused as too far ahead and are not known to be here.
+    pub(super) refused: bool,
+    /// Whether the comparison under way refused some.
+    pub(super) refuses: bool,
     /// Rows that were asked of the peer because they are corrupt here.
     asked_repair: bool,
     pub(super) pages: u64,
@@ -44,7 +50,7 @@ pub(super) struct Job {
 
 /// What the round waits for.
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// The own database says how far it has come; whether it has all of its own writes that the peer has.
     Describing { theirs: Option<Snapshot> },
     /// The peer gives a page.
@@ -57,6 +63,8 @@ enum Stage {
     Mending(Box<Apply>),
     /// Both sides are compared; where the feed is then read from, if its position had lost its meaning.
     Comparing { reconcile: Box<Reconcile>, apply: Option<Box<Apply>>, resume: Option<Position> },
+    /// What was refused of the peer is noted to be here; then as after a comparison.
+    Settling { resume: Option<Position> },
     /// The position after a comparison is stored.
     Resuming(Box<Apply>),
     /// Nothing; the round is being moved on.
@@ -82,8 +90,11 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             news,
             tables_asked,
             stage: Stage::Describing { theirs: None },
+            has: Frontier::default(),
             position: None,
             compare,
+            refused: false,
+            refuses: false,
             asked_repair: false,
             pages: 0,
             rows: 0,
@@ -110,7 +121,10 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         self.discovery.heard(now, &job.peer);
         let failure = match (&stage, &answer) {
             (_, PeerAnswer::Busy) => Some(RoundFailure::Busy),
-            (_, PeerAnswer::Refused(_)) => Some(RoundFailure::Refused),
+            (_, PeerAnswer::Refused(_)) => {
+                self.discovery.doubted(now.monotonic, &job.peer);
+                Some(RoundFailure::Refused)
+            }
             _ if !self.works() => Some(RoundFailure::Cancelled),
             _ => None,
         };
@@ -154,7 +168,9 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                     self.renew(None, fx);
                     return self.end_round(now, job, Some(RoundFailure::SetBack), fx);
                 }
+                job.has = description.reads_with();
                 job.position = description.positions.get(&job.peer).cloned();
+                job.refused = description.refused.contains(&job.peer);
                 let known = job.news.as_ref().is_some_and(|news| self.frontier.includes(news));
                 if known && !news_is_empty(&job) {
                     self.statistics.notices_skipped += 1;
@@ -201,6 +217,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                     }
                     Applied::Done(merged) => {
                         let mut reconcile = reconcile;
+                        job.refuses |= refuses(&merged);
                         self.tally(now, &mut job, &apply, &merged, fx);
                         reconcile.merged();
                         job.stage = Stage::Comparing { reconcile, apply: None, resume };
@@ -217,6 +234,10 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                     Err(failure) => self.end_round(now, job, Some(failure), fx),
                 }
             }
+            (Stage::Settling { resume }, PeerReply::Settled) => {
+                job.refused = false;
+                self.resume(now, job, resume, fx);
+            }
             (Stage::Resuming(mut apply), reply) => match apply.stored(self.rules(), reply) {
                 Applied::Next(request) => {
                     job.stage = Stage::Resuming(apply);
@@ -225,7 +246,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                 Applied::Done(merged) => {
                     let (position, advanced) = (apply.advance().map(|a| a.position.clone()), merged.advanced);
                     if advanced && position.is_some() {
-                        self.advanced(&job.peer, &apply);
+                        self.advanced(&job, &apply);
                         job.position = position;
                         self.pull(now, job, fx);
                     } else {
@@ -238,18 +259,18 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         }
     }
 
-    fn wait_store(&mut self, job: Job, request: PeerRequest, fx: &mut Vec<ReplicaEffect>) {
+    pub(super) fn wait_store(&mut self, job: Job, request: PeerRequest, fx: &mut Vec<ReplicaEffect>) {
         self.store(request, Pending::JobStored(job.id), fx);
         self.job = Some(job);
     }
 
     fn wait_peer(&mut self, now: Now, job: Job, question: PeerQuestion, fx: &mut Vec<ReplicaEffect>) {
-        self.ask(now, job.address.clone(), question, Pending::JobAsked(job.id), fx);
+        self.ask(now, job.address.clone(), Some(&job.peer), question, Pending::JobAsked(job.id), fx);
         self.job = Some(job);
     }
 
     /// Asks for the next page.
-    fn pull(&mut self, now: Now, mut job: Job, fx: &mut Vec<ReplicaEffect>) {
+    pub(super) fn pull(&mut self, now: Now, mut job: Job, fx: &mut Vec<ReplicaEffect>) {
         if !self.works() {
             return self.end_round(now, job, Some(RoundFailure::Cancelled), fx);
         }
@@ -260,11 +281,13 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             }
             return self.end_round(now, job, None, fx);
         }
+        // A first page is asked for with what the database held a moment ago.
+        let frontier = if job.position.is_none() { job.has.clone() } else { self.frontier.clone() };
         let question = PeerQuestion::Pull {
-            reader: self.node.clone(),
             since: job.position.clone(),
-            frontier: self.frontier.clone(),
+            frontier,
             rows_max: u32::try_from(self.settings.page_rows_max).unwrap_or(u32::MAX),
+            refused: job.refused,
         };
         job.stage = Stage::Pulling;
         self.wait_peer(now, job, question, fx);
@@ -321,14 +344,15 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         if !merged.advanced {
             return self.end_round(now, job, Some(RoundFailure::Store), fx);
         }
-        self.advanced(&job.peer, &apply);
+        job.refused |= refuses(&merged);
+        self.advanced(&job, &apply);
         job.position = apply.advance().map(|advance| advance.position.clone());
         self.after_page(now, job, last, fx);
     }
 
     /// The database has stored how far the reader has come.
-    fn advanced(&mut self, _peer: &NodeId, apply: &Apply) {
-        if let Some(advance) = apply.advance() {
+    fn advanced(&mut self, job: &Job, apply: &Apply) {
+        if let Some(advance) = apply.advance().filter(|_| !job.refused) {
             self.frontier.join(&advance.frontier);
         }
     }
@@ -353,89 +377,6 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         self.end_round(now, job, None, fx);
     }
 
-    /// Whether it is time to compare: not while the peer is still reading, or it would be pushed what it is about to
-    /// read; but a peer that never reads is not waited for.
-    fn may_compare(&self, now: Now, peer: &NodeId) -> bool {
-        self.peers.get(peer).is_some_and(|state| {
-            let overdue = state.compare_at + self.settings.anti_entropy_interval <= now.monotonic;
-            state.must_compare || overdue || state.has.includes(&self.frontier)
-        })
-    }
-
-    /// Compares everything with the peer.
-    fn compare(&mut self, now: Now, mut job: Job, resume: Option<Position>, fx: &mut Vec<ReplicaEffect>) {
-        let schema = std::sync::Arc::clone(&self.schema);
-        let reconcile =
-            Reconcile::new(self.node.clone(), schema, self.policy.pushes(), self.policy.drops_expired());
-        job.stage = Stage::Comparing { reconcile: Box::new(reconcile), apply: None, resume };
-        self.compare_on(now, job, fx);
-    }
-
-    fn compare_on(&mut self, now: Now, mut job: Job, fx: &mut Vec<ReplicaEffect>) {
-        let Stage::Comparing { reconcile, apply, .. } = &mut job.stage else {
-            return self.end_round(now, job, Some(RoundFailure::Nonsense), fx);
-        };
-        let rules = Rules { schema: &self.schema, resolvers: &self.resolvers };
-        let actions = reconcile.begin();
-        let found = reconcile.found();
-        let mut requests = Vec::new();
-        let mut questions = Vec::new();
-        for action in actions {
-            match action {
-                Action::Own(request) => requests.push(request),
-                Action::Ask(question) => questions.push(question),
-                Action::Merge(rows) => {
-                    let mut merge = Apply::new(job.peer.clone(), rows, Vec::new(), None);
-                    requests.push(merge.begin(rules));
-                    *apply = Some(Box::new(merge));
-                }
-                Action::Done => return self.compared(now, job, found, fx),
-            }
-        }
-        if self.activity != Activity::Active {
-            return self.end_round(now, job, Some(RoundFailure::Cancelled), fx);
-        }
-        for request in requests {
-            self.store(request, Pending::JobStored(job.id), fx);
-        }
-        for question in questions {
-            self.ask(now, job.address.clone(), question, Pending::JobAsked(job.id), fx);
-        }
-        self.job = Some(job);
-    }
-
-    /// Both sides hold the same, but for what was written meanwhile.
-    fn compared(&mut self, now: Now, mut job: Job, found: Found, fx: &mut Vec<ReplicaEffect>) {
-        self.statistics.reconciliations += 1;
-        self.statistics.rows_fetched += found.fetched;
-        self.statistics.rows_pushed += found.pushed;
-        self.statistics.rows_dropped += found.dropped;
-        fx.push(ReplicaEffect::Event(ReplicaEvent::Reconciled {
-            peer: job.peer.clone(),
-            questions: found.questions,
-            fetched: found.fetched,
-            pushed: found.pushed,
-            dropped: found.dropped,
-        }));
-        if let Some(state) = self.peers.get_mut(&job.peer) {
-            state.compare_at = now.monotonic + self.settings.anti_entropy_interval;
-            state.must_compare = false;
-        }
-        let Stage::Comparing { resume: Some(position), .. } =
-            std::mem::replace(&mut job.stage, Stage::Moving)
-        else {
-            return self.end_round(now, job, None, fx);
-        };
-        // The position was taken before the comparison began: all that it covers has been compared, but for what
-        // was overwritten meanwhile. The end of the feed says what is covered.
-        job.compare = false;
-        let advance = self.policy.advances(Advance { position, frontier: Frontier::default() });
-        let mut apply = Apply::new(job.peer.clone(), Vec::new(), Vec::new(), Some(advance));
-        let request = apply.begin(self.rules());
-        job.stage = Stage::Resuming(Box::new(apply));
-        self.wait_store(job, request, fx);
-    }
-
     /// Counts and tells what became of rows.
     fn tally(
         &mut self,
@@ -449,6 +390,11 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             *job.changed.entry(table).or_default() += count;
         }
     }
+}
+
+/// Whether rows were refused as too far ahead.
+fn refuses(merged: &Merged) -> bool {
+    merged.outcomes.iter().any(|outcome| matches!(outcome, Outcome::TooFarAhead { .. }))
 }
 
 /// Whether a notice said nothing of what there is.

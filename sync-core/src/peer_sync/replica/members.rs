@@ -9,7 +9,7 @@ use crate::peer_sync::announcement::{
 };
 use crate::peer_sync::discovery::{Change, Rules, Source, State};
 use crate::peer_sync::events::ReplicaEvent;
-use crate::peer_sync::message::{Hello, PROTOCOL, PeerAnswer, PeerQuestion};
+use crate::peer_sync::message::{Hello, PeerAnswer, PeerQuestion};
 use crate::peer_sync::position::{Frontier, Position};
 use crate::peer_sync::row::TableName;
 use crate::peer_sync::version::NodeId;
@@ -120,7 +120,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             instance: self.instance,
             api_port: self.settings.api_port,
             listen_port: self.settings.listen_port,
-            protocol: PROTOCOL,
+            protocol: self.settings.protocol,
             schema: self.schema.fingerprint(),
         })
     }
@@ -158,7 +158,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         let Some(hello) = self.hello() else { return };
         for address in self.discovery.due(now.monotonic) {
             let question = PeerQuestion::Hello(hello.clone());
-            self.ask(now, address.clone(), question, Pending::Hello(address), fx);
+            self.ask(now, address.clone(), None, question, Pending::Hello(address), fx);
         }
     }
 

@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::id::Token;
 use crate::peer_sync::announcement::{Announcement, HostName, PeerAddress};
 use crate::peer_sync::events::ReplicaEvent;
-use crate::peer_sync::message::{PeerAnswer, PeerQuestion};
+use crate::peer_sync::message::{Asker, PeerAnswer, PeerQuestion};
 use crate::peer_sync::row::TableName;
 use crate::peer_sync::settings::ReplicaSettings;
 use crate::peer_sync::store::{PeerReply, PeerRequest};
@@ -29,6 +29,8 @@ pub enum ReplicaInput {
         exchange: Token,
         /// Where it comes from.
         from: HostName,
+        /// Who says to ask.
+        asker: Asker,
         /// The question.
         question: PeerQuestion,
     },
@@ -124,6 +126,8 @@ pub enum ReplicaEffect {
         to: PeerAddress,
         /// When the replica gives up; whoever performs it may then, too.
         timeout: Span,
+        /// Who asks.
+        asker: Asker,
         /// What.
         question: PeerQuestion,
     },

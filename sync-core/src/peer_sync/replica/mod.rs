@@ -16,6 +16,7 @@
 
 mod answers;
 mod apply;
+mod comparison;
 mod job;
 mod members;
 mod messages;
@@ -43,7 +44,7 @@ use self::upkeep::Upkeep;
 use super::announcement::PeerAddress;
 use super::discovery::{Discovery, Source};
 use super::events::{ReplicaEvent, Statistics};
-use super::message::{PeerAnswer, PeerQuestion};
+use super::message::{Asker, PeerAnswer, PeerQuestion};
 use super::position::Frontier;
 use super::resolver::Resolvers;
 use super::schema::Schema;
@@ -272,6 +273,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         &mut self,
         now: Now,
         to: PeerAddress,
+        whom: Option<&NodeId>,
         question: PeerQuestion,
         pending: Pending,
         fx: &mut Vec<ReplicaEffect>,
@@ -281,7 +283,13 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         self.pending.insert(token, pending);
         self.deadlines.insert((now.monotonic + timeout, token));
         self.statistics.questions_asked += 1;
-        fx.push(ReplicaEffect::Ask { token, to, timeout, question });
+        let asker = Asker {
+            node: self.node.clone(),
+            instance: Some(self.instance),
+            protocol: self.settings.protocol,
+            whom: whom.cloned(),
+        };
+        fx.push(ReplicaEffect::Ask { token, to, timeout, asker, question });
     }
 
     fn answered(
@@ -373,8 +381,8 @@ impl<E: Entropy, P: ReplicaPolicy> Engine for Replica<E, P> {
                     self.describe_at = Some(now.monotonic);
                 }
             }
-            ReplicaInput::Question { exchange, from, question } => {
-                self.question(now, exchange, &from, question, fx);
+            ReplicaInput::Question { exchange, from, asker, question } => {
+                self.question(now, exchange, &from, asker, question, fx);
             }
             ReplicaInput::Answered { token, answer } => self.answered(now, token, answer, fx),
             ReplicaInput::Stored { token, reply } => self.stored(now, token, reply, fx),

@@ -100,7 +100,8 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             .collect();
         for peer in whom {
             if let Some(to) = self.discovery.listens_at(&peer) {
-                self.ask(now, to, PeerQuestion::Notify(notice.clone()), Pending::Notify(peer), fx);
+                let question = PeerQuestion::Notify(notice.clone());
+                self.ask(now, to, Some(&peer.clone()), question, Pending::Notify(peer), fx);
             }
         }
     }

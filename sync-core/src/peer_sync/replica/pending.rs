@@ -56,6 +56,8 @@ pub(super) struct Reading {
     pub(super) exchange: Token,
     pub(super) reader: NodeId,
     pub(super) read: ReadFeed,
+    /// Whether it has refused rows of this feed.
+    pub(super) refused: bool,
 }
 
 impl Pending {

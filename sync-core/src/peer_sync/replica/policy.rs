@@ -4,6 +4,7 @@
 //! database or by the resolver of the row's table.
 
 use crate::limits;
+use crate::peer_sync::message::ProtocolRange;
 use crate::peer_sync::position::{Frontier, Position};
 use crate::peer_sync::store::{Advance, Page, Purge};
 use crate::peer_sync::version::NodeId;
@@ -14,9 +15,13 @@ pub trait ReplicaPolicy {
     /// How long to leave a peer alone after `failed` failures in a row (at least 1): exponential, with full jitter
     /// over its upper half. `draw` is uniform over 64 bits.
     fn backoff(&self, failed: u32, draw: u64) -> Span {
-        let doubled = limits::PEER_BACKOFF_MIN.as_us() << failed.saturating_sub(1).min(20);
-        let half = doubled.min(limits::PEER_BACKOFF_MAX.as_us()) / 2;
-        Span::from_us(half + scale(draw, half))
+        exponential(limits::PEER_BACKOFF_MIN, limits::PEER_BACKOFF_MAX, failed, draw)
+    }
+
+    /// How long to wait after the own database did not do what a round asked of it, likewise: most often applications
+    /// had rows locked, and will not have them for long.
+    fn own_backoff(&self, failed: u32, draw: u64) -> Span {
+        exponential(limits::PEER_STORE_BACKOFF_MIN, limits::PEER_STORE_BACKOFF_MAX, failed, draw)
     }
 
     /// From the end of a round to the next: the interval, less up to a tenth, so that peers do not march in step.
@@ -31,6 +36,16 @@ pub trait ReplicaPolicy {
 
     /// Whether a peer that was removed is welcome when it announces itself again.
     fn readmits(&self) -> bool {
+        true
+    }
+
+    /// Whether who understands these versions of the protocol is talked to.
+    fn understands(&self, own: ProtocolRange, theirs: ProtocolRange) -> bool {
+        own.common(theirs).is_some()
+    }
+
+    /// Whether engines that have one node id are told apart, and the one that was there first alone is a peer.
+    fn tells_apart(&self) -> bool {
         true
     }
 
@@ -99,6 +114,98 @@ pub struct Standard;
 
 impl ReplicaPolicy for Standard {}
 
+/// A policy that is chosen at run time.
+impl<P: ReplicaPolicy + ?Sized> ReplicaPolicy for Box<P> {
+    fn backoff(&self, failed: u32, draw: u64) -> Span {
+        (**self).backoff(failed, draw)
+    }
+
+    fn own_backoff(&self, failed: u32, draw: u64) -> Span {
+        (**self).own_backoff(failed, draw)
+    }
+
+    fn round_pause(&self, interval: Span, draw: u64) -> Span {
+        (**self).round_pause(interval, draw)
+    }
+
+    fn removes(&self, failed: u32, unseen: Span, unseen_max: Span) -> bool {
+        (**self).removes(failed, unseen, unseen_max)
+    }
+
+    fn readmits(&self) -> bool {
+        (**self).readmits()
+    }
+
+    fn understands(&self, own: ProtocolRange, theirs: ProtocolRange) -> bool {
+        (**self).understands(own, theirs)
+    }
+
+    fn tells_apart(&self) -> bool {
+        (**self).tells_apart()
+    }
+
+    fn reads_from(&self, since: Option<Position>) -> Option<Position> {
+        (**self).reads_from(since)
+    }
+
+    fn omits(&self, frontier: Frontier) -> Frontier {
+        (**self).omits(frontier)
+    }
+
+    fn gives(&self, own: &NodeId, page: &mut Page) {
+        (**self).gives(own, page);
+    }
+
+    fn advances(&self, advance: Advance) -> Advance {
+        (**self).advances(advance)
+    }
+
+    fn advances_after_failure(&self) -> bool {
+        (**self).advances_after_failure()
+    }
+
+    fn relays(&self) -> bool {
+        (**self).relays()
+    }
+
+    fn purges(&self, purge: Purge) -> Option<Purge> {
+        (**self).purges(purge)
+    }
+
+    fn compares(&self) -> bool {
+        (**self).compares()
+    }
+
+    fn pushes(&self) -> bool {
+        (**self).pushes()
+    }
+
+    fn drops_expired(&self) -> bool {
+        (**self).drops_expired()
+    }
+
+    fn scrubs(&self) -> bool {
+        (**self).scrubs()
+    }
+
+    fn renews(&self) -> bool {
+        (**self).renews()
+    }
+}
+
+impl Default for Box<dyn ReplicaPolicy> {
+    fn default() -> Self {
+        Box::new(Standard)
+    }
+}
+
+/// A pause that doubles with each failure within these bounds, with full jitter over its upper half.
+fn exponential(min: Span, max: Span, failed: u32, draw: u64) -> Span {
+    let doubled = min.as_us() << failed.saturating_sub(1).min(20);
+    let half = doubled.min(max.as_us()) / 2;
+    Span::from_us(half + scale(draw, half))
+}
+
 /// Maps a uniform draw to `0..=bound` without bias worth speaking of.
 fn scale(draw: u64, bound: u64) -> u64 {
     ((u128::from(draw) * (u128::from(bound) + 1)) >> 64) as u64
@@ -114,6 +221,11 @@ mod tests {
             let (low, high) = (Standard.backoff(failed, 0), Standard.backoff(failed, u64::MAX));
             assert!(low < high && high <= limits::PEER_BACKOFF_MAX, "{failed}: {low} {high}");
         }
+        for failed in 1..100 {
+            let (low, high) = (Standard.own_backoff(failed, 0), Standard.own_backoff(failed, u64::MAX));
+            assert!(low < high && high <= limits::PEER_STORE_BACKOFF_MAX, "{failed}: {low} {high}");
+        }
+        assert_eq!(Standard.own_backoff(1, u64::MAX), limits::PEER_STORE_BACKOFF_MIN);
         assert_eq!(Standard.backoff(1, u64::MAX), limits::PEER_BACKOFF_MIN);
         assert_eq!(Standard.backoff(2, u64::MAX), limits::PEER_BACKOFF_MIN.saturating_mul(2));
     }

@@ -110,7 +110,10 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         state.failed = state.failed.saturating_add(1);
         let failed = state.failed;
         let draw = self.jitter(["retry", peer.as_str()], ordinal);
-        let pause = self.policy.backoff(failed, draw);
+        let pause = match reason {
+            RoundFailure::Store | RoundFailure::Contended => self.policy.own_backoff(failed, draw),
+            _ => self.policy.backoff(failed, draw),
+        };
         if let Some(state) = self.peers.get_mut(&peer) {
             state.retry_at = now.monotonic + pause;
             // The round is owed.

@@ -3,8 +3,9 @@
 //! PostgreSQL executes the same as set-based SQL, and a differential test holds both together.
 
 pub mod memory;
+pub(crate) mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -40,7 +41,13 @@ pub enum PeerRequest {
         peer: NodeId,
         /// How far.
         position: Position,
+        /// Whether it has refused rows on the way: then it has read so far, but has not passed what it read.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        refused: bool,
     },
+    /// A comparison with this peer has shown that everything that was refused of its rows is here by now, or is beaten:
+    /// takes it from [`Description::refused`].
+    Settle(NodeId),
     /// Takes rows away without a tombstone, each if its version is still this: a peer that has purged their tombstones
     /// says that they were deleted.
     Drop(Vec<DigestEntry>),
@@ -90,7 +97,8 @@ pub struct MergeRows {
 pub struct Advance {
     /// In the feed of the sender.
     pub position: Position,
-    /// What else is covered now; the sender's frontier, once its feed was read to its end.
+    /// What else is covered now; the sender's frontier, once its feed was read to its end. Left alone while some of the
+    /// sender's rows are refused: they are not here, and others would omit them.
     pub frontier: Frontier,
 }
 
@@ -179,6 +187,8 @@ pub enum PeerReply {
         /// See above.
         ahead: bool,
     },
+    /// To [`PeerRequest::Settle`].
+    Settled,
     /// To [`PeerRequest::Drop`]: how many.
     Dropped(u64),
     /// To [`PeerRequest::Purge`]: how many.
@@ -204,12 +214,29 @@ pub struct Description {
     pub frontier: Frontier,
     /// Where it stands in the feeds of peers.
     pub positions: BTreeMap<NodeId, Position>,
+    /// Peers of whose rows some were refused as too far ahead, and not settled since. The positions go on, so that
+    /// one wrong clock holds nobody up, but nothing is claimed: the frontiers of these peers are not joined.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub refused: BTreeSet<NodeId>,
     /// Per table: what the table-info endpoint shows.
     pub tables: BTreeMap<TableName, TableDescription>,
     /// The digest of everything.
     pub digest: Digest,
     /// The database's clock.
     pub now: Timestamp,
+}
+
+impl Description {
+    /// What a reader says that it has when it reads somebody's feed. Of what it read of feeds that it has not come to the
+    /// end of it claims nothing, but who claims nothing at all is taken to hold nothing, so that no tombstone that was
+    /// purged concerns it: then it says at least that it has its own writes.
+    pub fn reads_with(&self) -> Frontier {
+        let mut frontier = self.frontier.clone();
+        if frontier.is_empty() && self.digest.rows > 0 {
+            frontier.advance(&self.node, self.incarnation, &self.snapshot);
+        }
+        frontier
+    }
 }
 
 /// One table of a description.
@@ -277,7 +304,7 @@ pub enum Outcome {
         /// By what.
         by: Version,
     },
-    /// It lies further in the future than the bound.
+    /// It lies further in the future than the bound. Comes again by comparison, see [`Description::refused`].
     TooFarAhead {
         /// By how much it lies ahead of the database's clock.
         ahead: Span,
@@ -308,7 +335,7 @@ pub enum Unsound {
     #[error("its hash is not that of its content; it was altered on its way")]
     Hash,
     /// Too large.
-    #[error("it is larger than a row may be")]
+    #[error("it, or its key, is larger than it may be")]
     Size,
 }
 
@@ -359,6 +386,11 @@ pub struct Scrubbed {
     pub rows: u64,
 }
 
+/// Where a row lies among the parts that digests are made of: the first eight bytes of SHA-256 over its table, a zero
+/// byte and its key, the highest byte first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowHash(pub u64);
+
 impl DigestPart {
     /// Everything.
     pub const ALL: Self = Self { level: 0, prefix: 0 };
@@ -375,16 +407,9 @@ impl DigestPart {
         })
     }
 
-    /// The leaf of a row: the first bits of SHA-256 over its table, a zero byte and its key.
-    pub fn leaf_of(row: &RowId) -> Self {
-        use sha2::{Digest as _, Sha256};
-        let digest = Sha256::new()
-            .chain_update(row.table.as_str())
-            .chain_update([0])
-            .chain_update(row.key.as_canonical())
-            .finalize();
-        let bits = u32::from(digest[0]) << 16 | u32::from(digest[1]) << 8 | u32::from(digest[2]);
-        Self { level: Self::LEVEL_MAX, prefix: bits >> (24 - 4 * u32::from(Self::LEVEL_MAX)) }
+    /// The leaf of a row: the first bits of its [`RowHash`].
+    pub fn leaf_of(row: RowHash) -> Self {
+        Self { level: Self::LEVEL_MAX, prefix: (row.0 >> (64 - 4 * u32::from(Self::LEVEL_MAX))) as u32 }
     }
 
     /// The part of a level that this one lies in.
@@ -408,22 +433,35 @@ impl Digest {
     }
 }
 
-impl DigestEntry {
-    /// What a digest sums up: the first eight bytes of SHA-256 over row and version.
-    pub fn fingerprint(row: &RowId, version: &Version) -> u64 {
+impl RowHash {
+    /// That of a row.
+    pub fn of(row: &RowId) -> Self {
         use sha2::{Digest as _, Sha256};
-        let ContentHash(hash) = version.hash;
         let digest = Sha256::new()
             .chain_update(row.table.as_str())
             .chain_update([0])
             .chain_update(row.key.as_canonical())
-            .chain_update([0])
-            .chain_update(version.stamp.us.to_be_bytes())
-            .chain_update(version.stamp.counter.to_be_bytes())
-            .chain_update(version.node.as_str())
-            .chain_update([0])
-            .chain_update(hash)
             .finalize();
-        digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+        Self(first_eight(&digest))
     }
+}
+
+impl DigestEntry {
+    /// What a digest sums up: the first eight bytes of SHA-256 over the row's hash, the version's stamp
+    /// (microseconds, counter) and content hash, numbers with the highest byte first, and the version's node. One
+    /// block of SHA-256, but for long names.
+    pub fn fingerprint(row: RowHash, version: &Version) -> u64 {
+        use sha2::{Digest as _, Sha256};
+        let ContentHash(hash) = version.hash;
+        let mut fixed = [0; 36];
+        fixed[..8].copy_from_slice(&row.0.to_be_bytes());
+        fixed[8..16].copy_from_slice(&version.stamp.us.to_be_bytes());
+        fixed[16..20].copy_from_slice(&version.stamp.counter.to_be_bytes());
+        fixed[20..].copy_from_slice(&hash);
+        first_eight(&Sha256::new().chain_update(fixed).chain_update(version.node.as_str()).finalize())
+    }
+}
+
+fn first_eight(digest: &[u8]) -> u64 {
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

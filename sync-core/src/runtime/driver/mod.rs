@@ -6,10 +6,12 @@
 //! have one order, and a [`Tap`] that takes them down together with the draws holds everything from which
 //! the run can be repeated without a server.
 //!
-//! [`shards`] drives the engines of a main server, [`host`] the session of a host.
+//! [`shards`] drives the engines of a main server, [`host`] the session of a host,
+//! [`replica`] that of a peer.
 
 mod alarm;
 pub mod host;
+pub mod replica;
 mod services;
 pub mod shards;
 
@@ -17,6 +19,7 @@ use super::clock::Clock;
 use crate::engine::Engine;
 use crate::time::Now;
 
+pub use futures_util::stream::BoxStream;
 pub use services::{CacheService, Database, EmbeddedCache, EmbeddedDatabase};
 
 /// Sees each call of one engine, in the order of the calls.

@@ -79,7 +79,9 @@ impl EmbeddedDatabase {
 
 impl Database for EmbeddedDatabase {
     async fn execute(&self, request: &StoreRequest) -> Result<StoreReply, StoreError> {
-        Ok(lock(&self.store).execute(request))
+        let mut store = lock(&self.store);
+        store.tell_time(wall_clock());
+        Ok(store.execute(request))
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use super::{CacheService, Database, NoTap, Tap};
 use crate::entropy::Entropy;
+use crate::envelope::MasterRing;
 use crate::host_sync::sealed::{Body, SealedServer};
 use crate::host_sync::server::{Counters, Server, Status};
 use crate::host_sync::settings::ServerSettings;
@@ -124,6 +125,8 @@ pub(crate) struct ShardReport {
     pub(crate) exchanges: usize,
     /// Requests to database, cache and provider under way.
     pub(crate) under_way: usize,
+    /// Keys that open requests.
+    pub(crate) keys: usize,
 }
 
 /// A question to a shard how it does.
@@ -132,10 +135,14 @@ pub(super) type Probe = oneshot::Sender<ShardReport>;
 /// Questions that wait for a shard.
 const PROBES_MAX: usize = 4;
 
+/// Other keys for a shard, and whom to tell that it has them.
+pub(super) type NewKeys = (MasterRing, oneshot::Sender<()>);
+
 /// The running shards.
 #[derive(Debug)]
 pub struct Shards {
     front: Front,
+    keys: Vec<mpsc::Sender<NewKeys>>,
     closing: watch::Sender<bool>,
     stop: watch::Sender<Option<Span>>,
     tasks: Vec<JoinHandle<ShardEnd>>,
@@ -240,15 +247,37 @@ impl Shards {
                 let engine = Server::new(Arc::clone(&settings), codec.clone(), entropy);
                 let (mailbox, letters) = mpsc::channel(options.mailbox_max.max(1));
                 let (probe, probes) = mpsc::channel(PROBES_MAX);
+                let (keys, new_keys) = mpsc::channel(1);
+                let comes = (letters, probes, new_keys);
                 let ends = (is_closing.clone(), stopped.clone());
-                let shard =
-                    Shard::new(engine, clock, tap, services.clone(), options, (letters, probes), ends);
-                ((mailbox, probe), tokio::spawn(shard.run()))
+                let shard = Shard::new(engine, clock, tap, services.clone(), options, comes, ends);
+                ((mailbox, probe, keys), tokio::spawn(shard.run()))
             })
             .unzip();
-        let (mailboxes, probes): (Vec<_>, Vec<_>) = senders.into_iter().unzip();
+        let (mut mailboxes, mut probes, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        for (mailbox, probe, new_keys) in senders {
+            mailboxes.push(mailbox);
+            probes.push(probe);
+            keys.push(new_keys);
+        }
         let front = Front { mailboxes: mailboxes.into(), probes: probes.into(), open: Arc::default() };
-        Self { front, closing, stop, tasks }
+        Self { front, keys, closing, stop, tasks }
+    }
+
+    /// Gives every shard these keys in place of those that it has, and waits until each has taken them: from then on a
+    /// key that is not among them opens nothing. A shard that has ended needs none.
+    pub async fn replace_keys(&self, ring: &MasterRing) {
+        let mut taken = Vec::with_capacity(self.keys.len());
+        for keys in &self.keys {
+            let (done, is_done) = oneshot::channel();
+            if keys.send((ring.clone(), done)).await.is_ok() {
+                taken.push(is_done);
+            }
+        }
+        for is_done in taken {
+            // One that ends meanwhile opens nothing either.
+            let _ = is_done.await;
+        }
     }
 
     /// The mailboxes.
@@ -277,21 +306,40 @@ impl Shards {
     }
 }
 
-fn add(sum: &mut Counters, more: Counters) {
-    sum.requests += more.requests;
-    sum.refused += more.refused;
-    sum.overloaded += more.overloaded;
-    sum.applied += more.applied;
-    sum.duplicates += more.duplicates;
-    sum.rejected += more.rejected;
-    sum.cache_hits += more.cache_hits;
-    sum.cache_misses += more.cache_misses;
-    sum.reads_joined += more.reads_joined;
-    sum.batches += more.batches;
-    sum.embed_requests += more.embed_requests;
-    sum.embed_failures += more.embed_failures;
-    sum.entries += more.entries;
-    sum.subscribes += more.subscribes;
+pub(crate) fn add(sum: &mut Counters, more: Counters) {
+    // By name, so that none is forgotten.
+    let Counters {
+        requests,
+        refused,
+        overloaded,
+        applied,
+        duplicates,
+        rejected,
+        cache_hits,
+        cache_misses,
+        reads_joined,
+        batches,
+        embed_requests,
+        embed_failures,
+        entries,
+        subscribes,
+        findings_dropped,
+    } = more;
+    sum.requests += requests;
+    sum.refused += refused;
+    sum.overloaded += overloaded;
+    sum.applied += applied;
+    sum.duplicates += duplicates;
+    sum.rejected += rejected;
+    sum.cache_hits += cache_hits;
+    sum.cache_misses += cache_misses;
+    sum.reads_joined += reads_joined;
+    sum.batches += batches;
+    sum.embed_requests += embed_requests;
+    sum.embed_failures += embed_failures;
+    sum.entries += entries;
+    sum.subscribes += subscribes;
+    sum.findings_dropped += findings_dropped;
 }
 
 /// The database, the cache and the embedding provider of all shards, and how the first two were last seen.

@@ -1,5 +1,7 @@
 //! Vectors of texts, and what is near to one.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::entries::answer;
@@ -8,7 +10,9 @@ use crate::data_type::SyncDataType;
 use crate::embedding::Vector;
 use crate::host_sync::operation::Ask;
 use crate::id::MapName;
-use crate::wire::embedding::{EmbedData, FoundEmbedding, MatchesPayload, SearchData, VectorsPayload};
+use crate::wire::embedding::{
+    EmbedData, EmbeddingData, FoundEmbedding, MatchesPayload, SearchData, VectorsPayload,
+};
 use crate::wire::{Kind, read, write};
 
 impl P2pDataSync {
@@ -44,12 +48,48 @@ impl P2pDataSync {
         Ok(matches)
     }
 
+    /// Stores the vector of a text under a name, which is one of this account on this map, in the place of what was
+    /// there; under the operation's id without one. `metadata`, an object, is what searches give back and filter by.
+    /// Waits until it is stored.
+    ///
+    /// # Errors
+    /// When the main server refuses (map, name, text, metadata or provider), or there is no answer.
+    pub async fn store_embedding(
+        &self,
+        map_name: &str,
+        name: Option<&str>,
+        text: &str,
+        metadata: Option<Value>,
+    ) -> Result<(), SyncError> {
+        let (name, text) = (name.map(str::to_owned), Some(text.into()));
+        let data = EmbeddingData { text, name, metadata, delete: None };
+        self.ask_embedding(Kind::SyncTo, map_name, &data).await.map(drop)
+    }
+
+    /// Removes a stored text and its vector, if they are there; waits until that is done.
+    ///
+    /// # Errors
+    /// When the main server refuses (map or name), or there is no answer.
+    pub async fn delete_embedding(&self, map_name: &str, name: &str) -> Result<(), SyncError> {
+        let data = EmbeddingData { delete: Some(name.to_owned()), ..EmbeddingData::default() };
+        self.ask_embedding(Kind::SyncTo, map_name, &data).await.map(drop)
+    }
+
     async fn embedding(
         &self,
         kind: Kind,
         map_name: &str,
         data: &impl serde::Serialize,
-    ) -> Result<std::sync::Arc<str>, SyncError> {
+    ) -> Result<Arc<str>, SyncError> {
+        self.ask_embedding(kind, map_name, data).await?.ok_or(SyncError::Malformed)
+    }
+
+    async fn ask_embedding(
+        &self,
+        kind: Kind,
+        map_name: &str,
+        data: &impl serde::Serialize,
+    ) -> Result<Option<Arc<str>>, SyncError> {
         let mut text = Vec::new();
         write(data, &mut text);
         let ask = Ask {
@@ -61,6 +101,6 @@ impl P2pDataSync {
             critical: false,
             priority: false,
         };
-        answer(self.host.ask(ask).await?.outcome)?.ok_or(SyncError::Malformed)
+        answer(self.host.ask(ask).await?.outcome)
     }
 }

@@ -9,7 +9,7 @@ use super::entries::answer;
 use super::{P2pDataSync, SyncError};
 use crate::data_type::SyncDataType;
 use crate::host_sync::hosting::{
-    self, AssignmentLine, AssignmentsPayload, MapStatus, Player, Position, Report,
+    self, AssignmentLine, AssignmentsPayload, MapStatus, Player, Position, PublishedValidation, Report,
 };
 use crate::host_sync::operation::Ask;
 use crate::id::{MapName, OperationId};
@@ -74,11 +74,13 @@ impl P2pDataSync {
         Reporting { task }
     }
 
-    /// A player enters the map of its position.
+    /// The player of this host's account enters the map of its position. An account has one player on a map at a time:
+    /// what is said of another character there takes the place of the first.
     ///
     /// # Errors
-    /// When the operation is not accepted; it has no effect then.
+    /// When the player is another account's, or the operation is not accepted; it has no effect then.
     pub async fn player_enters_map(&self, player: &Player) -> Result<OperationId, SyncError> {
+        self.own(player.account_id)?;
         self.host.begin(hosting::player_enters(self.ticket(), player)).await.map_err(SyncError::from)
     }
 
@@ -91,19 +93,44 @@ impl P2pDataSync {
         self.host.begin(ask).await.map_err(SyncError::from)
     }
 
-    /// A player leaves a map: what it was when it left, for the map that it goes to.
+    /// That player leaves a map: what it was when it left, for the map that it goes to.
     ///
     /// # Errors
-    /// When the operation is not accepted; it has no effect then.
+    /// When the player is another account's, or the operation is not accepted; it has no effect then.
     pub async fn player_leaves_map(&self, player: &Player) -> Result<OperationId, SyncError> {
+        self.own(player.account_id)?;
         self.host.begin(hosting::player_leaves(self.ticket(), player)).await.map_err(SyncError::from)
     }
 
     /// Says how a map is run; in real time, as [`sync_critical_data`](Self::sync_critical_data).
     ///
     /// # Errors
-    /// When the operation is not accepted; it has no effect then.
+    /// When the host named is another account, or the operation is not accepted; it has no effect then.
     pub async fn sync_map_state(&self, state: &MapStatus) -> Result<OperationId, SyncError> {
+        self.own(state.host_id)?;
         self.host.begin(hosting::map_state(self.ticket(), state)).await.map_err(SyncError::from)
+    }
+
+    /// Tells what this host found when it validated what happens on its map (specification, "Security Validation");
+    /// in real time, as [`sync_critical_data`](Self::sync_critical_data). The main server keeps it as a finding.
+    ///
+    /// # Errors
+    /// When the name can be no map's, or the operation is not accepted; it has no effect then.
+    pub async fn sync_security_validation(
+        &self,
+        map_name: &str,
+        validation: PublishedValidation,
+        is_valid: bool,
+    ) -> Result<OperationId, SyncError> {
+        let map = MapName::new(map_name)?;
+        let ask = hosting::security_validation(
+            self.ticket(),
+            self.account,
+            map,
+            validation,
+            is_valid,
+            wall_clock(),
+        );
+        self.host.begin(ask).await.map_err(SyncError::from)
     }
 }

@@ -84,8 +84,8 @@ impl P2pDataSync {
     }
 
     /// Accepts nothing more, gives what is under way `drain` to end, and says how many operations that cut
-    /// short.
-    pub async fn shut_down(self, drain: Span) -> Stopped {
+    /// short. Whatever else holds this system, such as reports at intervals, hears that it has stopped.
+    pub async fn shut_down(&self, drain: Span) -> Stopped {
         self.host.shutdown(drain).await
     }
 
@@ -159,13 +159,20 @@ impl P2pDataSync {
         data: &str,
         (critical, priority): (bool, bool),
     ) -> Result<OperationId, SyncError> {
-        if account != self.account {
-            return Err(SyncError::Account { asked: account.0, own: self.account.0 });
-        }
+        self.own(account)?;
         let map = MapName::new(map_name)?;
         let ticket = self.ticket();
         let ask = Ask { ticket, kind, data_type, map, data: data.into(), critical, priority };
         self.host.begin(ask).await.map_err(SyncError::from)
+    }
+
+    /// A host acts for the account of its key and for no other.
+    fn own(&self, account: AccountId) -> Result<(), SyncError> {
+        if account == self.account {
+            Ok(())
+        } else {
+            Err(SyncError::Account { asked: account.0, own: self.account.0 })
+        }
     }
 
     fn ticket(&self) -> u64 {

@@ -1,19 +1,22 @@
 //! Accepts connections, over TLS where there is an identity, and serves them until told to stop.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tower_service::Service as _;
 
 use crate::limits;
 use crate::runtime::duration;
@@ -29,6 +32,10 @@ pub(crate) enum Phase {
     /// All are cut.
     Closed,
 }
+
+/// Where a request comes from; every request has it among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RemoteAddress(pub(crate) SocketAddr);
 
 /// How long to wait when no connection can be accepted: out of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -64,16 +71,16 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 let (router, mut phase, acceptor) = (router.clone(), phase.clone(), acceptor.clone());
                 tokio::spawn(async move {
                     // It still works without, only slower.
                     let _ = stream.set_nodelay(true);
                     match acceptor {
-                        None => connection(stream, router, phase).await,
+                        None => connection(stream, from, router, phase).await,
                         Some(acceptor) => {
                             if let Some(stream) = shaken(stream, &acceptor, &mut phase).await {
-                                connection(stream, router, phase).await;
+                                connection(stream, from, router, phase).await;
                             }
                         }
                     }
@@ -119,14 +126,20 @@ async fn shaken(
     }
 }
 
-async fn connection<S>(stream: S, router: Router, phase: watch::Receiver<Phase>)
+async fn connection<S>(stream: S, from: SocketAddr, router: Router, phase: watch::Receiver<Phase>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    // A router is ready at any time.
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(RemoteAddress(from));
+        router.clone().call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(duration(limits::CONNECTION_IDLE))
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut connection = pin!(connection);
     let (mut closing, mut closed) = (phase.clone(), phase);
     let mut is_closing = false;

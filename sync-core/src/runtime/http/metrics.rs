@@ -55,7 +55,7 @@ pub(crate) fn text(
     durations: &Durations,
 ) -> String {
     let mut out = String::with_capacity(4_096);
-    let counters: [Figure<Counters, u64>; 14] = [
+    let counters: [Figure<Counters, u64>; 15] = [
         ("requests", "Requests taken in.", |c| c.requests),
         ("refused", "Requests that were not authentic.", |c| c.refused),
         ("overloaded", "Requests turned away under load by an engine.", |c| c.overloaded),
@@ -68,6 +68,7 @@ pub(crate) fn text(
         ("batches", "Transactions of writes.", |c| c.batches),
         ("entries", "Requests for applications' own entries.", |c| c.entries),
         ("subscribes", "Requests for critical updates.", |c| c.subscribes),
+        ("findings_dropped", "Findings about hosts' data that were not kept.", |c| c.findings_dropped),
         ("embed_requests", "Requests to the embedding provider.", |c| c.embed_requests),
         ("embed_failures", "Requests to the embedding provider without vectors.", |c| c.embed_failures),
     ];
@@ -78,10 +79,11 @@ pub(crate) fn text(
             line(&mut out, format_args!("{name}{{shard=\"{shard}\"}} {}", count(counters)));
         }
     }
-    let gauges: [Figure<ShardReport, usize>; 3] = [
+    let gauges: [Figure<ShardReport, usize>; 4] = [
         ("mailbox_requests", "Requests that wait for an engine.", |s| s.mailbox),
         ("exchanges_open", "Requests that an engine has not answered.", |s| s.exchanges),
         ("effects_under_way", "Requests to database, cache and provider under way.", |s| s.under_way),
+        ("keys_in_force", "Keys that open requests.", |s| s.keys),
     ];
     for (name, help, count) in gauges {
         let name = format!("p2p_sync_{name}");
@@ -147,13 +149,14 @@ mod tests {
     #[test]
     fn every_line_is_a_comment_or_a_sample() {
         let counters = Counters { requests: 7, ..Counters::default() };
-        let report = ShardReport { shard: 1, counters, mailbox: 2, exchanges: 3, under_way: 4 };
+        let report = ShardReport { shard: 1, counters, mailbox: 2, exchanges: 3, under_way: 4, keys: 5 };
         let text = text(&[report], [("database", Some(true)), ("cache", None)], &Durations::default());
         for expected in [
             "# TYPE p2p_sync_requests_total counter\np2p_sync_requests_total{shard=\"1\"} 7\n",
             "p2p_sync_mailbox_requests{shard=\"1\"} 2\n",
             "p2p_sync_exchanges_open{shard=\"1\"} 3\n",
             "p2p_sync_effects_under_way{shard=\"1\"} 4\n",
+            "p2p_sync_keys_in_force{shard=\"1\"} 5\n",
             "p2p_sync_service_up{service=\"database\"} 1\n",
         ] {
             assert!(text.contains(expected), "no {expected} in\n{text}");

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Role};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::limits;
 
 pub use keys::{IssueHostKeyArguments, NewMasterKeyArguments};
@@ -44,7 +44,7 @@ pub const UNREACHABLE: u8 = 3;
         main-server serve --config - --embedded < p2p_data_sync.conf\n  \
         main-server issue-host-key --config p2p_data_sync.conf --account 2000001\n  \
         main-server proxy --upstream http://127.0.0.1:8080/p2p-sync --listen 127.0.0.1:8081\n\n\
-        With `tls_certificate_file` it speaks TLS, else plain HTTP."
+        With `tls_certificate_file` it speaks TLS, else plain HTTP. On SIGHUP it reads the keys of its file again."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -53,7 +53,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve hosts until SIGTERM or Ctrl-C.
+    /// Serve hosts until SIGTERM or Ctrl-C. SIGHUP lets it read its keys again.
     Serve(ServeArguments),
     /// Stand before a main server, so that hosts see nothing of it.
     Proxy(ProxyArguments),
@@ -126,6 +126,24 @@ impl ConfigArguments {
                 findings.iter().for_each(|finding| complain(finding));
                 None
             }
+        }
+    }
+
+    /// Reads it once more while the server runs. Says in a line, without any secret, why it cannot be used.
+    fn read_again(&self) -> Result<Config, String> {
+        if self.is_standard_input() {
+            return Err("a configuration that came over the standard input cannot be read again".to_owned());
+        }
+        let name = self.config.to_string_lossy();
+        let bytes = self.bytes().map_err(|error| format!("{name} cannot be read: {error}"))?;
+        match Config::parse(&name, &bytes) {
+            Ok((config, _)) if config.role == Role::MainServer => Ok(config),
+            Ok(_) => Err(format!("{name} is a host's configuration")),
+            Err(findings) => Err(match findings.iter().find(|found| found.severity == Severity::Error) {
+                Some(Diagnostic { line: 0, message, .. }) => format!("{name}: {message}"),
+                Some(Diagnostic { line, message, .. }) => format!("{name}:{line}: {message}"),
+                None => format!("{name} is no configuration"),
+            }),
         }
     }
 

@@ -16,7 +16,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::driver::shards::{Drained, Front, Instruments, Plain, Service, Services, ShardOptions, Shards};
+use super::driver::shards::{
+    Drained, Front, Instruments, Plain, Service, Services, ShardOptions, Shards, add,
+};
 use super::driver::{CacheService, Database};
 use super::duration;
 use super::embedding::Embedder;
@@ -27,8 +29,9 @@ use super::postgres::PostgresError;
 use super::redis::RedisFault;
 use super::tls::{Identity, TlsFileError};
 use crate::config::{Config, Role};
-use crate::envelope::{InvalidKey, InvalidRing, LegacyKey, MasterKey, MasterRing};
+use crate::envelope::{InvalidKey, InvalidRing, KeyUse, LegacyKey, MasterKey, MasterRing};
 use crate::host_sync::sealed::SealedServer;
+use crate::host_sync::server::Counters;
 use crate::host_sync::settings::ServerSettings;
 use crate::limits;
 use crate::time::Span;
@@ -81,7 +84,7 @@ pub enum MainServerError {
         error: ClientError,
     },
     /// The address to listen on.
-    #[error("cannot listen on {address}: {error}; is another program there?")]
+    #[error("cannot listen on {address}: {error}; {}", crate::runtime::listen_help(error))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -154,7 +157,7 @@ impl MainServer {
         listen: SocketAddr,
         mut parts: Parts<D, C, I>,
     ) -> Result<Self, MainServerError> {
-        let codec = codec(config)?;
+        let codec = SealedServer::new(ring(config)?);
         let path = config.main_server_endpoint.as_ref().map_or(SYNC_PATH, |endpoint| endpoint.path());
         if path == HEALTH_PATH || path == METRICS_PATH {
             return Err(MainServerError::Path);
@@ -187,6 +190,27 @@ impl MainServer {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Takes the keys of this configuration in place of those in force, and nothing else of it, while requests go on.
+    /// When this returns, every shard seals with the one that `encryption_key` names and opens with it and those of
+    /// `encryption_keys_accepted`; any other key opens nothing any more. Says which keys are in force, by their names.
+    ///
+    /// # Errors
+    /// When the configuration is not a main server's, or its keys cannot be used; the keys in force then stay.
+    pub async fn replace_keys(&self, config: &Config) -> Result<KeyUse, MainServerError> {
+        let ring = ring(config)?;
+        self.shards.replace_keys(&ring).await;
+        Ok(ring.in_use())
+    }
+
+    /// What all shards have counted since the start; those that have no time to say so are left out.
+    pub async fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for report in self.front.reports().await {
+            add(&mut sum, report.counters);
+        }
+        sum
     }
 
     /// Takes no further request, answers what is open within [`limits::SHUTDOWN_DRAIN`], and stops.
@@ -226,7 +250,7 @@ pub fn server_settings(config: &Config) -> ServerSettings {
     }
 }
 
-fn codec(config: &Config) -> Result<SealedServer, MainServerError> {
+fn ring(config: &Config) -> Result<MasterRing, MainServerError> {
     if config.role != Role::MainServer {
         return Err(MainServerError::Role);
     }
@@ -236,5 +260,5 @@ fn codec(config: &Config) -> Result<SealedServer, MainServerError> {
     if let Some(legacy) = &config.legacy_encryption_key {
         ring = ring.with_legacy(legacy.expose().parse::<LegacyKey>()?);
     }
-    Ok(SealedServer::new(ring))
+    Ok(ring)
 }

@@ -1,5 +1,5 @@
 //! Old rows go on a schedule: operations after seven days, entries of the cache table when they have expired,
-//! sequences of sessions after thirty days (`sql/main_server/0003_search_and_clean_up.sql`).
+//! sequences of sessions after thirty days (`sql/main_server/0004_search_and_clean_up.sql`).
 
 use std::sync::Weak;
 

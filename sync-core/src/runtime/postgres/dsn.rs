@@ -5,7 +5,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use super::PostgresError;
 
 /// Reads a `postgresql://` address or `keyword = value` pairs as libpq writes them.
-pub(super) fn parse(text: &str) -> Result<PgConnectOptions, PostgresError> {
+pub(in crate::runtime) fn parse(text: &str) -> Result<PgConnectOptions, PostgresError> {
     let text = text.trim();
     if text.starts_with("postgresql://") || text.starts_with("postgres://") {
         return text.parse().map_err(|_| PostgresError::ConnectionString("the address is malformed"));

@@ -1,9 +1,12 @@
 //! Hosts and what validation found: one function of the database for each decision.
 
+use std::collections::BTreeMap;
+
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::{MOMENT_US_MAX, PostgresError, unsigned};
+use crate::host_sync::hosting::HostMetrics;
 use crate::id::{AccountId, MapName};
 use crate::limits;
 use crate::store::StoreReply;
@@ -12,8 +15,8 @@ use crate::store::validation::SecurityValidation;
 use crate::time::Timestamp;
 
 const REPORT: &str = "SELECT map_name, account_id, part, epoch, began \
-     FROM p2p_sync.report_host($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
-const SWEEP: &str = "SELECT map_name, account_id, part, epoch, began FROM p2p_sync.sweep_hosts($1, $2)";
+     FROM p2p_sync.report_hosts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+const SWEEP: &str = "SELECT map_name, account_id, part, epoch, began FROM p2p_sync.sweep_hosts($1)";
 const HOSTS: &str = "SELECT a.map_name, a.account_id, \
      CASE WHEN a.is_backup THEN 'backup' WHEN a.is_assistance THEN 'assistant' ELSE 'primary' END, \
      a.epoch, e.epoch \
@@ -29,39 +32,48 @@ const RECORD: &str = "INSERT INTO p2p_sync.security_validations \
 
 pub(super) async fn report(
     connection: &mut PgConnection,
-    report: &HostReport,
+    reports: &[HostReport],
 ) -> Result<StoreReply, PostgresError> {
-    let metrics = &report.metrics;
+    // Of two by one host the later.
+    let latest: BTreeMap<_, _> = reports.iter().map(|report| (report.account, report)).collect();
     let signed =
         |number: u32| i32::try_from(number).map_err(|_| PostgresError::OutOfRange("a host's metrics"));
+    let numbers = |pick: fn(&HostMetrics) -> u32| {
+        latest.values().map(|report| signed(pick(&report.metrics))).collect::<Result<Vec<_>, _>>()
+    };
+    let flags = |pick: fn(&HostMetrics) -> bool| {
+        latest.values().map(|report| pick(&report.metrics)).collect::<Vec<_>>()
+    };
+    // No name has a comma.
+    let maps = |report: &&HostReport| report.maps.iter().map(MapName::as_str).collect::<Vec<_>>().join(",");
     let rows = sqlx::query(REPORT)
-        .bind(i64::from(report.account.0))
-        .bind(signed(metrics.cpu_mhz)?)
-        .bind(signed(metrics.cpu_cores)?)
-        .bind(i64::from(metrics.free_ram_mb))
-        .bind(signed(metrics.network_speed_mbps)?)
-        .bind(signed(metrics.latency_ms)?)
-        .bind(signed(metrics.disconnects_per_hour)?)
-        .bind(metrics.vps_connection_active)
-        .bind(metrics.is_fit())
-        .bind(metrics.score_millionths())
-        .bind(report.maps.iter().map(MapName::as_str).collect::<Vec<_>>())
-        .bind(moment(report.at)?)
+        .bind(latest.keys().map(|account| i64::from(account.0)).collect::<Vec<_>>())
+        .bind(numbers(|metrics| metrics.cpu_mhz)?)
+        .bind(numbers(|metrics| metrics.cpu_cores)?)
+        .bind(latest.values().map(|report| i64::from(report.metrics.free_ram_mb)).collect::<Vec<_>>())
+        .bind(numbers(|metrics| metrics.network_speed_mbps)?)
+        .bind(numbers(|metrics| metrics.latency_ms)?)
+        .bind(numbers(|metrics| metrics.disconnects_per_hour)?)
+        .bind(flags(|metrics| metrics.vps_connection_active))
+        .bind(flags(HostMetrics::is_fit))
+        .bind(latest.values().map(|report| report.metrics.score_millionths()).collect::<Vec<_>>())
+        .bind(latest.values().map(maps).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?;
-    let (mut assignments, mut changes) = (Vec::new(), Vec::new());
+    let (mut played, mut changes) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
     for row in rows {
+        let assignment = assignment(&row)?;
         match row.try_get(4)? {
-            Some(began) => changes.push(Change { assignment: assignment(&row)?, began }),
-            None => assignments.push(assignment(&row)?),
+            Some(began) => changes.push(Change { assignment, began }),
+            None => played.entry(assignment.account).or_default().push(assignment),
         }
     }
-    Ok(StoreReply::Reported { assignments, changes })
+    let parts = |report: &HostReport| played.get(&report.account).cloned().unwrap_or_default();
+    Ok(StoreReply::Reported { assignments: reports.iter().map(parts).collect(), changes })
 }
 
-pub(super) async fn sweep(connection: &mut PgConnection, at: Timestamp) -> Result<StoreReply, PostgresError> {
+pub(super) async fn sweep(connection: &mut PgConnection) -> Result<StoreReply, PostgresError> {
     let rows = sqlx::query(SWEEP)
-        .bind(moment(at)?)
         .bind(i64::try_from(limits::HOSTS_DROPPED_MAX).unwrap_or(i64::MAX))
         .fetch_all(connection)
         .await?;

@@ -29,8 +29,20 @@ pub const MIGRATIONS: [Migration; 4] = [
     },
 ];
 
+/// The steps of one schema, and the statements that keep account of them there.
+pub(in crate::runtime) struct Ledger {
+    /// Takes the lock and makes the table of steps.
+    pub(in crate::runtime) prepare: &'static str,
+    /// The digest of a step by its name.
+    pub(in crate::runtime) find: &'static str,
+    /// Enters a step with its digest.
+    pub(in crate::runtime) enter: &'static str,
+    pub(in crate::runtime) migrations: &'static [Migration],
+}
+
 /// The number is "p2psync" in ASCII: a key of our own among the database's advisory locks.
-const PREPARE: &str = "
+pub(super) const LEDGER: Ledger = Ledger {
+    prepare: "
     SET LOCAL statement_timeout = 0;
     SELECT pg_advisory_xact_lock(31580655946657379);
     CREATE SCHEMA IF NOT EXISTS p2p_sync;
@@ -38,29 +50,30 @@ const PREPARE: &str = "
         name       text        COLLATE \"C\" PRIMARY KEY,
         sha256     text        COLLATE \"C\" NOT NULL,
         applied_at timestamptz NOT NULL DEFAULT now()
-    )";
+    )",
+    find: "SELECT sha256 FROM p2p_sync.migrations WHERE name = $1",
+    enter: "INSERT INTO p2p_sync.migrations (name, sha256) VALUES ($1, $2)",
+    migrations: &MIGRATIONS,
+};
 
 /// Applies what is missing, all or nothing.
-pub(super) async fn run(connection: &mut PgConnection) -> Result<(), PostgresError> {
+pub(in crate::runtime) async fn run(
+    connection: &mut PgConnection,
+    ledger: &Ledger,
+) -> Result<(), PostgresError> {
     let mut transaction = connection.begin().await?;
-    sqlx::raw_sql(PREPARE).execute(&mut *transaction).await?;
-    for migration in MIGRATIONS {
+    sqlx::raw_sql(ledger.prepare).execute(&mut *transaction).await?;
+    for migration in ledger.migrations {
         let digest = digest(migration.sql);
         let known: Option<String> =
-            sqlx::query_scalar("SELECT sha256 FROM p2p_sync.migrations WHERE name = $1")
-                .bind(migration.name)
-                .fetch_optional(&mut *transaction)
-                .await?;
+            sqlx::query_scalar(ledger.find).bind(migration.name).fetch_optional(&mut *transaction).await?;
         match known {
             Some(known) if known == digest => {}
             Some(_) => return Err(PostgresError::MigrationChanged(migration.name)),
             None => {
                 sqlx::raw_sql(migration.sql).execute(&mut *transaction).await?;
-                sqlx::query("INSERT INTO p2p_sync.migrations (name, sha256) VALUES ($1, $2)")
-                    .bind(migration.name)
-                    .bind(digest)
-                    .execute(&mut *transaction)
-                    .await?;
+                let enter = sqlx::query(ledger.enter).bind(migration.name).bind(digest);
+                enter.execute(&mut *transaction).await?;
             }
         }
     }

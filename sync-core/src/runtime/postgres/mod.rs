@@ -2,7 +2,7 @@
 //!
 //! A request is one statement in a transaction of its own, so it costs one round trip and nothing is
 //! held while anything else is waited for. `ApplyBatch` is the SQL function `p2p_sync.apply_operations`
-//! (`sql/main_server/0001_store.sql`), which says how servers that share a database keep out of each
+//! (`sql/main_server/0003_operations.sql`), which says how servers that share a database keep out of each
 //! other's way; where it asks to be called again, this does so.
 //!
 //! Errors carry SQLSTATE codes and kinds, never text from the server: that may quote values, and the
@@ -11,11 +11,11 @@
 mod batch;
 mod clean_up;
 mod content;
-mod dsn;
+pub(in crate::runtime) mod dsn;
 mod embeddings;
 mod error;
 mod hosting;
-mod migrations;
+pub(in crate::runtime) mod migrations;
 mod pool;
 
 use std::sync::Mutex;
@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Row};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::duration;
@@ -91,6 +92,8 @@ pub struct PostgresStatus {
 #[derive(Debug)]
 pub struct PostgresStore {
     pool: Pool,
+    /// For what is about hosts, which may wait for each other: the writes keep the other connections.
+    aside: Semaphore,
     options: PostgresOptions,
     statements: AtomicU64,
     conflicts: AtomicU64,
@@ -104,6 +107,7 @@ impl PostgresStore {
         let target = dsn::parse(dsn.expose())?;
         let store = Self {
             pool: Pool::new(target, options),
+            aside: Semaphore::new(limits::HOSTING_CONNECTIONS_MAX),
             options,
             statements: AtomicU64::new(0),
             conflicts: AtomicU64::new(0),
@@ -116,7 +120,7 @@ impl PostgresStore {
     /// Brings the schema up to date, in one transaction, under a lock that other servers wait for.
     pub async fn migrate(&self) -> Result<(), PostgresError> {
         let mut lease = self.pool.acquire().await?;
-        migrations::run(lease.connection()).await?;
+        migrations::run(lease.connection(), &migrations::LEDGER).await?;
         lease.keep();
         Ok(())
     }
@@ -163,6 +167,12 @@ impl PostgresStore {
     }
 
     async fn attempts(&self, request: &StoreRequest) -> Result<StoreReply, PostgresError> {
+        let _aside = match request {
+            StoreRequest::ReportHosts(_) | StoreRequest::SweepHosts | StoreRequest::RecordValidations(_) => {
+                Some(self.aside.acquire().await.map_err(|_| PostgresError::TimedOut)?)
+            }
+            _ => None,
+        };
         let mut conflicts = 0;
         loop {
             let mut lease = self.pool.acquire().await?;
@@ -217,8 +227,8 @@ impl PostgresStore {
             StoreRequest::SearchEmbeddings(request) => {
                 embeddings::search(connection, request).await.map(StoreReply::Found)
             }
-            StoreRequest::ReportHost(report) => hosting::report(connection, report).await,
-            StoreRequest::SweepHosts { at } => hosting::sweep(connection, *at).await,
+            StoreRequest::ReportHosts(reports) => hosting::report(connection, reports).await,
+            StoreRequest::SweepHosts => hosting::sweep(connection).await,
             StoreRequest::LoadHosts(map) => hosting::load(connection, map).await,
             StoreRequest::RecordValidations(found) => hosting::record(connection, found).await,
         }

@@ -23,6 +23,12 @@ use crate::history::{Event, OpRef, What};
 pub(super) const PEERS: usize = 3;
 pub(super) const SESSIONS: usize = 2;
 pub(super) const ROWS: u32 = 6;
+/// How far ahead of a database's clock a stamp may lie.
+pub(super) const AHEAD_US_MAX: u64 = 200;
+/// How old tombstones grow that somebody has not passed.
+const RETENTION_US: u64 = 50;
+/// How far ahead a clock may be.
+pub(super) const SKEW_US_MAX: u64 = 2 * AHEAD_US_MAX;
 
 /// A transaction of a session that is under way.
 struct Open {
@@ -37,6 +43,9 @@ pub(super) struct World {
     lives: u64,
     stores: Vec<MemoryPeerStore>,
     copies: Vec<MemoryPeerStore>,
+    /// How far each database's clock is ahead, and the greatest that it has shown.
+    skews_us: [u64; PEERS],
+    clocks_us_max: [u64; PEERS],
     open: BTreeMap<(usize, usize), Open>,
     pub(super) told: Vec<Event>,
 }
@@ -47,7 +56,7 @@ fn name(peer: usize) -> NodeId {
 
 fn terms() -> PeerTerms {
     PeerTerms {
-        stamp_ahead_us_max: 1_000_000,
+        stamp_ahead_us_max: AHEAD_US_MAX,
         converge_within_us: 1_000_000,
         transaction_rows_max: 100,
         ..testing::terms()
@@ -72,6 +81,8 @@ impl World {
             lives: 1,
             copies: stores.clone(),
             stores,
+            skews_us: [0; PEERS],
+            clocks_us_max: [0; PEERS],
             open: BTreeMap::new(),
             told: Vec::new(),
         }
@@ -81,8 +92,9 @@ impl World {
         self.told.push(Event { at_us: self.now, what: What::Peer(what) });
     }
 
-    fn at(&self) -> Timestamp {
-        Timestamp::from_us(self.now)
+    /// What a peer's database takes for the present.
+    fn at(&self, peer: usize) -> Timestamp {
+        Timestamp::from_us(self.now + self.skews_us[peer])
     }
 
     fn op(&mut self, peer: usize) -> OpRef {
@@ -105,11 +117,16 @@ impl World {
             Step::Pull { reader, source, rows_max, lost } => {
                 self.pull(reader, source, rows_max, lost);
             }
+            Step::Skew { peer, ahead_us } => {
+                self.clocks_us_max[peer] = self.clocks_us_max[peer].max(self.at(peer).as_us());
+                self.skews_us[peer] = ahead_us;
+            }
             Step::Crash(peer) => {
                 self.stores[peer].crash();
                 self.broken(peer);
             }
-            Step::Purge(peer) => self.purge(peer),
+            Step::Purge(peer) => self.purge(peer, u64::MAX),
+            Step::Expire(peer) => self.purge(peer, RETENTION_US),
             Step::Copy(peer) => self.copies[peer] = self.stores[peer].durable_copy(),
             Step::SetBack { peer, noticed } => {
                 self.stores[peer] = self.copies[peer].clone();
@@ -140,7 +157,8 @@ impl World {
             self.open.insert((peer, session), Open { transaction, op, writes: BTreeMap::new() });
             self.tell(PeerWhat::Began { op, session: session as u32, intended_us: self.now });
         }
-        let (now, at, row) = (self.now, self.at(), testing::row(key));
+        let (at, row) = (self.at(peer), testing::row(key));
+        let (now, clock_us) = (self.now, at.as_us());
         let (text, id) = (format!("{now} by {peer}"), key.to_string());
         let Some(open) = self.open.get_mut(&(peer, session)) else { return };
         let write = match delete {
@@ -158,8 +176,8 @@ impl World {
                     version,
                     deleted: delete,
                     seen,
-                    clock_us: now,
-                    clock_us_max: now,
+                    clock_us,
+                    clock_us_max: clock_us.max(self.clocks_us_max[peer]),
                 };
                 open.writes.insert(row, written);
             }
@@ -170,7 +188,7 @@ impl World {
 
     fn commit(&mut self, peer: usize, session: usize) {
         let Some(open) = self.open.remove(&(peer, session)) else { return };
-        let at = self.at();
+        let at = self.at(peer);
         let committed = self.stores[peer].commit(open.transaction, at).unwrap();
         let Some(xid) = committed.xid else {
             return self.tell(PeerWhat::Aborted { op: open.op, why: "wrote nothing".to_owned() });
@@ -195,10 +213,10 @@ impl World {
         self.tell(PeerWhat::Read { op, session, rows });
     }
 
-    fn purge(&mut self, peer: usize) {
+    fn purge(&mut self, peer: usize, retention_us: u64) {
         let peers = (0..PEERS).filter(|other| *other != peer).map(name).collect();
-        let retention = Span::from_us(1_000_000_000);
-        let at = self.at();
+        let retention = Span::from_us(retention_us);
+        let at = self.at(peer);
         let request = PeerRequest::Purge(Purge { peers, retention, rows_max: 100 });
         if let PeerReply::Purged(rows @ 1..) = self.stores[peer].execute(at, request) {
             self.tell(PeerWhat::Purged { node: peer as u32, rows });
@@ -212,8 +230,7 @@ impl World {
         request: MergeRows,
         reconcile: bool,
     ) -> Option<Vec<Outcome>> {
-        let (at, rows, advance) = (self.at(), request.rows.clone(), request.advance.clone());
-        let now = self.now;
+        let (at, rows, advance) = (self.at(reader), request.rows.clone(), request.advance.clone());
         let merged = match self.stores[reader].execute(at, PeerRequest::Merge(request)) {
             PeerReply::Merged(merged) => merged,
             PeerReply::Unavailable => return None,
@@ -231,7 +248,7 @@ impl World {
                 Outcome::Unsound(_) | Outcome::Changed => panic!("{outcome:?}"),
             },
             holds: store.stored(&row.row).map(|stored| stored.version.clone()),
-            ahead_us: row.version.stamp.us.saturating_sub(now),
+            ahead_us: row.version.stamp.us.saturating_sub(at.as_us()),
             deleted: row.image.is_tombstone(),
             origin: row.origin.incarnation,
             origin_xid: row.origin.xid,
@@ -255,25 +272,26 @@ impl World {
 
     fn renew(&mut self, peer: usize) {
         self.lives += 1;
-        let (at, life) = (self.at(), Incarnation(self.lives));
+        let (at, life) = (self.at(peer), Incarnation(self.lives));
         self.stores[peer].execute(at, PeerRequest::Renew(life));
         self.tell(PeerWhat::Renewed { node: peer as u32, incarnation: life });
     }
 
     /// Reads a page; whether there is more.
     fn pull(&mut self, reader: usize, source: usize, rows_max: usize, lost: bool) -> bool {
-        let at = self.at();
+        let at = self.at(source);
         let PeerReply::Described(described) = self.stores[reader].execute(at, PeerRequest::Describe) else {
             panic!("it can be described")
         };
         let since = described.positions.get(&name(source)).cloned();
         if let Some(position) = since.clone() {
-            let passed = PeerRequest::Passed { peer: name(reader), position };
+            let refused = described.refused.contains(&name(source));
+            let passed = PeerRequest::Passed { peer: name(reader), position, refused };
             if self.stores[source].execute(at, passed) == (PeerReply::Noted { ahead: true }) {
                 self.renew(source);
             }
         }
-        let request = ReadFeed { since, frontier: described.frontier, rows_max, bytes_max: usize::MAX };
+        let request = ReadFeed { since, frontier: described.reads_with(), rows_max, bytes_max: usize::MAX };
         match self.stores[source].execute(at, PeerRequest::Feed(request)) {
             PeerReply::Page(page) if lost => page.frontier.is_none(),
             PeerReply::Page(page) => {
@@ -301,7 +319,12 @@ impl World {
 
     /// Everything that the two differ in goes both ways.
     fn compare(&mut self, reader: usize, source: usize, then: Option<Position>) {
-        let done = self.give(source, reader) && self.give(reader, source);
+        let (gave, refused) = self.give(source, reader);
+        if gave && !refused {
+            let at = self.at(reader);
+            self.stores[reader].execute(at, PeerRequest::Settle(name(source)));
+        }
+        let done = gave && self.give(reader, source).0;
         if let (true, Some(position)) = (done, then) {
             let advance = Some(Advance { position, frontier: Frontier::default() });
             let request =
@@ -310,7 +333,8 @@ impl World {
         }
     }
 
-    fn give(&mut self, from: usize, to: usize) -> bool {
+    /// Gives what the other lacks; whether it took, dropped or refused everything, and whether it refused some.
+    fn give(&mut self, from: usize, to: usize) -> (bool, bool) {
         let all = |store: &MemoryPeerStore| -> Vec<RowVersion> {
             store.versions().into_iter().map(|(version, _)| version.clone()).collect()
         };
@@ -324,19 +348,20 @@ impl World {
             .map(|row| DigestEntry { row: row.row.clone(), version: row.version.clone() })
             .collect();
         let request = MergeRows { from: name(from), rows, known: vec![], advance: None, repair: false };
-        let Some(outcomes) = self.merge(to, from, request, true) else { return false };
+        let Some(outcomes) = self.merge(to, from, request, true) else { return (false, false) };
+        let refused = outcomes.iter().any(|outcome| matches!(outcome, Outcome::TooFarAhead { .. }));
         let expired = names.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome == Outcome::Expired);
         let expired: Vec<_> = expired.map(|(entry, _)| entry).collect();
         if !expired.is_empty() {
-            let at = self.at();
+            let at = self.at(from);
             self.stores[from].execute(at, PeerRequest::Drop(expired.clone()));
             let stays = |row: &RowId| self.stores[from].stored(row).is_some();
             let (kept, rows): (Vec<_>, Vec<_>) = expired.into_iter().map(|entry| entry.row).partition(stays);
             self.tell(PeerWhat::Dropped { node: from as u32, rows });
             // An application has it locked: it is for the next time.
-            return kept.is_empty();
+            return (kept.is_empty(), refused);
         }
-        true
+        (true, refused)
     }
 
     /// Ends what is under way, heals, lets everybody read everybody, and tells how it ends.
@@ -344,6 +369,11 @@ impl World {
         for (peer, session) in (0..PEERS).flat_map(|peer| (0..SESSIONS).map(move |session| (peer, session))) {
             self.step(&Step::Commit { peer, session });
         }
+        for peer in 0..PEERS {
+            self.step(&Step::Skew { peer, ahead_us: 0 });
+        }
+        // Whatever was written is no more than so far ahead.
+        self.now += SKEW_US_MAX;
         self.told.push(Event { at_us: self.now, what: What::Healed });
         for _ in 0..2 * PEERS {
             for (reader, source) in [(0, 1), (1, 2), (2, 0), (0, 2), (2, 1), (1, 0)] {

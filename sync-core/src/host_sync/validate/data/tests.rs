@@ -88,16 +88,19 @@ fn monsters() {
         cost_us: 3 * 200_000,
         ahead_us_max: 40_000_000,
     };
-    passes(monsters, &list(1, 5, 5, 0, 3), Some(spawned));
+    let one = r#"{"level":1,"hp":1,"max_hp":1,"position":{"x":0,"y":0}}"#;
+    let listed = |spawned: usize, listed: usize| {
+        let all = vec![one; listed].join(",");
+        format!(r#"{{"map_name":"prontera","spawned":{spawned},"monsters":[{all}]}}"#)
+    };
+    passes(monsters, &listed(3, 3), Some(spawned));
+    fails(monsters, &listed(4, 3), SpawnRate, "spawned: 4 of them are new, 3 are on the list");
     fails(monsters, &list(256, 5, 5, 0, 0), MonsterStats, "monsters.level_max: 256, at most 255");
     fails(monsters, &list(1, 5, 100_000_001, 0, 0), MonsterStats, "monsters.hp_max: 100000001");
     fails(monsters, &list(1, 6, 5, 0, 0), MonsterStats, "hp, by max_hp: 6, at most 5");
     fails(monsters, &list(1, 5, 5, 312, 0), MonsterStats, "position.x: 312");
-    fails(monsters, &list(1, 5, 5, 0, 201), SpawnRate, "spawn.burst_max: 201 at once, at most 200");
-    let one = r#"{"level":1,"hp":1,"max_hp":1,"position":{"x":0,"y":0}}"#;
-    let many =
-        format!(r#"{{"map_name":"prontera","spawned":0,"monsters":[{}]}}"#, vec![one; 1_001].join(","));
-    fails(monsters, &many, MonsterStats, "monsters.per_map_max: 1001, at most 1000");
+    fails(monsters, &listed(201, 300), SpawnRate, "spawn.burst_max: 201 at once, at most 200");
+    fails(monsters, &listed(0, 1_001), MonsterStats, "monsters.per_map_max: 1001, at most 1000");
 }
 
 #[test]
@@ -117,6 +120,19 @@ fn drops_and_skills() {
     passes(SyncDataType::CriticalGameState, r#"{"account_id":7,"skill_id":5}"#, skill(100_000, 5));
     passes(SyncDataType::CriticalGameState, r#"{"anything":[]}"#, None);
     fails(SyncDataType::CriticalGameState, r#"{"account_id":8,"skill_id":5}"#, AccountRights, "account 8");
+    fails(SyncDataType::CriticalGameState, r#"{"account_id":8,"hp":5}"#, AccountRights, "account 8");
+    for half in [
+        r#"{"skill_id":46}"#,
+        r#"{"account_id":7,"skill_id":"46"}"#,
+        r#"{"account_id":"7","skill_id":46}"#,
+        r#"{"account_id":7,"skill_id":46,"skill_id":47}"#,
+        r#"{"account_id":7,"skill\u005fid":null}"#,
+    ] {
+        fails(SyncDataType::CriticalGameState, half, SkillUsage, "published form of CRITICAL_GAME_STATE");
+    }
+    fails(SyncDataType::CriticalGameState, r#"{"account_id":"8"}"#, AccountRights, "published form");
+    passes(SyncDataType::CriticalGameState, r#"{"state":{"skill_id":"within"}}"#, None);
+    passes(SyncDataType::CriticalGameState, "[7,46]", None);
     assert_eq!(PaceRule::SkillUsage.validation(), SkillUsage);
 }
 

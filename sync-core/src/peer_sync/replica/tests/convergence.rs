@@ -152,9 +152,10 @@ proptest! {
         world.start();
         live(&mut world, &steps);
         prop_assert!(world.converges_within(Span::from_secs(200)).is_some(), "seed {seed}");
-        // And it stays so.
+        // And it stays so; tombstones go at different moments.
         world.run(Span::from_secs(60));
-        prop_assert!(world.converged(), "seed {seed}");
+        prop_assert!(world.lives_alike(), "seed {seed}");
+        prop_assert!(world.converges_within(Span::from_secs(200)).is_some(), "seed {seed}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Replicas over databases in memory.
 
 mod convergence;
+mod identity;
 mod membership;
 mod planted;
 mod repair;

@@ -139,3 +139,26 @@ fn a_peer_that_is_given_is_found_and_one_that_is_removed_is_forgotten() {
     world.command(1, Command::RemovePeer(node_id(0)));
     assert_eq!(world.nodes[1].replica.status(now).peer_count, 0);
 }
+
+#[test]
+fn a_delete_that_a_peer_refused_waits_for_it() {
+    let mut world = settled(3, 10);
+    // Two clocks go wrong by more than a peer accepts, and tombstones are purged before it does.
+    world.nodes[0].skew_us = 200_000_000;
+    world.nodes[1].skew_us = 200_000_000;
+    world.write(0, &[(5, None)], 0);
+    world.run(Span::from_secs(130));
+    let refused = |event: &ReplicaEvent| matches!(event, ReplicaEvent::TooFarAhead { .. });
+    assert!(world.events(2).any(refused));
+    assert!(world.nodes[2].store.read(&item(5)).is_some());
+    world.write(2, &[(5, Some("not knowing of it"))], 0);
+    world.run(Span::from_secs(5));
+    world.write(2, &[(6, Some("after it"))], 0);
+    assert!(world.converges_within(Span::from_secs(60)).is_some());
+    world.run(Span::from_secs(200));
+    assert!(world.converged());
+    for node in 0..3 {
+        assert!(world.nodes[node].store.read(&item(5)).is_none(), "{node} revived it");
+        assert!(world.nodes[node].store.stored(&item(5)).is_none(), "{node} did not purge it");
+    }
+}

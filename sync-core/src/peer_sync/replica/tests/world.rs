@@ -72,7 +72,7 @@ pub(super) struct Node<P> {
 enum Item {
     Input { node: usize, life: u32, input: ReplicaInput },
     Store { node: usize, life: u32, token: Token, request: PeerRequest },
-    Ask { from: usize, life: u32, token: Token, to: PeerAddress, question: PeerQuestion },
+    Ask { from: usize, life: u32, token: Token, to: PeerAddress, asker: Asker, question: PeerQuestion },
     Commit { node: usize, life: u32, transaction: TransactionId },
     Wake { node: usize, life: u32 },
 }
@@ -159,7 +159,8 @@ impl<P: ReplicaPolicy + Clone> World<P> {
         let draws = Draws(mix(self.seed ^ (place as u64) << 32 ^ u64::from(life)));
         let settings = self.settings[place].clone();
         let resolvers = Resolvers::new(&schema(), &BTreeMap::new()).unwrap();
-        Replica::new(node_id(place), Arc::new(schema()), resolvers, settings, draws, self.policy.clone())
+        let node = self.nodes.get(place).map_or_else(|| node_id(place), |node| node.store.node().clone());
+        Replica::new(node, Arc::new(schema()), resolvers, settings, draws, self.policy.clone())
     }
 
     pub(super) fn draw(&mut self, bound: u64) -> u64 {
@@ -210,12 +211,12 @@ impl<P: ReplicaPolicy + Clone> World<P> {
                     let delay = 20 + self.draw(300);
                     self.schedule(delay, Item::Store { node, life, token, request });
                 }
-                ReplicaEffect::Ask { token, to, question, .. } => {
+                ReplicaEffect::Ask { token, to, asker, question, .. } => {
                     let times = 1 + u64::from(self.draw(1000) < self.doubled);
                     for _ in 0..times {
                         let delay = 200 + self.draw(3_000);
-                        let (to, question) = (to.clone(), question.clone());
-                        self.schedule(delay, Item::Ask { from: node, life, token, to, question });
+                        let (to, asker, question) = (to.clone(), asker.clone(), question.clone());
+                        self.schedule(delay, Item::Ask { from: node, life, token, to, asker, question });
                     }
                 }
                 ReplicaEffect::Answer { exchange, answer } => self.answer(node, exchange, answer),
@@ -279,7 +280,7 @@ impl<P: ReplicaPolicy + Clone> World<P> {
                     self.schedule(delay, Item::Input { node, life, input });
                 }
             }
-            Item::Ask { from, life, token, to, question } => {
+            Item::Ask { from, life, token, to, asker, question } => {
                 let Some(node) = (0..self.nodes.len()).find(|node| address(*node).host == to.host) else {
                     return;
                 };
@@ -288,14 +289,14 @@ impl<P: ReplicaPolicy + Clone> World<P> {
                 if !self.nodes[node].up || !self.carries(from, node) {
                     return;
                 }
-                if let PeerQuestion::Push { rows, .. } = &question {
+                if let PeerQuestion::Push(rows) = &question {
                     self.copies[node] += rows.len() as u64;
                 }
                 self.sequence += 1;
                 let exchange = Token(self.sequence);
                 self.exchanges.insert(exchange, (from, life, token, node));
                 let from = HostName::new(&format!("h{from}")).unwrap();
-                self.give(node, ReplicaInput::Question { exchange, from, question });
+                self.give(node, ReplicaInput::Question { exchange, from, asker, question });
             }
             Item::Commit { node, life, transaction } => {
                 if self.lives(node, life) {
@@ -403,6 +404,17 @@ impl<P: ReplicaPolicy + Clone> World<P> {
     pub(super) fn converged(&self) -> bool {
         let first = self.content(0);
         (1..self.nodes.len()).all(|node| self.content(node) == first)
+    }
+
+    /// Whether the rows that live are the same everywhere.
+    pub(super) fn lives_alike(&self) -> bool {
+        let living = |node| {
+            let mut rows = self.content(node);
+            rows.retain(|row| !row.image.is_tombstone());
+            rows
+        };
+        let first = living(0);
+        (1..self.nodes.len()).all(|node| living(node) == first)
     }
 
     /// Runs until all hold the same, at most so long; says how long it took.

@@ -5,7 +5,7 @@
 
 use super::rows::{Place, Row, Rows};
 use crate::peer_sync::row::RowId;
-use crate::peer_sync::store::{Digest, DigestEntry, DigestPart};
+use crate::peer_sync::store::{Digest, DigestEntry, DigestPart, RowHash};
 
 /// The level that is kept.
 const KEPT: u8 = 3;
@@ -91,7 +91,7 @@ impl Digests {
         after: Option<&RowId>,
         rows: &'a Rows,
     ) -> impl Iterator<Item = &'a Row> {
-        let after = after.map(|row| (DigestPart::leaf_of(row).prefix, row.clone()));
+        let after = after.map(|row| (DigestPart::leaf_of(RowHash::of(row)).prefix, row.clone()));
         let first = after.as_ref().map_or(0, |(leaf, _)| kept(*leaf));
         self.parts.iter().skip(first).flat_map(move |part| {
             let mut sorted: Vec<&Row> = part.places.iter().filter_map(|place| rows.at(*place)).collect();
@@ -107,7 +107,8 @@ impl Digests {
     fn rows_of<'a>(&'a self, part: DigestPart, rows: &'a Rows) -> impl Iterator<Item = &'a Row> {
         let within = move |row: &&Row| {
             part.level <= DigestPart::LEVEL_MAX
-                && DigestPart { level: DigestPart::LEVEL_MAX, prefix: row.leaf }.ancestor(part.level) == part
+                && DigestPart { level: DigestPart::LEVEL_MAX, prefix: row.leaf() }.ancestor(part.level)
+                    == part
         };
         let places =
             self.parts.get(kept_range(part)).unwrap_or_default().iter().flat_map(|part| &part.places);
@@ -116,7 +117,7 @@ impl Digests {
 }
 
 fn order(row: &Row) -> (u32, &RowId) {
-    (row.leaf, &row.stored.row)
+    (row.leaf(), &row.stored.row)
 }
 
 /// The kept parts that a part consists of, or the one in which it lies; out of range for a part that does not exist.

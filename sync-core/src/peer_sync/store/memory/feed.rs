@@ -33,8 +33,8 @@ struct Wrote {
 /// Transactions that have to be read together.
 pub(super) struct Group {
     pub(super) xids: BTreeSet<u64>,
-    /// Rows of these transactions that the reader has, or what beats them.
-    pub(super) known: BTreeSet<RowId>,
+    /// Places of rows of these transactions that the reader has, or what beats them; some more than once.
+    pub(super) known: Vec<Place>,
     /// Whether others belonged to it that were left out for its size.
     pub(super) cut: bool,
 }
@@ -90,13 +90,10 @@ impl Feed {
         self.transactions.get(&xid).map_or(0, |wrote| wrote.living)
     }
 
-    /// Those rows, in the order of their ids.
-    pub(super) fn rows<'a>(&self, xid: u64, rows: &'a Rows) -> Vec<&'a Row> {
+    /// Those rows, in no order that means anything.
+    pub(super) fn rows<'a>(&'a self, xid: u64, rows: &'a Rows) -> impl Iterator<Item = &'a Row> {
         let places = self.transactions.get(&xid).map(|wrote| &wrote.places);
-        let mut found: Vec<&Row> =
-            places.into_iter().flatten().filter_map(|place| of(rows, *place, xid)).collect();
-        found.sort_unstable_by(|a, b| a.stored.row.cmp(&b.stored.row));
-        found
+        places.into_iter().flatten().filter_map(move |place| of(rows, *place, xid))
     }
 
     /// Those rows from after one of them, in the order of their ids, for a transaction that is read in parts.
@@ -129,7 +126,7 @@ impl Feed {
         needs: impl Fn(&RowVersion) -> bool,
     ) -> Group {
         let mut xids = BTreeSet::from([first]);
-        let mut known = BTreeSet::new();
+        let mut known = Vec::new();
         let mut living = self.living(first);
         let mut open = vec![first];
         while let Some(xid) = open.pop() {
@@ -140,7 +137,7 @@ impl Feed {
                     continue;
                 }
                 if has(row.xid) || !needs(&row.stored) {
-                    known.insert(row.stored.row.clone());
+                    known.push(*place);
                     continue;
                 }
                 living += self.living(row.xid);

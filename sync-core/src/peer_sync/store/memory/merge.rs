@@ -2,6 +2,7 @@
 
 use super::MemoryPeerStore;
 use super::rows::Place;
+use crate::limits;
 use crate::peer_sync::row::{RowId, RowVersion};
 use crate::peer_sync::store::{Advance, ApplyIf, MergeRows, Merged, Outcome, PeerReply};
 use crate::peer_sync::version::{NodeId, Version};
@@ -19,10 +20,10 @@ struct Work {
 }
 
 impl MemoryPeerStore {
-    /// A row that an application has locked makes the whole request wait in a real database; here it is
-    /// answered as one that did not come through in time, without effect.
+    /// A row that an application has locked makes the whole request wait. Whoever executes requests lets them wait
+    /// ([`lock`](Self::lock)); here it is answered as one that waited for too long, without effect.
     pub(super) fn merge(&mut self, now: Timestamp, request: MergeRows) -> PeerReply {
-        if self.any_locked(request.rows.iter()) {
+        if self.is_any_locked(request.rows.iter().map(|row| &row.row)) {
             return PeerReply::Unavailable;
         }
         let mut work = Work::new(now, request.rows.len());
@@ -34,7 +35,7 @@ impl MemoryPeerStore {
     }
 
     pub(super) fn apply_if(&mut self, now: Timestamp, request: ApplyIf) -> PeerReply {
-        if self.any_locked(request.rows.iter().map(|(row, _)| row)) {
+        if self.is_any_locked(request.rows.iter().map(|(row, _)| &row.row)) {
             return PeerReply::Unavailable;
         }
         let mut work = Work::new(now, request.rows.len());
@@ -62,22 +63,28 @@ impl MemoryPeerStore {
             }
         }
         let aside = self.settle(&work.changed, &[]);
+        let refuses = work.outcomes.iter().any(|outcome| matches!(outcome, Outcome::TooFarAhead { .. }));
+        if refuses && self.refused.len() < limits::PEERS_MAX {
+            self.refused.insert(from.clone());
+        }
         let advanced = advance.is_some();
         if let Some(Advance { position, frontier }) = advance {
             self.positions.insert(from.clone(), position);
-            self.others.join(&frontier);
+            if !self.refused.contains(from) {
+                self.others.join(&frontier);
+            }
         }
         PeerReply::Merged(Merged { outcomes: work.outcomes, aside, advanced })
     }
 
     fn merge_row(&mut self, work: &mut Work, row: RowVersion, repair: bool) -> Outcome {
-        let table = match self.accept(work.now, &row) {
+        let table = match self.tables.check(&row) {
             Ok(table) => table,
-            Err(refused) => return refused,
+            Err(unsound) => return Outcome::Unsound(unsound),
         };
         let found = self.rows.find(&row.row);
         let Some(held) = found.and_then(|place| self.rows.at(place)) else {
-            return self.insert(work, table, row);
+            return self.accept(work.now, &row).err().unwrap_or_else(|| self.insert(work, table, row));
         };
         if held.stored.version == row.version {
             if !repair || held.stored.is_sound() {
@@ -89,41 +96,57 @@ impl MemoryPeerStore {
             return Outcome::Changed;
         } else if held.stored.version > row.version {
             work.held.extend(found);
-            return Outcome::Beaten { by: held.stored.version.clone() };
+            let by = held.stored.version.clone();
+            if !self.covers(&row)
+                && let Some(held) = found.and_then(|place| self.rows.at_mut(place))
+            {
+                held.beat(row.version.node, row.origin);
+            }
+            return Outcome::Beaten { by };
         }
         let beaten = held.stored.version.clone();
+        // An older write of which no deleter knew may stand where the row was purged: what is known to be dead stays so.
+        if beaten < row.version && self.is_expired(&row) {
+            return Outcome::Expired;
+        }
+        // The stamp of a version that is held was taken in with it.
+        if beaten != row.version
+            && let Err(refused) = self.accept(work.now, &row)
+        {
+            return refused;
+        }
         self.store(work, found, table, row);
         Outcome::Updated { beaten }
     }
 
     fn apply_row(&mut self, work: &mut Work, row: RowVersion, expected: Option<&Version>) -> Outcome {
-        let table = match self.accept(work.now, &row) {
+        let table = match self.tables.check(&row) {
             Ok(table) => table,
-            Err(refused) => return refused,
+            Err(unsound) => return Outcome::Unsound(unsound),
         };
         let found = self.rows.find(&row.row);
         let held = found.and_then(|place| self.rows.at(place)).map(|held| &held.stored);
         if held.map(|held| &held.version) != expected {
             return Outcome::Changed;
         }
-        let Some(held) = held else { return self.insert(work, table, row) };
-        if *held == row {
+        if held == Some(&row) {
             work.held.extend(found);
             return Outcome::Equal;
         }
-        let beaten = held.version.clone();
+        let beaten = held.map(|held| held.version.clone());
+        if let Err(refused) = self.accept(work.now, &row) {
+            return refused;
+        }
+        let Some(beaten) = beaten else { return self.insert(work, table, row) };
         self.store(work, found, table, row);
         Outcome::Updated { beaten }
     }
 
-    /// The table of a row that may be stored; its stamp is absorbed, so that whatever is written here after it was
-    /// seen is greater.
-    fn accept(&mut self, now: Timestamp, row: &RowVersion) -> Result<u32, Outcome> {
-        let table = self.tables.check(row).map_err(Outcome::Unsound)?;
-        self.clock
-            .receive(now, row.version.stamp)
-            .map_err(|refused| Outcome::TooFarAhead { ahead: refused.ahead })?;
-        Ok(table)
+    /// Absorbs the stamp of a row that is to be stored, so that whatever is written here after it was seen is
+    /// greater. A row that stays outside leaves the clock alone.
+    fn accept(&mut self, now: Timestamp, row: &RowVersion) -> Result<(), Outcome> {
+        let received = self.clock.receive(now, row.version.stamp);
+        received.map_err(|refused| Outcome::TooFarAhead { ahead: refused.ahead })
     }
 
     /// Stores a row that is not there, unless it was deleted and its tombstone purged.
@@ -139,10 +162,6 @@ impl MemoryPeerStore {
         let xid = *work.xid.get_or_insert_with(|| self.draw_xid());
         let place = self.put_at(found, xid, work.now, table, row);
         work.changed.push(place);
-    }
-
-    fn any_locked<'a>(&self, mut rows: impl Iterator<Item = &'a RowVersion>) -> bool {
-        !self.locks.is_empty() && rows.any(|row| self.locks.contains_key(&row.row))
     }
 }
 

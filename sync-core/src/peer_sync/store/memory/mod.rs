@@ -14,7 +14,6 @@ mod merge;
 mod page;
 mod purge;
 mod rows;
-mod tables;
 #[cfg(test)]
 mod tests;
 mod transactions;
@@ -28,9 +27,10 @@ use self::digests::Digests;
 use self::feed::Feed;
 use self::purge::Purged;
 use self::rows::{Class, Place, Row, Rows};
-use self::tables::Tables;
+
 use self::transactions::Open;
 pub use self::transactions::{Committed, TransactionId, Write, WriteError};
+use super::tables::Tables;
 use super::{AsideChange, Description, DigestPart, PeerReply, PeerRequest, Standing};
 use crate::id::Incarnation;
 use crate::peer_sync::clock::HybridClock;
@@ -60,6 +60,8 @@ pub struct MemoryPeerStore {
     others: Frontier,
     positions: BTreeMap<NodeId, Position>,
     passed: BTreeMap<NodeId, Position>,
+    /// Peers of whose rows some were refused as too far ahead, see [`Description::refused`].
+    refused: BTreeSet<NodeId>,
     purged: Purged,
     /// The number that the next transaction gets.
     next_xid: u64,
@@ -99,6 +101,7 @@ impl MemoryPeerStore {
             others: Frontier::default(),
             positions: BTreeMap::new(),
             passed: BTreeMap::new(),
+            refused: BTreeSet::new(),
             purged: Purged::default(),
             next_xid: FIRST_XID,
             own_xid: None,
@@ -130,7 +133,11 @@ impl MemoryPeerStore {
                 PeerReply::Digests(parts.iter().map(|part| self.digests.of(*part, &self.rows)).collect())
             }
             PeerRequest::Entries(parts) => PeerReply::Entries(self.digests.entries(&parts, &self.rows)),
-            PeerRequest::Passed { peer, position } => self.note_passed(peer, position),
+            PeerRequest::Passed { peer, position, refused } => self.note_passed(peer, position, refused),
+            PeerRequest::Settle(peer) => {
+                self.refused.remove(&peer);
+                PeerReply::Settled
+            }
             PeerRequest::Purge(request) => self.purge(now, &request),
             PeerRequest::Drop(entries) => self.drop_rows(&entries),
             PeerRequest::Scrub(request) => self.scrub(&request),
@@ -146,6 +153,16 @@ impl MemoryPeerStore {
     /// Its life.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> HybridClock {
+        self.clock
+    }
+
+    /// Gives it another clock, as a defect in how clocks are kept would.
+    pub fn set_clock(&mut self, clock: HybridClock) {
+        self.clock = clock;
     }
 
     /// The tables.
@@ -207,6 +224,12 @@ impl MemoryPeerStore {
         copy
     }
 
+    /// What another peer would hold that has read and applied just what this one has: the same rows under the same
+    /// transactions' numbers. Meant for a database in which nobody has written yet.
+    pub fn copy_for(&self, node: NodeId, incarnation: Incarnation) -> Self {
+        Self { node, incarnation, ..self.durable_copy() }
+    }
+
     /// The database ends abruptly and starts again: what was committed is there, what was under way never was.
     /// Its clock goes on after the greatest stamp that it knows.
     pub fn crash(&mut self) {
@@ -238,6 +261,7 @@ impl MemoryPeerStore {
             snapshot: self.snapshot(),
             frontier: self.frontier(),
             positions: self.positions.clone(),
+            refused: self.refused.clone(),
             tables: self.tables.describe(),
             digest: self.digests.of(DigestPart::ALL, &self.rows),
             now,
@@ -266,13 +290,20 @@ impl MemoryPeerStore {
     ) -> Place {
         let tombstone = stored.image.is_tombstone();
         let stamp = stored.version.stamp;
+        let beaten = found.and_then(|place| self.rows.at(place)).map(|row| &row.stored);
+        let beaten = beaten
+            .filter(|beaten| beaten.version != stored.version && !self.covers(beaten))
+            .map(|beaten| (beaten.version.node.clone(), beaten.origin));
         let (place, old, new) = match found.and_then(|place| Some((place, self.rows.at_mut(place)?))) {
             Some((place, row)) => {
                 let (old, old_xid, born) = (row.fingerprint, row.xid, row.born);
                 let was_tombstone = row.stored.image.is_tombstone();
                 let before = row.class();
                 row.replace(stored, xid);
-                let (leaf, new, after) = (row.leaf, row.fingerprint, row.class());
+                if let Some((node, origin)) = beaten {
+                    row.beat(node, origin);
+                }
+                let (leaf, new, after) = (row.leaf(), row.fingerprint, row.class());
                 self.digests.replace(leaf, old, new);
                 if old_xid != xid {
                     self.feed.overwritten(old_xid, place, born, &self.rows);
@@ -286,7 +317,7 @@ impl MemoryPeerStore {
             }
             None => {
                 let row = Row::new(stored, xid, table);
-                let (leaf, new, after) = (row.leaf, row.fingerprint, row.class());
+                let (leaf, new, after) = (row.leaf(), row.fingerprint, row.class());
                 self.count(table, None, Some(after));
                 let place = self.rows.insert(row);
                 self.digests.insert(leaf, place, new);
@@ -304,7 +335,7 @@ impl MemoryPeerStore {
     /// Takes a row away without a trace but for the horizon.
     fn forget(&mut self, place: Place) -> Option<RowId> {
         let row = self.rows.remove(place)?;
-        self.digests.remove(row.leaf, place, row.fingerprint);
+        self.digests.remove(row.leaf(), place, row.fingerprint);
         self.feed.gone(row.xid, &self.rows);
         if row.stored.image.is_tombstone() {
             self.tombstones.remove(&(row.xid, place));

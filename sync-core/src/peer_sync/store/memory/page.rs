@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::MemoryPeerStore;
 use super::feed::Group;
+use super::rows::Row;
 use crate::limits;
 use crate::peer_sync::position::{Position, Within};
 use crate::peer_sync::row::{RowId, RowVersion};
@@ -67,26 +68,30 @@ impl MemoryPeerStore {
     fn add_group(&self, draft: &mut Draft, request: &ReadFeed, xid: u64, read: &Snapshot) -> bool {
         let needs = |row: &RowVersion| !request.frontier.covers(row.node(), row.origin);
         let has = |xid| read.sees(xid) || draft.taken.contains(&xid);
-        let Group { xids, mut known, cut } = self.feed.group(xid, &self.rows, has, needs);
-        let mut rows = Vec::new();
-        let (mut bytes, mut omitted) = (0, 0);
-        let mut has_rows = Vec::new();
-        for row in xids.iter().flat_map(|xid| self.feed.rows(*xid, &self.rows)) {
-            if needs(&row.stored) {
-                bytes += row.stored.bytes();
-                rows.push(row.stored.clone());
-            } else {
-                omitted += 1;
-                has_rows.push(&row.stored.row);
+        let Group { xids, known: places, cut } = self.feed.group(xid, &self.rows, has, needs);
+        let mut rows: Vec<RowVersion> = Vec::new();
+        let mut omitted = 0;
+        let mut left_out = Vec::new();
+        for xid in &xids {
+            let first = rows.len();
+            for Row { stored, .. } in self.feed.rows(*xid, &self.rows) {
+                if needs(stored) {
+                    rows.push(stored.clone());
+                } else {
+                    omitted += 1;
+                    left_out.push(&stored.row);
+                }
             }
+            rows[first..].sort_unstable_by(|a, b| a.row.cmp(&b.row));
         }
-        if rows.is_empty() {
-            known.clear();
-        } else {
-            known.extend(has_rows.into_iter().cloned());
+        // Of a transaction of which nothing is sent nobody needs to know what it held.
+        let mut known = BTreeSet::new();
+        if !rows.is_empty() {
+            let elsewhere = places.iter().filter_map(|place| self.rows.at(*place)).map(|row| &row.stored.row);
+            known.extend(elsewhere.chain(left_out).cloned());
         }
-        bytes +=
-            known.iter().map(|row| row.table.as_str().len() + row.key.as_canonical().len()).sum::<usize>();
+        let bytes = rows.iter().map(RowVersion::bytes).sum::<usize>()
+            + known.iter().map(|row| row.table.as_str().len() + row.key.as_canonical().len()).sum::<usize>();
         let full =
             draft.rows.len() + rows.len() > request.rows_max || draft.bytes + bytes > request.bytes_max;
         if full && !draft.rows.is_empty() && !rows.is_empty() {

@@ -7,7 +7,7 @@ use super::rows::{Place, Row};
 use crate::id::Incarnation;
 use crate::limits;
 use crate::peer_sync::position::Position;
-use crate::peer_sync::row::{RowId, RowVersion};
+use crate::peer_sync::row::{Origin, RowId, RowVersion};
 use crate::peer_sync::snapshot::Snapshot;
 use crate::peer_sync::store::{DigestEntry, PeerReply, Purge, ReadFeed, Scrub, Scrubbed};
 use crate::peer_sync::version::NodeId;
@@ -66,22 +66,37 @@ impl MemoryPeerStore {
 
     /// Whether what was written there is covered. Of a combined version nobody can tell: it counts as covered, so
     /// that nothing deleted lives again.
-    fn covers(&self, row: &RowVersion) -> bool {
-        if row.origin.is_combined() {
-            return true;
-        }
-        let own = *row.node() == self.node && row.origin.incarnation == self.incarnation;
-        if own { self.snapshot().sees(row.origin.xid) } else { self.others.covers(row.node(), row.origin) }
+    pub(super) fn covers(&self, row: &RowVersion) -> bool {
+        self.covers_origin(row.node(), row.origin)
     }
 
-    pub(super) fn note_passed(&mut self, peer: NodeId, position: Position) -> PeerReply {
+    fn covers_origin(&self, node: &NodeId, origin: Origin) -> bool {
+        if origin.is_combined() {
+            return true;
+        }
+        let own = *node == self.node && origin.incarnation == self.incarnation;
+        if !own {
+            return self.others.covers(node, origin);
+        }
+        origin.xid < self.next_xid && !self.under_way.contains(&origin.xid)
+    }
+
+    /// Whether nothing that a row is known to beat would be taken for a new row if it came again, nor itself.
+    fn may_go(&self, row: &Row) -> bool {
+        self.covers(&row.stored) && row.beats.iter().all(|(node, origin)| self.covers_origin(node, *origin))
+    }
+
+    /// Who refused rows says how far it has read, which shows that this database was set back, and no more: a
+    /// tombstone that it refused waits for it.
+    pub(super) fn note_passed(&mut self, peer: NodeId, position: Position, refused: bool) -> PeerReply {
         if position.incarnation != self.incarnation {
             return PeerReply::Noted { ahead: false };
         }
         if !self.snapshot().covers(&position.snapshot) {
             return PeerReply::Noted { ahead: true };
         }
-        if self.passed.len() < limits::PEERS_MAX || self.passed.contains_key(&peer) {
+        let known = self.passed.len() < limits::PEERS_MAX || self.passed.contains_key(&peer);
+        if known && !refused {
             self.passed.insert(peer, position);
         }
         PeerReply::Noted { ahead: false }
@@ -100,10 +115,9 @@ impl MemoryPeerStore {
             }
             let Some(row) = self.rows.at(place) else { continue };
             let everybody = passed.as_ref().is_some_and(|all| all.iter().all(|read| read.sees(xid)));
-            // A version that is not covered would be taken for a new one if it came again.
-            let needless = everybody && self.covers(&row.stored) || *stored < oldest;
+            let needless = everybody || *stored < oldest;
             // One that is demanded back, even in vain, may be needed.
-            if needless && row.standing.is_none() {
+            if needless && row.standing.is_none() && self.may_go(row) {
                 ready.push((xid, place));
             }
         }
@@ -122,10 +136,14 @@ impl MemoryPeerStore {
     }
 
     /// Drops rows of which others say that they were deleted, without tombstones, each if it is still in this version.
+    /// It waits for locks as a merge does: what stays although others know it to be dead is left out of feeds.
     pub(super) fn drop_rows(&mut self, entries: &[DigestEntry]) -> PeerReply {
+        if self.is_any_locked(entries.iter().map(|entry| &entry.row)) {
+            return PeerReply::Unavailable;
+        }
         let mut dropped = Vec::new();
         for DigestEntry { row, version } in entries {
-            let place = self.rows.find(row).filter(|_| !self.locks.contains_key(row));
+            let place = self.rows.find(row);
             let same = |row: &Row| row.stored.version == *version;
             if let Some(place) = place.filter(|place| self.rows.at(*place).is_some_and(same)) {
                 dropped.extend(self.forget(place));
@@ -165,5 +183,18 @@ impl MemoryPeerStore {
         self.others.advance(&self.node, old, &self.purged.snapshot);
         self.passed.clear();
         PeerReply::Renewed
+    }
+
+    /// The database goes on as that of another node, in a new life: it was copied from the one whose name it has, or
+    /// came up under a name that was in use. What was written here under the old name keeps that name and belongs to the
+    /// new life, as after `renew`: the other owner of the name may have given the same numbers to
+    /// something else. Call it between two lives of the replica, with no transaction under way.
+    pub fn rename(&mut self, node: NodeId, incarnation: Incarnation) {
+        self.renew(incarnation);
+        let old = std::mem::replace(&mut self.node, node);
+        self.others.advance(&old, incarnation, &self.snapshot());
+        self.own_xid = None;
+        self.positions.remove(&self.node);
+        self.refused.remove(&self.node);
     }
 }

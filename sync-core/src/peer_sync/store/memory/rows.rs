@@ -1,11 +1,15 @@
 //! The stored rows: one version each, found by the row's id, held at a place that others refer to.
 
-use rustc_hash::FxHashMap;
+use std::hash::BuildHasher as _;
+
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
 use slab::Slab;
 
 use crate::peer_sync::content::Content;
-use crate::peer_sync::row::{Image, RowId, RowVersion};
-use crate::peer_sync::store::{DigestEntry, DigestPart, Standing};
+use crate::peer_sync::row::{Image, Origin, RowId, RowVersion};
+use crate::peer_sync::store::{DigestEntry, DigestPart, RowHash, Standing};
+use crate::peer_sync::version::NodeId;
 
 /// Where a row is held. Places of rows that are gone are used again: [`Row::born`] tells rows at one place apart.
 pub(super) type Place = u32;
@@ -19,9 +23,11 @@ pub(super) struct Row {
     /// The transaction that put the first version here.
     pub(super) born: u64,
     pub(super) fingerprint: u64,
-    /// The prefix of its leaf among the [`DigestPart`]s.
-    pub(super) leaf: u32,
+    pub(super) hash: RowHash,
     pub(super) table: u32,
+    /// What it is known to beat and was not covered when it came here: each writer's last write of the row. (Who covers
+    /// that one covers those before: one transaction waited for the other.)
+    pub(super) beats: Vec<(NodeId, Origin)>,
     /// How it stands, where that is not what its image alone says.
     pub(super) standing: Option<Box<Standing>>,
 }
@@ -38,18 +44,21 @@ pub(super) enum Class {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rows {
     held: Slab<Row>,
-    /// Never iterated: its order is nobody's.
-    places: FxHashMap<RowId, Place>,
+    /// By the row's id: a part of its hash, and where it is. Never iterated: its order is nobody's. A map would hold
+    /// the ids as well, and what is looked up most would be spread over six times as much memory.
+    places: HashTable<(u32, Place)>,
 }
 
 impl Row {
     pub(super) fn new(stored: RowVersion, xid: u64, table: u32) -> Self {
+        let hash = RowHash::of(&stored.row);
         Self {
-            fingerprint: DigestEntry::fingerprint(&stored.row, &stored.version),
-            leaf: DigestPart::leaf_of(&stored.row).prefix,
+            fingerprint: DigestEntry::fingerprint(hash, &stored.version),
+            hash,
             born: xid,
             xid,
             table,
+            beats: Vec::new(),
             standing: None,
             stored,
         }
@@ -57,10 +66,26 @@ impl Row {
 
     /// Another version takes its place.
     pub(super) fn replace(&mut self, stored: RowVersion, xid: u64) {
-        self.fingerprint = DigestEntry::fingerprint(&stored.row, &stored.version);
+        self.fingerprint = DigestEntry::fingerprint(self.hash, &stored.version);
         self.xid = xid;
         self.standing = None;
         self.stored = stored;
+    }
+
+    /// It is known to beat what was written there.
+    pub(super) fn beat(&mut self, node: NodeId, origin: Origin) {
+        let same = |(writer, known): &&mut (NodeId, Origin)| {
+            *writer == node && known.incarnation == origin.incarnation
+        };
+        match self.beats.iter_mut().find(same) {
+            Some((_, known)) => known.xid = known.xid.max(origin.xid),
+            None => self.beats.push((node, origin)),
+        }
+    }
+
+    /// The prefix of its leaf among the [`DigestPart`]s.
+    pub(super) fn leaf(&self) -> u32 {
+        DigestPart::leaf_of(self.hash).prefix
     }
 
     pub(super) fn class(&self) -> Class {
@@ -91,7 +116,14 @@ impl Row {
 
 impl Rows {
     pub(super) fn find(&self, row: &RowId) -> Option<Place> {
-        self.places.get(row).copied()
+        let short = short_hash(row);
+        let found =
+            self.places.find(spread(short), |(other, place)| *other == short && self.is_at(*place, row));
+        found.map(|(_, place)| *place)
+    }
+
+    fn is_at(&self, place: Place, row: &RowId) -> bool {
+        self.at(place).is_some_and(|held| held.stored.row == *row)
     }
 
     pub(super) fn at(&self, place: Place) -> Option<&Row> {
@@ -107,16 +139,19 @@ impl Rows {
     }
 
     pub(super) fn insert(&mut self, row: Row) -> Place {
-        let id = row.stored.row.clone();
+        let short = short_hash(&row.stored.row);
         // Memory ends long before 2^32 rows.
         let place = self.held.insert(row) as Place;
-        self.places.insert(id, place);
+        self.places.insert_unique(spread(short), (short, place), |(short, _)| spread(*short));
         place
     }
 
     pub(super) fn remove(&mut self, place: Place) -> Option<Row> {
         let row = self.held.try_remove(place as usize)?;
-        self.places.remove(&row.stored.row);
+        let short = short_hash(&row.stored.row);
+        if let Ok(entry) = self.places.find_entry(spread(short), |(_, other)| *other == place) {
+            entry.remove();
+        }
         Some(row)
     }
 
@@ -129,4 +164,14 @@ impl Rows {
     pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &Row)> {
         self.held.iter().map(|(place, row)| (place as Place, row))
     }
+}
+
+/// A part of the hash of a row's id: enough to tell all but a few of the rows apart without looking at them.
+fn short_hash(row: &RowId) -> u32 {
+    (FxBuildHasher.hash_one(row) >> 32) as u32
+}
+
+/// What the table wants: bits that differ at both ends.
+fn spread(short: u32) -> u64 {
+    u64::from(short) << 32 | u64::from(short)
 }

@@ -1,6 +1,6 @@
 //! What applications do: transactions of writes, as a database with read-committed isolation runs them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
@@ -113,6 +113,8 @@ pub(super) struct Open {
     /// From its first writing statement on.
     xid: Option<u64>,
     writes: BTreeMap<RowId, (u32, RowVersion)>,
+    /// Rows that it locked without writing them.
+    locked: BTreeSet<RowId>,
     cascaded: Vec<(RowId, Version)>,
     failed: bool,
 }
@@ -150,6 +152,28 @@ impl MemoryPeerStore {
             open.failed = !matches!(error, WriteError::Locked { .. });
         }
         written
+    }
+
+    /// Locks a row until the transaction ends, as `SELECT ... FOR UPDATE` does. It need not be there.
+    ///
+    /// # Errors
+    /// Another transaction has it: [`WriteError::Locked`], or the transaction is over.
+    pub fn lock(&mut self, transaction: TransactionId, row: &RowId) -> Result<(), WriteError> {
+        let open = self.open.get_mut(&transaction).ok_or(WriteError::NoTransaction)?;
+        match self.locks.get(row).copied() {
+            Some(by) if by != transaction => return Err(WriteError::Locked { row: row.clone(), by }),
+            Some(_) => {}
+            None => {
+                self.locks.insert(row.clone(), transaction);
+                open.locked.insert(row.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a transaction under way has one of these rows locked.
+    pub fn is_any_locked<'a>(&self, mut rows: impl Iterator<Item = &'a RowId>) -> bool {
+        !self.locks.is_empty() && rows.any(|row| self.locks.contains_key(row))
     }
 
     /// What a transaction sees of a row: what it wrote itself, else what is committed.
@@ -194,7 +218,7 @@ impl MemoryPeerStore {
 
     fn end(&mut self, transaction: TransactionId) -> Option<Open> {
         let open = self.open.remove(&transaction)?;
-        for row in open.writes.keys() {
+        for row in open.writes.keys().chain(&open.locked) {
             self.locks.remove(row);
         }
         self.claims.release(transaction);

@@ -59,7 +59,7 @@ pub enum HostError {
 }
 
 /// How long attempts are waited for. A session gives an attempt up by itself and takes a reply that comes
-/// after that all the same, so the bounds here are longer.
+/// after that all the same, so the bound for critical operations here is longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostOptions {
     /// One attempt at a critical operation.

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-use super::{Drained, Health, Probe, Service, Services, ShardEngine, ShardOptions, ShardReport};
+use super::{Drained, Health, NewKeys, Probe, Service, Services, ShardEngine, ShardOptions, ShardReport};
 use crate::cache::{CacheError, CacheRequest, Notice};
 use crate::embedding::EmbedError;
 use crate::entropy::Entropy;
@@ -42,6 +42,7 @@ pub(super) struct Shard<D, C, E: Entropy, T> {
     options: ShardOptions,
     letters: mpsc::Receiver<Letter>,
     probes: mpsc::Receiver<Probe>,
+    new_keys: mpsc::Receiver<NewKeys>,
     closing: watch::Receiver<bool>,
     stop: watch::Receiver<Option<Span>>,
     /// By token, never used twice; never iterated.
@@ -61,6 +62,7 @@ enum Event {
     Completed(Option<Input>),
     Noticed(Option<Notice>),
     Probed(Probe),
+    Rekeyed(NewKeys),
     Letter(Option<Letter>),
 }
 
@@ -71,7 +73,7 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
         tap: T,
         services: Services<D, C>,
         options: ShardOptions,
-        (letters, probes): (mpsc::Receiver<Letter>, mpsc::Receiver<Probe>),
+        (letters, probes, new_keys): (mpsc::Receiver<Letter>, mpsc::Receiver<Probe>, mpsc::Receiver<NewKeys>),
         (closing, stop): (watch::Receiver<bool>, watch::Receiver<Option<Span>>),
     ) -> Self {
         Self {
@@ -80,6 +82,7 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
             options,
             letters,
             probes,
+            new_keys,
             closing,
             stop,
             exchanges: FxHashMap::default(),
@@ -108,6 +111,7 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
                 () = wake.ring() => Event::Due,
                 Some(completed) = self.under_way.next() => Event::Completed(completed),
                 Some(probe) = self.probes.recv() => Event::Probed(probe),
+                Some(keys) = self.new_keys.recv() => Event::Rekeyed(keys),
                 notice = next(&mut self.notices), if !is_stopping => Event::Noticed(notice),
                 letter = self.letters.recv(), if mailbox_open && has_room => Event::Letter(letter),
             };
@@ -140,10 +144,17 @@ impl<D: Database, C: CacheService, E: Entropy, T: Tap<ShardEngine<E>>> Shard<D, 
                         counters: self.driven.engine.counters(),
                         exchanges: self.exchanges.len(),
                         under_way: self.under_way.len(),
+                        keys: self.driven.engine.codec().keys_in_use(),
                         ..ShardReport::default()
                     };
                     // Whoever asked may be gone.
                     let _ = probe.send(report);
+                }
+                Event::Rekeyed((ring, done)) => {
+                    let in_use = self.driven.engine.codec_mut().replace_keys(ring);
+                    self.driven.handle(ServerInput::UseKeys(in_use));
+                    // Whoever asked may be gone.
+                    let _ = done.send(());
                 }
                 Event::Letter(Some(letter)) => self.open(letter),
                 Event::Letter(None) => mailbox_open = false,

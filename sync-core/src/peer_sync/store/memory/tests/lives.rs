@@ -19,7 +19,7 @@ fn entries(store: &mut MemoryPeerStore) -> BTreeMap<RowId, Version> {
 
 /// Gives the rows of one to the other, where that lacks them or has them older, and drops what the other says is
 /// deleted.
-fn give(from: &mut MemoryPeerStore, to: &mut MemoryPeerStore, now: u64) {
+pub(super) fn give(from: &mut MemoryPeerStore, to: &mut MemoryPeerStore, now: u64) {
     let theirs = entries(to);
     let lacking = content(from).into_iter().filter(|row| theirs.get(&row.row) < Some(&row.version));
     let rows: Vec<RowVersion> = lacking.collect();
@@ -41,14 +41,14 @@ fn reconcile(reader: &mut MemoryPeerStore, source: &mut MemoryPeerStore, now: u6
 }
 
 /// Reads a source to the end, by reconciliation where it has to be. A source that was set back begins `life`.
-fn sync(reader: &mut MemoryPeerStore, source: &mut MemoryPeerStore, now: u64, life: Incarnation) {
+pub(super) fn sync(reader: &mut MemoryPeerStore, source: &mut MemoryPeerStore, now: u64, life: Incarnation) {
     loop {
         let request = question(reader, source, 3);
         if let Some(position) = request.since.clone() {
             let peer = reader.node.clone();
-            if source.execute(at(now), PeerRequest::Passed { peer, position })
-                == (PeerReply::Noted { ahead: true })
-            {
+            let refused = describe(reader).refused.contains(source.node());
+            let passed = PeerRequest::Passed { peer, position, refused };
+            if source.execute(at(now), passed) == (PeerReply::Noted { ahead: true }) {
                 assert_eq!(source.execute(at(now), PeerRequest::Renew(life)), PeerReply::Renewed);
             }
         }
@@ -66,7 +66,7 @@ fn sync(reader: &mut MemoryPeerStore, source: &mut MemoryPeerStore, now: u64, li
     }
 }
 
-fn purge(store: &mut MemoryPeerStore, now: u64, peers: &[&str], retention: u64) -> u64 {
+pub(super) fn purge(store: &mut MemoryPeerStore, now: u64, peers: &[&str], retention: u64) -> u64 {
     let peers = peers.iter().map(|name| node(name)).collect();
     let request = Purge { peers, retention: Span::from_us(retention), rows_max: 100 };
     match store.execute(at(now), PeerRequest::Purge(request)) {
@@ -75,9 +75,9 @@ fn purge(store: &mut MemoryPeerStore, now: u64, peers: &[&str], retention: u64) 
     }
 }
 
-const LIFE: Incarnation = Incarnation(2);
+pub(super) const LIFE: Incarnation = Incarnation(2);
 
-fn pair() -> (MemoryPeerStore, MemoryPeerStore) {
+pub(super) fn pair() -> (MemoryPeerStore, MemoryPeerStore) {
     let (mut a, mut b) = (store("a"), store("b"));
     transact(&mut a, 10, [put(1, "x"), put(2, "x")]);
     sync(&mut b, &mut a, 11, LIFE);
@@ -104,6 +104,28 @@ fn a_tombstone_waits_for_every_known_peer_or_for_the_retention() {
     assert_eq!(purge(&mut a, 122, &["b", "c"], 100), 1, "older than the retention here");
     assert_eq!(content(&a), content(&b));
     check_derived(&mut a);
+}
+
+#[test]
+fn who_has_read_half_of_a_feed_has_what_may_be_deleted() {
+    let (mut a, mut b) = pair();
+    let mut c = store("c");
+    transact(&mut b, 15, [put(3, "x")]);
+    let request = question(&mut c, &b, 1);
+    let page = read(&mut b, request).unwrap();
+    assert_eq!((page.rows.len(), &page.frontier), (2, &None));
+    merge(&mut c, 16, &node("b"), page);
+    assert!(c.frontier().is_empty(), "it claims nothing");
+    transact(&mut a, 20, [delete(1)]);
+    sync(&mut b, &mut a, 21, LIFE);
+    assert_eq!(purge(&mut a, 200, &["b"], 100), 1);
+    let request = question(&mut c, &a, 10);
+    assert_eq!(read(&mut a, request), None, "it has to reconcile");
+    sync(&mut c, &mut a, 201, LIFE);
+    assert_eq!(c.stored(&row(1)), None);
+    sync(&mut c, &mut b, 202, LIFE);
+    assert_eq!(c.rows(&notes()), b.rows(&notes()));
+    check_derived(&mut c);
 }
 
 #[test]
@@ -183,6 +205,34 @@ fn a_database_that_was_set_back_begins_a_new_life_and_nobody_loses_anything() {
         store.rows(&notes()).into_iter().map(|(_, content)| content.clone()).collect::<Vec<_>>()
     };
     assert_eq!((visible(&a), visible(&b)), (visible(&c), visible(&c)));
+}
+
+#[test]
+fn a_database_under_another_name_keeps_what_was_written_there_and_takes_no_numbers_for_others() {
+    let (mut a, mut b) = pair();
+    // A copy of `a` is written under that name, under numbers that `a` gives, too.
+    let mut double = a.durable_copy();
+    transact(&mut double, 20, [put(3, "at the double")]);
+    transact(&mut a, 20, [put(4, "at the first")]);
+    sync(&mut b, &mut a, 21, LIFE);
+    double.rename(node("c"), Incarnation(3));
+    let mut c = double;
+    assert_eq!((c.node(), c.incarnation()), (&node("c"), Incarnation(3)));
+    assert_eq!(c.stored(&row(3)).unwrap().version.node, node("a"), "who wrote it wrote it");
+    transact(&mut c, 22, [put(5, "as another"), delete(2)]);
+    for now in [30, 40] {
+        sync(&mut b, &mut c, now, LIFE);
+        sync(&mut c, &mut b, now + 1, LIFE);
+        sync(&mut a, &mut c, now + 2, LIFE);
+        sync(&mut c, &mut a, now + 3, LIFE);
+        sync(&mut a, &mut b, now + 4, LIFE);
+    }
+    assert_eq!(content(&a).len(), 5);
+    assert_eq!((a.rows(&notes()), b.rows(&notes())), (c.rows(&notes()), c.rows(&notes())));
+    assert_eq!(a.rows(&notes()).len(), 4, "all but what was deleted");
+    // Nothing that it had before is in the way of purges.
+    assert_eq!(purge(&mut c, 50, &["a", "b"], u64::MAX), 1);
+    check_derived(&mut c);
 }
 
 #[test]

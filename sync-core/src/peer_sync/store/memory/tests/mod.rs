@@ -6,6 +6,7 @@ mod lives;
 mod merge;
 mod mesh;
 mod policies;
+mod refused;
 mod transactions;
 
 use super::{MemoryPeerStore, TransactionId, Write};
@@ -17,7 +18,7 @@ use crate::peer_sync::row::{RowId, RowVersion, TableName};
 use crate::peer_sync::schema::{Schema, Table};
 use crate::peer_sync::store::{
     Advance, Description, Digest, DigestEntry, DigestPart, MergeRows, Merged, Page, PeerReply, PeerRequest,
-    ReadFeed,
+    ReadFeed, RowHash,
 };
 use crate::peer_sync::version::{NodeId, Version};
 use crate::time::Timestamp;
@@ -83,8 +84,9 @@ pub(super) fn describe(store: &mut MemoryPeerStore) -> Description {
 
 /// What a reader asks of a source's feed.
 pub(super) fn question(reader: &mut MemoryPeerStore, source: &MemoryPeerStore, rows_max: usize) -> ReadFeed {
-    let Description { frontier, mut positions, .. } = describe(reader);
-    ReadFeed { since: positions.remove(source.node()), frontier, rows_max, bytes_max: usize::MAX }
+    let description = describe(reader);
+    let since = description.positions.get(source.node()).cloned();
+    ReadFeed { since, frontier: description.reads_with(), rows_max, bytes_max: usize::MAX }
 }
 
 pub(super) fn read(source: &mut MemoryPeerStore, request: ReadFeed) -> Option<Page> {
@@ -131,11 +133,13 @@ pub(super) fn content(store: &MemoryPeerStore) -> Vec<RowVersion> {
 pub(super) fn check_derived(store: &mut MemoryPeerStore) {
     let rows = content(store);
     let mut sums = [Digest::default(); 2];
-    let some_leaf = rows.first().map(|row| DigestPart::leaf_of(&row.row));
+    let some_leaf = rows.first().map(|row| DigestPart::leaf_of(RowHash::of(&row.row)));
     for row in &rows {
-        let fingerprint = DigestEntry::fingerprint(&row.row, &row.version);
+        let fingerprint = DigestEntry::fingerprint(RowHash::of(&row.row), &row.version);
         sums[0].add(fingerprint);
-        if some_leaf.is_some_and(|leaf| DigestPart::leaf_of(&row.row).ancestor(4) == leaf.ancestor(4)) {
+        if some_leaf
+            .is_some_and(|leaf| DigestPart::leaf_of(RowHash::of(&row.row)).ancestor(4) == leaf.ancestor(4))
+        {
             sums[1].add(fingerprint);
         }
     }

@@ -86,3 +86,38 @@ fn a_merge_waits_for_a_lock_and_a_write_after_it_is_greater() {
     transact(&mut a, 14, [put(1, "later")]);
     assert!(a.stored(&row(1)).unwrap().version > b.stored(&row(1)).unwrap().version);
 }
+
+#[test]
+fn a_lock_keeps_others_out_and_ends_with_its_transaction() {
+    let mut store = store("a");
+    let (merge, open) = (store.begin(), store.begin());
+    assert_eq!(store.lock(merge, &row(1)), Ok(()));
+    assert_eq!(store.lock(merge, &row(1)), Ok(()), "it has it");
+    let locked = WriteError::Locked { row: row(1), by: merge };
+    assert_eq!(store.lock(open, &row(1)), Err(locked.clone()));
+    assert_eq!(store.write(open, at(10), put(1, "x")), Err(locked));
+    assert!(store.is_any_locked([row(2), row(1)].iter()) && !store.is_any_locked([row(2)].iter()));
+    store.rollback(merge);
+    assert_eq!(store.lock(merge, &row(1)), Err(WriteError::NoTransaction));
+    write(&mut store, open, 11, put(1, "x"));
+    assert_eq!(store.commit(open, at(12)).unwrap().xid, Some(1), "a lock draws no number");
+    check_derived(&mut store);
+}
+
+#[test]
+fn what_others_know_to_be_dead_is_dropped_once_it_is_not_locked() {
+    let mut store = store("a");
+    transact(&mut store, 10, [put(1, "x"), put(2, "y")]);
+    let entries: Vec<_> = content(&store)
+        .into_iter()
+        .map(|held| DigestEntry { row: held.row, version: held.version })
+        .collect();
+    let open = store.begin();
+    write(&mut store, open, 11, put(1, "z"));
+    let before = content(&store);
+    assert_eq!(store.execute(at(12), PeerRequest::Drop(entries.clone())), PeerReply::Unavailable);
+    assert_eq!(content(&store), before);
+    store.rollback(open);
+    assert_eq!(store.execute(at(13), PeerRequest::Drop(entries)), PeerReply::Dropped(2));
+    check_derived(&mut store);
+}

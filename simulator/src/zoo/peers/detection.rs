@@ -1,0 +1,66 @@
+//! How changes are found.
+
+use super::Entry;
+
+pub(super) const ENTRIES: &[Entry] = &[
+    Entry {
+        number: 13,
+        name: "late commit missed",
+        what: "A reader's watermark is the greatest stamp it has read: what was written before that and commits later is skipped.",
+        case: "Airbyte #9668",
+        verbs: "transactions that commit late",
+        breaks: &["P15", "P1", "P2"],
+        seeds_max: 100,
+        scenario: include_str!("../scenarios/13-late-commit-missed.yaml"),
+    },
+    Entry {
+        number: 14,
+        name: "watermark from the end of the round",
+        what: "A reader's watermark is the moment at which its round ended: what was written meanwhile is skipped.",
+        case: "system B",
+        verbs: "writes while a round is under way",
+        breaks: &["P15", "P1", "P2"],
+        seeds_max: 100,
+        scenario: include_str!("../scenarios/14-watermark-from-the-end.yaml"),
+    },
+    Entry {
+        number: 15,
+        name: "watermark moves after a failure",
+        what: "The position moves although the rows could not be stored.",
+        case: "system B",
+        verbs: "rows that are locked when a merge comes",
+        breaks: &["P15", "P1", "P2"],
+        seeds_max: 100,
+        scenario: include_str!("../scenarios/15-watermark-after-failure.yaml"),
+    },
+    Entry {
+        number: 16,
+        name: "relayed rows do not travel on",
+        what: "Rows that were relayed keep their writer's stamp, and readers whose watermark has passed that skip them.",
+        case: "system B",
+        verbs: "peers in a line",
+        breaks: &["P15", "P1", "P2"],
+        seeds_max: 100,
+        scenario: include_str!("../scenarios/16-relayed-rows-lost.yaml"),
+    },
+    Entry {
+        number: 17,
+        name: "equal stamps at a page boundary",
+        what: "The next page begins after the last microsecond of the one before: what has the same is skipped.",
+        case: "Bucardo #216",
+        verbs: "writes at the same moment, small pages",
+        breaks: &["P15", "P1", "P2"],
+        seeds_max: 100,
+        scenario: include_str!("../scenarios/17-equal-stamps-at-a-page.yaml"),
+    },
+    Entry {
+        number: 18,
+        name: "changes from two snapshots",
+        what: "The rows of a page are of one snapshot, its position of another that was taken afterwards.",
+        case: "kin of Airbyte #85918",
+        verbs: "writes while a page is read",
+        breaks: &["P15", "P1", "P2"],
+        seeds_max: 100,
+        scenario: include_str!("../scenarios/18-two-snapshots.yaml"),
+    },
+];

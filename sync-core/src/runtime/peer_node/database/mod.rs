@@ -1,0 +1,97 @@
+//! What stands behind a peer: its engine's requests, and what the documented endpoints read and write.
+
+mod memory;
+mod postgres;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use thiserror::Error;
+
+pub use memory::MemoryDatabase;
+pub use postgres::PostgresDatabase;
+
+use crate::peer_sync::content::Content;
+pub use crate::peer_sync::interface::changes::{Existing, ReadRow, Statement};
+use crate::peer_sync::row::TableName;
+use crate::peer_sync::store::{PeerReply, PeerRequest};
+use crate::time::Timestamp;
+
+/// The database of a peer, for any number of callers at once.
+pub trait PeerDatabase: Send + Sync + 'static {
+    /// Executes one request of the engine, atomically. Dropping the future gives it up; whether it took effect is then
+    /// not known.
+    fn execute(&self, request: PeerRequest) -> BoxFuture<'_, PeerReply>;
+
+    /// The tables that applications have committed writes of since it was asked last. Cheap: it is asked many times a
+    /// second, by one caller.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    fn changed(&self) -> BoxFuture<'_, Result<Vec<TableName>, DatabaseError>>;
+
+    /// Whether the database answers.
+    fn is_up(&self) -> BoxFuture<'_, bool>;
+
+    /// Reads rows of a table in the order of their keys.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn read(&self, read: ReadRows) -> BoxFuture<'_, Result<Vec<ReadRow>, DatabaseError>>;
+
+    /// Executes an application's statements in one transaction, and says how many rows they wrote.
+    ///
+    /// # Errors
+    /// Why none took effect.
+    fn write(&self, statements: Vec<Statement>) -> BoxFuture<'_, Result<u64, DatabaseError>>;
+}
+
+impl<D: PeerDatabase + ?Sized> PeerDatabase for Arc<D> {
+    fn execute(&self, request: PeerRequest) -> BoxFuture<'_, PeerReply> {
+        D::execute(self, request)
+    }
+
+    fn changed(&self) -> BoxFuture<'_, Result<Vec<TableName>, DatabaseError>> {
+        D::changed(self)
+    }
+
+    fn is_up(&self) -> BoxFuture<'_, bool> {
+        D::is_up(self)
+    }
+
+    fn read(&self, read: ReadRows) -> BoxFuture<'_, Result<Vec<ReadRow>, DatabaseError>> {
+        D::read(self, read)
+    }
+
+    fn write(&self, statements: Vec<Statement>) -> BoxFuture<'_, Result<u64, DatabaseError>> {
+        D::write(self, statements)
+    }
+}
+
+/// Which rows to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadRows {
+    /// The table; one that travels.
+    pub table: TableName,
+    /// Only those written at this moment or later, by their writers' clocks, deleted ones included; none for all that
+    /// applications see.
+    pub since: Option<Timestamp>,
+    /// Only those behind this key.
+    pub after: Option<Content>,
+    /// So many at most.
+    pub rows_max: usize,
+}
+
+/// Why a statement or a read did not take effect. No message holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DatabaseError {
+    /// The database cannot be reached or did not answer in time.
+    #[error("the database does not answer; try again")]
+    Unavailable,
+    /// Another row stands in the way.
+    #[error("{0}")]
+    Conflict(String),
+    /// The row cannot be one of the table.
+    #[error("{0}")]
+    Invalid(String),
+}
