@@ -57,10 +57,18 @@ pub struct Member {
     checks: u64,
     /// None while a hello is under way.
     check_at: Option<Instant>,
-    /// Since when it claims a node id that another address has.
-    contested: Option<Instant>,
+    /// The engine here that claims a node id which another address has, and since when.
+    contested: Option<Claim>,
     /// The engine here that was found beside another one of its node id.
     second: Option<(NodeId, Incarnation)>,
+}
+
+/// An engine that claims a node id which another address has.
+#[derive(Clone, Debug)]
+struct Claim {
+    node: NodeId,
+    instance: Incarnation,
+    since: Instant,
 }
 
 /// How an address stands.
@@ -368,6 +376,12 @@ impl Member {
 
     fn node(&self) -> Option<&NodeId> {
         self.hello.as_ref().map(|hello| &hello.node)
+    }
+
+    /// Since when this engine has claimed its node id here.
+    fn claimed_since(&self, hello: &Hello) -> Option<Instant> {
+        let claim = self.contested.as_ref()?;
+        (claim.node == hello.node && claim.instance == hello.instance).then_some(claim.since)
     }
 
     fn instance(&self) -> Option<Incarnation> {

@@ -1,6 +1,6 @@
 //! Who answers at an address: a new peer, a known one, one that has moved, or another engine under a name that is taken.
 
-use super::{Change, Discovery, Rules, State};
+use super::{Change, Claim, Discovery, Rules, State};
 use crate::limits;
 use crate::peer_sync::announcement::PeerAddress;
 use crate::peer_sync::events::LeaveReason;
@@ -40,11 +40,11 @@ impl Discovery {
             if same && first.is_some_and(|first| first.state == State::Active) {
                 return self.set_aside(address, State::Aside, changes);
             }
-            if !same
-                && rules.policy.tells_apart()
-                && !self.is_gone(now.monotonic, &holder, address, rules.settings.unseen_max)
-            {
-                return self.contest(now.monotonic, &holder, address, hello, changes);
+            if !same && rules.policy.tells_apart() {
+                let claimed = self.members.get(address).and_then(|member| member.claimed_since(&hello));
+                if !self.is_gone(now.monotonic, &holder, claimed, rules.settings.unseen_max) {
+                    return self.contest(now.monotonic, &holder, address, hello, changes);
+                }
             }
             // The peer has moved.
             if let Some(former) = self.members.get_mut(&holder) {
@@ -77,13 +77,18 @@ impl Discovery {
 
     /// Whether the peer at the one address did not answer, again and again, since another first claimed its node id, and
     /// was not seen for as long as it takes to be removed: questions are lost, and a twin would be taken for it.
-    fn is_gone(&mut self, now: Instant, holder: &PeerAddress, other: &PeerAddress, unseen_max: Span) -> bool {
-        let begun = self.members.get(other).and_then(|member| member.contested);
+    fn is_gone(
+        &mut self,
+        now: Instant,
+        holder: &PeerAddress,
+        claimed: Option<Instant>,
+        unseen_max: Span,
+    ) -> bool {
         let Some(holder) = self.members.get_mut(holder) else { return true };
-        if begun.is_none() {
+        if claimed.is_none() {
             holder.failed_contested = 0;
         }
-        begun.is_some_and(|since| holder.verified < since)
+        claimed.is_some_and(|since| holder.verified < since)
             && holder.failed_contested >= limits::PEER_MOVED_MISSES
             && holder.unseen(now) > unseen_max
     }
@@ -99,7 +104,8 @@ impl Discovery {
     ) {
         let verified = self.members.get(holder).map_or(now, |holder| holder.verified);
         let Some(member) = self.members.get_mut(address) else { return };
-        let since = *member.contested.get_or_insert(now);
+        let since = member.claimed_since(&hello).unwrap_or(now);
+        member.contested = Some(Claim { node: hello.node.clone(), instance: hello.instance, since });
         if verified > since {
             // The one that was first still answers, and it is another.
             member.second = Some((hello.node.clone(), hello.instance));

@@ -286,6 +286,35 @@ fn two_nodes_may_change_places() {
     assert_eq!(discovery.listens_at(&n2).unwrap().host.as_str(), "a");
 }
 
+#[test]
+fn a_claim_is_counted_from_its_own_beginning() {
+    let n1 = NodeId::new("n1").unwrap();
+    let mut discovery = joined();
+    for (host, node) in [("b", "n2"), ("c", "n2")] {
+        discovery.learn(at(0), place(host), Source::Heard, 3);
+        due(&mut discovery, at(0));
+        answer(&mut discovery, at(0), host, Some(hello(node, if host == "b" { 3 } else { 4 })));
+    }
+    // At "c" somebody claimed n2; it is n1 now, that was last seen at "a" after that claim.
+    discovery.refresh(at(1).monotonic);
+    assert_eq!(due(&mut discovery, at(1)), ["a", "b", "c"]);
+    answer(&mut discovery, at(1), "a", Some(hello("n1", 2)));
+    answer(&mut discovery, at(1), "c", Some(hello("n1", 5)));
+    answer(&mut discovery, at(1), "b", Some(hello("n2", 3)));
+    for second in 2..300 {
+        for host in due(&mut discovery, at(second)) {
+            let there = match host.as_str() {
+                "a" => None,
+                "b" => Some(hello("n2", 3)),
+                _ => Some(hello("n1", 5)),
+            };
+            answer(&mut discovery, at(second), &host, there);
+        }
+        discovery.learn(at(second), place("c"), Source::Heard, 3);
+    }
+    assert_eq!(discovery.listens_at(&n1).unwrap().host.as_str(), "c");
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Announce(usize),
