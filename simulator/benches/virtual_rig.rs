@@ -10,7 +10,7 @@
 //! heap of the run's events. What remains above it is what sessions, server, codec, store, cache, checks and
 //! latency histograms cost; the kernel's own queue is faster than the floor's.
 //!
-//! Optional arguments: hosts (10000), seconds (60), rounds (3).
+//! Optional arguments: hosts (10000), seconds (60), rounds (3). It exits 1 if a bound is exceeded or a run fails.
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods, clippy::disallowed_types, unsafe_code)]
 
@@ -18,6 +18,7 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hint::black_box;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -31,6 +32,7 @@ use simulator::run::{Summary, run};
 use simulator::scenario::Scenario;
 use simulator::scenario::model::{Distribution, HistoryMode, Lognormal};
 use simulator::scenario::units::Length;
+use simulator::verdict::Verdict;
 use simulator::virtual_rig::variant::Sealed;
 use simulator::virtual_rig::world::{EVENT_BYTES, WakeUps, World};
 use slab::Slab;
@@ -249,7 +251,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn main() {
+fn main() -> ExitCode {
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     let at = |place: usize, default| numbers.get(place).copied().unwrap_or(default);
     let (hosts, seconds, rounds) = (at(0, 10_000), at(1, 60), at(2, 3));
@@ -257,12 +259,14 @@ fn main() {
         "{hosts} hosts, 10 operations a second each, {seconds} simulated seconds, {rounds} rounds, checks on, history off"
     );
     let (mut sealed_ratios, mut modelled_ratios) = (Vec::new(), Vec::new());
+    let mut passed = true;
     for round in 1..=rounds {
         let (modelled, wake_ups, modelled_wall) = rig(hosts, seconds, "modelled");
         let ((events, deepest), floor_wall) = floor(hosts, &Bare::of(&modelled, wake_ups));
         let (sealed, _, sealed_wall) = rig(hosts, seconds, "sealed");
         assert_eq!(modelled.bytes_sent, sealed.bytes_sent, "modelled frames have the size of sealed ones");
         assert_eq!(modelled.counts, sealed.counts, "the cipher changes nothing but its cost");
+        passed &= modelled.verdict == Verdict::Pass && sealed.verdict == Verdict::Pass;
         let operations = modelled.counts.planned();
         println!(
             "round {round}: {operations} operations, verdict {} / {}; events {} in the rig, {events} in the floor, \
@@ -283,8 +287,19 @@ fn main() {
         modelled_ratios.push(modelled_wall / floor_wall);
         sealed_ratios.push(sealed_wall / floor_wall);
     }
-    println!("sealed to floor, median:   {:5.2} (at most 23, aim 9)", median(sealed_ratios));
-    println!("modelled to floor, median: {:5.2} (at most 9, aim 2.3)", median(modelled_ratios));
     let (few, many) = (idle_bytes(1_000), idle_bytes(10_000));
-    println!("idle host: {} bytes (at most 2048)", (many - few) / 9_000);
+    let bounded = |what: &str, is: f64, bound: f64, rest: &str| {
+        let kept = is <= bound;
+        println!("{what}: {is:.2} (at most {bound}{rest}){}", if kept { "" } else { "  EXCEEDED" });
+        kept
+    };
+    let kept = [
+        bounded("sealed to floor, median", median(sealed_ratios), 23.0, ", aim 9"),
+        bounded("modelled to floor, median", median(modelled_ratios), 9.0, ", aim 2.3"),
+        bounded("bytes of an idle host", many.saturating_sub(few) as f64 / 9_000.0, 2_048.0, ""),
+    ];
+    if !passed {
+        println!("a run did not pass");
+    }
+    if passed && kept.iter().all(|kept| *kept) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -7,6 +7,8 @@
 
 mod text;
 
+pub(crate) use text::FILE_BYTES_MAX;
+
 use crate::arrivals::{Arrival, Generator, TICKET_STREAM_BIT, holds};
 use crate::draw::Draws;
 use crate::history::OpRef;

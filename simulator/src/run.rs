@@ -437,6 +437,7 @@ fn threshold(figure: Figure, bound_us: u64, critical: &Percentiles, normal: &Per
 /// Microseconds as milliseconds with what precision helps.
 pub fn ms(us: u64) -> String {
     match us {
+        1..10 => format!("{us} us"),
         0..10_000 => format!("{:.2} ms", us as f64 / 1e3),
         10_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
         _ => format!("{:.2} s", us as f64 / 1e6),

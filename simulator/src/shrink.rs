@@ -38,12 +38,28 @@ pub struct Shrunk {
 /// Why a plan was not shrunk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotShrunk {
-    /// Nothing fails, or not what was asked for.
-    #[error("the plan does not fail{}", .0.as_ref().map(|what| format!(" in {what}")).unwrap_or_default())]
-    NothingFails(Option<String>),
+    /// Nothing fails.
+    #[error("the plan does not fail")]
+    NothingFails,
+    /// Not what was asked for.
+    #[error("the plan does not fail in `{}`{}", .asked.escape_debug(), others(.failing))]
+    NotInThis {
+        /// The property or figure that was asked for.
+        asked: String,
+        /// What fails.
+        failing: Vec<String>,
+    },
     /// Too many actions.
     #[error("the plan has {0} actions when it is written out; at most {ACTIONS_MAX} can be shrunk")]
     TooLarge(usize),
+}
+
+fn others(failing: &[String]) -> String {
+    if failing.is_empty() {
+        ", nor in anything else".to_owned()
+    } else {
+        format!(", but in {}", failing.join(", "))
+    }
 }
 
 /// Shrinks a plan that fails in `what`, or in the first thing that fails: a demanded property before one that is not.
@@ -65,11 +81,14 @@ pub fn shrink_with(
     let expanded = plan.expand();
     let first = run_with(&quiet(&expanded), own).summary;
     let failing = failures(&first);
-    let found = match what {
-        Some(what) => failing.into_iter().find(|(name, _)| name == what),
-        None => failing.into_iter().next(),
+    let asked_for = |name: &str| what.is_none_or(|what| what == name);
+    let Some((what, finding)) = failing.iter().find(|(name, _)| asked_for(name)).cloned() else {
+        let failing = failing.into_iter().map(|(name, _)| name).collect();
+        return Err(what.map_or(NotShrunk::NothingFails, |asked| NotShrunk::NotInThis {
+            asked: asked.to_owned(),
+            failing,
+        }));
     };
-    let Some((what, finding)) = found else { return Err(NotShrunk::NothingFails(what.map(str::to_owned))) };
     let actions_before = expanded.actions.len();
     let mut search = Search { own: own.clone(), plan: expanded, what, finding, runs: 1, runs_max };
     let groups = search.by_host();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sync_core::diagnostic::{Diagnostic, nearest};
 
 use crate::own_resolvers::OwnResolvers;
-use crate::scenario::Scenario;
+use crate::scenario::{FILE_BYTES_MAX, Scenario, read_bounded, read_named};
 
 /// A scenario and where it came from.
 pub(super) struct Found {
@@ -30,7 +30,7 @@ pub(super) fn read(
     let mut scenarios = Vec::new();
     for path in files {
         let name = path.display().to_string();
-        let parsed = std::fs::read(&path)
+        let parsed = read_bounded(&path, FILE_BYTES_MAX)
             .map_err(|error| vec![unreadable(&name, &error)])
             .and_then(|bytes| parse(own, &path, &bytes, sets));
         match parsed {
@@ -49,7 +49,7 @@ pub(super) fn parse(
     sets: &[String],
 ) -> Result<Scenario, Vec<Diagnostic>> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut read = |file: &str| std::fs::read(folder.join(file));
+    let mut read = |file: &str| read_named(folder, file);
     Scenario::parse_for(own, &path.display().to_string(), bytes, sets, &mut read)
 }
 

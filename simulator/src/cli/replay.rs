@@ -9,7 +9,8 @@ use super::run::{Job, Output, carry_out_all};
 use super::runner::{Given, NOT_TWICE, Rig};
 use super::{Format, INVALID, complain, files, quote, recording};
 use crate::own_resolvers::OwnResolvers;
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
+use crate::scenario::read_bounded;
 use crate::{report, zoo};
 
 /// Carry out a plan again, or repeat a recording.
@@ -62,7 +63,7 @@ pub(super) fn run(arguments: &Arguments, own: &OwnResolvers) -> u8 {
     // Without a recording there is a plan: clap sees to it.
     let file = arguments.plan.clone().unwrap_or_default();
     let name = file.display().to_string();
-    let plan = std::fs::read(&file)
+    let plan = read_bounded(&file, plan::FILE_BYTES_MAX)
         .map_err(|error| vec![files::unreadable(&name, &error)])
         .and_then(|bytes| Plan::parse_for(own, &name, &bytes));
     let mut plan = match plan {

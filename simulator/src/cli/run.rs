@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     #[arg(required = true, value_name = "FILE_OR_FOLDER")]
     pub(super) paths: Vec<PathBuf>,
     /// Seed of every random draw.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 1)]
     pub(super) seed: u64,
     /// Run each scenario under so many seeds, from --seed on, and show a line for each scenario. Of the runs only the
     /// first failing one of each scenario is kept.

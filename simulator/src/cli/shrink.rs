@@ -8,9 +8,9 @@ use sync_core::diagnostic::Diagnostic;
 use super::stopwatch::Stopwatch;
 use super::{INVALID, complain, files, program, quote, say};
 use crate::own_resolvers::OwnResolvers;
-use crate::plan::{Action, Plan};
-use crate::scenario::validate::is_property;
-use crate::shrink::{RUNS_MAX, Shrunk, shrink_with};
+use crate::plan::{self, Action, Plan};
+use crate::scenario::read_bounded;
+use crate::shrink::{NotShrunk, RUNS_MAX, Shrunk, shrink_with};
 use crate::virtual_rig;
 use crate::zoo;
 
@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "PLAN_OR_SCENARIO")]
     file: PathBuf,
     /// Seed of a scenario; a plan has its own.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Change a value of the scenario; may be given more than once.
     #[arg(long, value_name = "PATH=VALUE")]
@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     /// Plant a defect of the zoo in a scenario, by its number; a plan has its own.
     #[arg(long, value_name = "NUMBER")]
     defect: Option<u32>,
-    /// The property that is to fail, such as P14, or a figure; the first that fails when absent.
+    /// The property that is to fail, such as P14, or a figure, such as `critical p99`; the first that fails when absent.
     #[arg(long, value_name = "ID")]
     property: Option<String>,
     /// Runs that the search may take.
@@ -54,13 +54,6 @@ pub(super) fn run(arguments: &Arguments, own: &OwnResolvers) -> u8 {
         }
     };
     let name = arguments.file.display().to_string();
-    if let Some(property) = arguments.property.as_deref().filter(|id| !is_property(id)) {
-        complain(&format!(
-            "error: there is no property `{}`\n  = help: README.md lists them; without --property the first that fails is taken",
-            property.escape_debug()
-        ));
-        return INVALID;
-    }
     if let Some(why) = virtual_rig::cannot(&plan) {
         let message = format!("plans are shrunk in the virtual rig, which cannot carry this one out: {why}");
         complain(&Diagnostic::file_error(&name, message, "leave that out").to_string());
@@ -70,7 +63,13 @@ pub(super) fn run(arguments: &Arguments, own: &OwnResolvers) -> u8 {
     let shrunk = match shrink_with(&plan, own, arguments.property.as_deref(), arguments.runs) {
         Ok(shrunk) => shrunk,
         Err(error) => {
-            let help = "`p2psim replay` shows what a plan comes to; choose another seed or --property";
+            let help = match error {
+                NotShrunk::NotInThis { .. } => {
+                    "name one of those, or leave --property out for the first of them"
+                }
+                NotShrunk::NothingFails => "`p2psim replay` shows what a plan comes to; choose another seed",
+                NotShrunk::TooLarge(_) => "shorten `duration`, or lower the rates",
+            };
             complain(&Diagnostic::file_error(&name, error.to_string(), help).to_string());
             return INVALID;
         }
@@ -91,7 +90,8 @@ pub(super) fn run(arguments: &Arguments, own: &OwnResolvers) -> u8 {
 fn read(arguments: &Arguments, own: &OwnResolvers) -> Result<Plan, Vec<Diagnostic>> {
     let name = arguments.file.display().to_string();
     let refuse = |message: String, help: &str| Err(vec![Diagnostic::file_error(&name, message, help)]);
-    let bytes = std::fs::read(&arguments.file).map_err(|error| vec![files::unreadable(&name, &error)])?;
+    let bytes = read_bounded(&arguments.file, plan::FILE_BYTES_MAX)
+        .map_err(|error| vec![files::unreadable(&name, &error)])?;
     let plan = if bytes.starts_with(b"p2psim plan") {
         if arguments.seed.is_some() || arguments.defect.is_some() || !arguments.set.is_empty() {
             return refuse(

@@ -37,7 +37,7 @@ const HEAD: &str = "p2psim plan 1";
 /// Workloads count from 0 and are part of their operations' names and ranks.
 const WORKLOADS_MAX: u32 = 1 << 16;
 /// Keeps the actions within what the kernel can tell apart.
-const FILE_BYTES_MAX: usize = 512 * 1024 * 1024;
+pub(crate) const FILE_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 impl Plan {
     /// The text form.

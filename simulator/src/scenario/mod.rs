@@ -27,6 +27,10 @@ pub use trace::TracedAsk;
 pub(crate) use validate::MIX_BYTES;
 pub use validate::known_properties;
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use sync_core::diagnostic::{Diagnostic, Severity};
 
 use crate::own_resolvers::OwnResolvers;
@@ -105,7 +109,7 @@ impl Scenario {
 /// The bytes as text, when they can be a scenario at all.
 fn text_of<'a>(file_name: &str, bytes: &'a [u8]) -> Result<&'a str, Vec<Diagnostic>> {
     if bytes.len() > FILE_BYTES_MAX {
-        let message = format!("the file has {} bytes; a scenario has at most {FILE_BYTES_MAX}", bytes.len());
+        let message = format!("the file is larger than a scenario can be: {FILE_BYTES_MAX} bytes");
         return Err(vec![Diagnostic::file_error(file_name, message, "is this the right file?")]);
     }
     std::str::from_utf8(bytes).map_err(|error| {
@@ -129,4 +133,16 @@ fn text_of<'a>(file_name: &str, bytes: &'a [u8]) -> Result<&'a str, Vec<Diagnost
 }
 
 /// Largest scenario file.
-const FILE_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a file holds, up to one byte more than it may: enough to see that it is too large, however large it is.
+pub(crate) fn read_bounded(path: &Path, bytes_max: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same for a file that a scenario names.
+pub(crate) fn read_named(folder: &Path, file: &str) -> std::io::Result<Vec<u8>> {
+    read_bounded(&folder.join(file), trace::FILE_BYTES_MAX)
+}

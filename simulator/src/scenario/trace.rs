@@ -168,7 +168,7 @@ const COLUMNS: [&str; 8] = ["time", "host", "type", "map", "kind", "critical", "
 /// Bytes of the data text where none are given.
 const BYTES: u32 = 96;
 /// Largest trace.
-const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Mistakes that one reading reports.
 const WRONG_MAX: usize = 20;
 

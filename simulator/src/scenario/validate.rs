@@ -266,11 +266,6 @@ pub(crate) const MAIN_SERVERS_MAX: u32 = 4;
 const NAME_BYTES_MAX: usize = 64;
 /// Bytes of an operation's value: room for its name, and within what a server takes.
 pub(crate) const MIX_BYTES: RangeInclusive<u32> = 32..=1_000_000;
-/// Whether any check, of hosts or of peers, judges a property of this name.
-pub(crate) fn is_property(id: &str) -> bool {
-    PROPERTIES.contains(&id) || peers::known_properties().contains(&id)
-}
-
 /// Must equal the registry of the checks.
 const PROPERTIES: &[&str] = &[
     "P5", "P6", "P6e", "P11", "P14", "P16", "P19", "P20", "P21", "P22", "P23", "P23u", "P24", "P25", "P26",

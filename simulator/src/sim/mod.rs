@@ -33,8 +33,8 @@ use crate::peer_schema::tables;
 use crate::plan::Plan;
 use crate::report::RunFolder;
 use crate::run::{RunResult, run_own, run_with};
-use crate::scenario::Scenario;
 use crate::scenario::model::{TablePolicy, Tables};
+use crate::scenario::{FILE_BYTES_MAX, Scenario, read_bounded, read_named};
 use crate::shell::quote;
 use crate::virtual_rig;
 use crate::virtual_rig::peers::own;
@@ -210,14 +210,14 @@ impl Sim {
     /// The scenario, with the resolvers in their places.
     fn read(&self) -> Result<Scenario, SimError> {
         let parse = |name: &str, bytes: &[u8], folder: &Path| {
-            let mut read = |file: &str| std::fs::read(folder.join(file));
+            let mut read = |file: &str| read_named(folder, file);
             Scenario::parse_for(&self.own, name, bytes, &self.sets, &mut read)
         };
         let parsed = match &self.source {
             Source::Text(text) => parse("scenario", text.as_bytes(), Path::new("")),
             Source::File(path) => {
                 let name = path.display().to_string();
-                let bytes = std::fs::read(path).map_err(|error| {
+                let bytes = read_bounded(path, FILE_BYTES_MAX).map_err(|error| {
                     let help = "check the path; in a test it counts from the folder of the package";
                     let message = format!("cannot read this: {error}");
                     SimError::Scenario(vec![Diagnostic::file_error(&name, message, help)])

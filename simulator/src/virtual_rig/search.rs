@@ -81,6 +81,9 @@ impl<V: Variant, O: Observer> World<V, O> {
         for (key, row) in &content.states {
             self.search("row", None, format!("{key} {row:?}").as_bytes());
         }
+        for (id, row) in &content.embeddings {
+            self.search("row", None, format!("{id:?} {:?}", row.metadata).as_bytes());
+        }
         let texts = self.search.take().map(|search| search.texts).unwrap_or_default();
         for (place, texts) in texts {
             self.observe(What::CanariesSought { place: place.to_owned(), texts });

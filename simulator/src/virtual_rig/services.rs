@@ -9,6 +9,7 @@ use slab::Slab;
 use sync_core::cache::{CacheReply, CacheRequest, MemoryCache, Missed, Notice};
 use sync_core::id::{AccountId, OperationId, Token};
 use sync_core::limits;
+use sync_core::store::validation::SecurityValidation;
 use sync_core::store::{Apply, Content, MemoryStore, StoreReply, StoreRequest};
 use sync_core::time::Timestamp;
 
@@ -257,6 +258,11 @@ impl Database {
 
     pub(super) fn content(&self) -> Content {
         self.store.content()
+    }
+
+    /// What the main servers found in what hosts sent.
+    pub(super) fn validations(&self) -> impl Iterator<Item = &SecurityValidation> {
+        self.store.validations()
     }
 }
 

@@ -261,6 +261,10 @@ impl<V: Variant, O: Observer> World<V, O> {
             self.happen(self.queue.now_us(), happening);
         }
         let (content, published) = (self.database.content(), self.cache.published());
+        if self.search.is_some() {
+            let found: Vec<_> = self.database.validations().cloned().collect();
+            found.iter().for_each(|found| self.search("row", None, format!("{found:?}").as_bytes()));
+        }
         self.conclude(plan, content, published)
     }
 

@@ -181,6 +181,7 @@ fn what_cannot_be_read_exits_2_with_a_remedy() {
         // Below a file nobody can make a folder, not even root.
         &["run", "small.yaml", "--out", "file/runs"],
         &["run", "small.yaml", "--junit", "file/junit.xml"],
+        &["run", "/dev/zero"],
         &["replay", "missing.txt"],
         &["replay", "small.yaml"],
         &["list", "missing"],
@@ -194,6 +195,24 @@ fn what_cannot_be_read_exits_2_with_a_remedy() {
             "{arguments:?}: {ran:#?}"
         );
     }
+}
+
+#[test]
+fn a_plan_is_shrunk_by_a_figure_that_fails() {
+    let sandbox = Sandbox::new();
+    let failing = repository("fixtures/failing/slow-database.yaml");
+    let shrink = |property: &str| {
+        let bound = "expect.at_most.critical_p50=100ms";
+        sandbox.p2psim(&["shrink", &failing, "--set", bound, "--property", property, "--out", "shrunk.txt"])
+    };
+    let ran = shrink("p51");
+    assert_eq!(ran.code, 2, "{ran:#?}");
+    let named = ran.stderr.split_once("fail in `p51`, but in ").expect("what fails is named").1;
+    let failing: Vec<_> = named.lines().next().unwrap_or_default().split(", ").collect();
+    let figure = failing.iter().find(|name| name.contains(' ')).expect("a figure fails");
+    let ran = shrink(figure);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert!(ran.stdout.starts_with(&format!("{figure} fails with ")), "{ran:#?}");
 }
 
 #[test]

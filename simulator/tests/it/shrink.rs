@@ -44,9 +44,9 @@ fn what_is_left_fails_alike_and_nothing_in_it_can_be_left_out() {
 fn nothing_is_shrunk_that_does_not_fail() {
     let (plan, property) = caught(30);
     let healthy = Plan { defect: None, ..plan.clone() };
-    assert_eq!(shrink(&healthy, None, 10), Err(NotShrunk::NothingFails(None)));
-    let other = Some("P26".to_owned());
-    assert_eq!(shrink(&plan, Some("P26"), 10), Err(NotShrunk::NothingFails(other)));
+    assert_eq!(shrink(&healthy, None, 10), Err(NotShrunk::NothingFails));
+    let other = NotShrunk::NotInThis { asked: "P26".to_owned(), failing: vec![property.clone()] };
+    assert_eq!(shrink(&plan, Some("P26"), 10), Err(other));
     // However few runs there are, what is given back fails.
     let shrunk = shrink(&plan, Some(&property), 5).expect("it fails");
     assert!(!shrunk.minimal && shrunk.runs <= 5 && fails(&shrunk.plan, &property));
