@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 use super::rules::{Rules, Size};
 use crate::data_type::SyncDataType;
@@ -22,11 +22,22 @@ pub(crate) struct Violation {
     pub details: String,
 }
 
-/// A player, a position, or the use of a skill; what each rule does not look at may be missing.
+/// What data of any type may name; a field that is there has the published form.
+#[derive(Deserialize)]
+struct Named {
+    #[serde(default, deserialize_with = "given")]
+    account_id: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    host_id: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    map_name: Option<String>,
+}
+
+/// A player or a position; a field that no rule looks at may be missing.
 #[derive(Deserialize)]
 struct Moved {
-    account_id: u64,
-    position: Place,
+    #[serde(default, deserialize_with = "given")]
+    position: Option<Place>,
 }
 
 #[derive(Deserialize)]
@@ -35,12 +46,6 @@ struct Place {
     y: u64,
     #[serde(default)]
     m: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Map {
-    map_name: String,
-    host_id: u64,
 }
 
 /// What a host found, as published.
@@ -54,60 +59,58 @@ pub(crate) struct Finding {
 
 #[derive(Deserialize)]
 struct MonsterList {
-    map_name: String,
-    monsters: Vec<Monster>,
+    #[serde(default, deserialize_with = "given")]
+    monsters: Option<Vec<Monster>>,
     /// How many of them are new.
-    spawned: u64,
+    #[serde(default, deserialize_with = "given")]
+    spawned: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct Monster {
-    level: u64,
-    hp: u64,
-    max_hp: u64,
-    position: Place,
+    #[serde(default, deserialize_with = "given")]
+    level: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    hp: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    max_hp: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    position: Option<Place>,
 }
 
 #[derive(Deserialize)]
 struct Dropped {
-    map_name: String,
-    amount: u64,
-    position: Place,
+    #[serde(default, deserialize_with = "given")]
+    amount: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    position: Option<Place>,
 }
 
 #[derive(Deserialize)]
 struct Skill {
-    account_id: u64,
+    #[serde(rename = "account_id")]
+    _account_id: u64,
     skill_id: u32,
 }
 
-/// Data that say whose they are.
-#[derive(Deserialize)]
-struct Owned {
-    account_id: u64,
+/// A field that is there: null is no value of it.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
-/// Holds the rules against a write. Says what must hold of what took effect before, if anything.
+/// Holds the rules against a write: each section by itself, whichever others there are. Says what must hold of what
+/// took effect before, if anything.
 pub(super) fn judge(rules: &Rules, request: &Request) -> Result<Option<Condition>, Violation> {
     form(rules, request)?;
     let judge = Judge { rules, request };
+    if rules.account_rights {
+        judge.rights()?;
+    }
     match request.data_type {
-        SyncDataType::PlayerPosition | SyncDataType::PlayerData if rules.movement.is_some() => judge.moved(),
-        SyncDataType::MonsterData if rules.monsters.is_some() || rules.spawn.is_some() => judge.monsters(),
-        SyncDataType::ItemDrop if rules.drop.is_some() => judge.dropped(),
-        SyncDataType::CriticalGameState if rules.skills.is_some() || rules.account_rights => judge.skill(),
-        SyncDataType::MapState if rules.account_rights => {
-            let map: Map = judge.read(ValidationType::DataForm)?;
-            judge.account("host_id", map.host_id)?;
-            judge.map("map_name", &map.map_name)?;
-            Ok(None)
-        }
-        SyncDataType::SecurityValidation if rules.account_rights => {
-            let found: Finding = judge.read(ValidationType::DataForm)?;
-            judge.account("host_id", found.host_id)?;
-            judge.map("map_name", &found.map_name)?;
-            Ok(None)
-        }
+        SyncDataType::PlayerPosition | SyncDataType::PlayerData => judge.moved(),
+        SyncDataType::MonsterData => judge.monsters(),
+        SyncDataType::ItemDrop => judge.dropped(),
+        SyncDataType::CriticalGameState => judge.skill(),
         _ => Ok(None),
     }
 }
@@ -163,36 +166,100 @@ struct Judge<'a> {
 impl<'a> Judge<'a> {
     /// Reads the published fields.
     fn read<T: Deserialize<'a>>(&self, validation: ValidationType) -> Result<T, Violation> {
-        let refuse = |why: &dyn std::fmt::Display| Violation {
-            validation,
-            details: format!("the data have not the published form of {}: {why}", self.request.data_type),
-        };
         // Serde would take an array for the fields in their order.
-        if !self.request.data.trim_start().starts_with('{') {
-            return Err(refuse(&"they are no JSON object"));
+        if !self.is_object() {
+            return Err(self.no_published_form(validation, &"they are no JSON object"));
         }
-        serde_json::from_str(&self.request.data).map_err(|error| refuse(&error))
+        serde_json::from_str(&self.request.data).map_err(|error| self.no_published_form(validation, &error))
+    }
+
+    fn is_object(&self) -> bool {
+        self.request.data.trim_start().starts_with('{')
+    }
+
+    fn no_published_form(&self, validation: ValidationType, why: &dyn std::fmt::Display) -> Violation {
+        let details = format!("the data have not the published form of {}: {why}", self.request.data_type);
+        Violation { validation, details }
+    }
+
+    /// A field that a rule looks at.
+    fn needed<T>(&self, validation: ValidationType, field: &str, value: Option<T>) -> Result<T, Violation> {
+        value.ok_or_else(|| self.no_published_form(validation, &format_args!("missing field `{field}`")))
+    }
+
+    /// Accounts and maps that the data name are the operation's, and those of the published form are named.
+    fn rights(&self) -> Result<(), Violation> {
+        let data_type = self.request.data_type;
+        let free = !matches!(
+            data_type,
+            SyncDataType::PlayerPosition
+                | SyncDataType::PlayerData
+                | SyncDataType::MonsterData
+                | SyncDataType::ItemDrop
+                | SyncDataType::MapState
+                | SyncDataType::SecurityValidation
+        );
+        // Data of other types may have any form: but who names an account or a map says it in the published one, or
+        // it could not be judged.
+        if free && !self.is_object() {
+            return Ok(());
+        }
+        let validation = if free { ValidationType::AccountRights } else { form_of(data_type) };
+        let named: Named = self.read(validation)?;
+        let needed = |field, is_there: bool| self.needed(validation, field, is_there.then_some(()));
+        match data_type {
+            SyncDataType::PlayerPosition | SyncDataType::PlayerData => {
+                needed("account_id", named.account_id.is_some())?;
+            }
+            SyncDataType::MonsterData | SyncDataType::ItemDrop => {
+                needed("map_name", named.map_name.is_some())?;
+            }
+            SyncDataType::MapState => {
+                needed("map_name", named.map_name.is_some())?;
+                needed("host_id", named.host_id.is_some())?;
+            }
+            SyncDataType::SecurityValidation => drop(self.read::<Finding>(validation)?),
+            _ => {}
+        }
+        for (field, account) in [("account_id", named.account_id), ("host_id", named.host_id)] {
+            self.account(field, account)?;
+        }
+        self.map("map_name", named.map_name.as_deref())
     }
 
     /// The account in the data is the operation's.
-    fn account(&self, field: &str, account: u64) -> Result<(), Violation> {
+    fn account(&self, field: &str, account: Option<u64>) -> Result<(), Violation> {
         let own = u64::from(self.request.operation.account.0);
-        if !self.rules.account_rights || account == own {
-            return Ok(());
+        match account.filter(|account| *account != own) {
+            Some(account) => {
+                let details = format!("{field}: account {account} in the data, the host's is {own}");
+                Err(Violation { validation: ValidationType::AccountRights, details })
+            }
+            None => Ok(()),
         }
-        let details = format!("{field}: account {account} in the data, the host's is {own}");
-        Err(Violation { validation: ValidationType::AccountRights, details })
     }
 
     /// The map in the data is the operation's.
-    fn map(&self, field: &str, map: &str) -> Result<(), Violation> {
+    fn map(&self, field: &str, map: Option<&str>) -> Result<(), Violation> {
         let own = self.request.map.as_str();
-        if !self.rules.account_rights || map == own {
+        if map.is_none_or(|map| map == own) {
             return Ok(());
         }
         // The name in the data may be any text: it is not repeated.
         let details = format!("{field}: another map in the data than {own}, the operation's");
         Err(Violation { validation: ValidationType::AccountRights, details })
+    }
+
+    /// The map of a position is the operation's, and the position lies within it if that is `bounded`.
+    fn place(&self, position: Option<&Place>, bounded: bool) -> Result<(), Violation> {
+        let validation = form_of(self.request.data_type);
+        if let Some(position) = position.filter(|_| self.rules.account_rights) {
+            self.map("position.m", position.m.as_deref())?;
+        }
+        if bounded {
+            self.inside(validation, self.needed(validation, "position", position)?)?;
+        }
+        Ok(())
     }
 
     /// The position lies within the map.
@@ -218,16 +285,18 @@ impl<'a> Judge<'a> {
     }
 
     fn moved(&self) -> Result<Option<Condition>, Violation> {
-        let moved: Moved = self.read(ValidationType::PlayerMovement)?;
-        self.account("account_id", moved.account_id)?;
-        if let Some(map) = &moved.position.m {
-            self.map("position.m", map)?;
+        let Rules { account_rights, maps, movement, .. } = self.rules;
+        // Without sizes of maps a position lies within the greatest that there can be.
+        let bounded = maps.is_some() || movement.is_some();
+        if !account_rights && !bounded {
+            return Ok(None);
         }
-        self.inside(ValidationType::PlayerMovement, &moved.position)?;
-        let reach = self.rules.movement.map(|movement| Condition::Reach {
+        let Moved { position } = self.read(ValidationType::PlayerMovement)?;
+        self.place(position.as_ref(), bounded)?;
+        let reach = position.zip(*movement).map(|(position, movement)| Condition::Reach {
             // Within the map, so far below 2^32.
-            x: moved.position.x as u32,
-            y: moved.position.y as u32,
+            x: position.x as u32,
+            y: position.y as u32,
             slack_cells: movement.slack_cells.get() as u32,
             millicells_per_second: movement.cells_per_second_max.get() as u32 * 1_000,
         });
@@ -235,58 +304,86 @@ impl<'a> Judge<'a> {
     }
 
     fn monsters(&self) -> Result<Option<Condition>, Violation> {
+        let Rules { account_rights, maps, spawn, monsters: bounds, .. } = self.rules;
+        let listed = maps.is_some() || spawn.is_some() || bounds.is_some();
+        if !account_rights && !listed {
+            return Ok(None);
+        }
         let list: MonsterList = self.read(ValidationType::MonsterStats)?;
-        self.map("map_name", &list.map_name)?;
-        if let Some(bounds) = &self.rules.monsters {
-            self.at_most("monsters.per_map_max", list.monsters.len() as u64, bounds.per_map_max.get())?;
-            for monster in &list.monsters {
-                self.at_most("monsters.level_max", monster.level, bounds.level_max.get())?;
-                self.at_most("monsters.hp_max", monster.max_hp, bounds.hp_max.get())?;
-                self.at_most("hp, by max_hp", monster.hp, monster.max_hp)?;
-                self.inside(ValidationType::MonsterStats, &monster.position)?;
+        if listed {
+            self.needed(ValidationType::MonsterStats, "monsters", list.monsters.as_ref())?;
+        }
+        let monsters = list.monsters.unwrap_or_default();
+        if let Some(bounds) = bounds {
+            self.at_most("monsters.per_map_max", monsters.len() as u64, bounds.per_map_max.get())?;
+            let needed = |field, value| self.needed(ValidationType::MonsterStats, field, value);
+            for monster in &monsters {
+                let (hp, max_hp) = (needed("hp", monster.hp)?, needed("max_hp", monster.max_hp)?);
+                self.at_most("monsters.level_max", needed("level", monster.level)?, bounds.level_max.get())?;
+                self.at_most("monsters.hp_max", max_hp, bounds.hp_max.get())?;
+                self.at_most("hp, by max_hp", hp, max_hp)?;
             }
         }
-        let Some(spawn) = self.rules.spawn.filter(|_| list.spawned > 0) else { return Ok(None) };
-        let listed = list.monsters.len() as u64;
-        if list.spawned > listed {
-            let details = format!("spawned: {} of them are new, {listed} are on the list", list.spawned);
+        for monster in &monsters {
+            self.place(monster.position.as_ref(), maps.is_some())?;
+        }
+        let Some(spawn) = spawn else { return Ok(None) };
+        let spawned = self.needed(ValidationType::SpawnRate, "spawned", list.spawned)?;
+        if spawned == 0 {
+            return Ok(None);
+        }
+        let listed = monsters.len() as u64;
+        if spawned > listed {
+            let details = format!("spawned: {spawned} of them are new, {listed} are on the list");
             return Err(Violation { validation: ValidationType::SpawnRate, details });
         }
         let of = (spawn.monsters_per_minute_max.get(), spawn.burst_max.get());
-        pace(PaceRule::SpawnRate, "spawn.burst_max", list.spawned, of)
+        pace(PaceRule::SpawnRate, "spawn.burst_max", spawned, of)
     }
 
     fn dropped(&self) -> Result<Option<Condition>, Violation> {
+        let Rules { account_rights, maps, drop, .. } = self.rules;
+        if !account_rights && maps.is_none() && drop.is_none() {
+            return Ok(None);
+        }
         let dropped: Dropped = self.read(ValidationType::DropRate)?;
-        self.map("map_name", &dropped.map_name)?;
-        self.inside(ValidationType::DropRate, &dropped.position)?;
-        let Some(drop) = self.rules.drop.filter(|_| dropped.amount > 0) else { return Ok(None) };
+        self.place(dropped.position.as_ref(), maps.is_some())?;
+        let Some(drop) = drop else { return Ok(None) };
+        let amount = self.needed(ValidationType::DropRate, "amount", dropped.amount)?;
+        if amount == 0 {
+            return Ok(None);
+        }
         let of = (drop.items_per_minute_max.get(), drop.burst_max.get());
-        pace(PaceRule::DropRate, "drop.burst_max", dropped.amount, of)
+        pace(PaceRule::DropRate, "drop.burst_max", amount, of)
     }
 
     fn skill(&self) -> Result<Option<Condition>, Violation> {
-        // Other critical states have forms of their own: but who names a skill, or an account, says it in the published
-        // form, or it could not be judged.
-        let fields: BTreeMap<String, IgnoredAny> = match self.request.data.trim_start().starts_with('{') {
-            true => self.read(ValidationType::DataForm)?,
-            false => BTreeMap::new(),
-        };
-        if !fields.contains_key("skill_id") {
-            if fields.contains_key("account_id") && self.rules.account_rights {
-                let Owned { account_id } = self.read(ValidationType::AccountRights)?;
-                self.account("account_id", account_id)?;
-            }
+        let Some(rules) = &self.rules.skills else { return Ok(None) };
+        // Other critical states have forms of their own: but who names a skill says it in the published form, or it
+        // could not be judged.
+        if !self.is_object() {
             return Ok(None);
         }
-        let Skill { account_id, skill_id: skill } = self.read(ValidationType::SkillUsage)?;
-        self.account("account_id", account_id)?;
-        let Some(rules) = &self.rules.skills else { return Ok(None) };
+        let fields: BTreeMap<String, IgnoredAny> = self.read(ValidationType::DataForm)?;
+        if !fields.contains_key("skill_id") {
+            return Ok(None);
+        }
+        let Skill { skill_id: skill, .. } = self.read(ValidationType::SkillUsage)?;
         let cooldown_ms = rules.named_cooldown_ms.get(&skill).map_or(rules.cooldown_ms.get(), |ms| ms.get());
         let cost_us = cooldown_ms * 1_000;
         let condition =
             Condition::Pace { rule: PaceRule::SkillUsage, subject: skill, cost_us, ahead_us_max: cost_us };
         Ok((cost_us > 0).then_some(condition))
+    }
+}
+
+/// What data that lack the published form of their type are recorded as.
+fn form_of(data_type: SyncDataType) -> ValidationType {
+    match data_type {
+        SyncDataType::PlayerPosition | SyncDataType::PlayerData => ValidationType::PlayerMovement,
+        SyncDataType::MonsterData => ValidationType::MonsterStats,
+        SyncDataType::ItemDrop => ValidationType::DropRate,
+        _ => ValidationType::DataForm,
     }
 }
 

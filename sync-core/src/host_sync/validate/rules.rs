@@ -20,11 +20,12 @@ pub struct Rules {
     /// Size and depth of the data of every type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Form>,
-    /// Whether accounts and maps named in the data must be those of the operation.
+    /// Whether accounts and maps named in the data of any type must be those of the operation.
     #[serde(default)]
     pub account_rights: bool,
-    /// How large maps are.
-    pub maps: Maps,
+    /// How large maps are: positions lie within.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maps: Option<Maps>,
     /// PLAYER_POSITION and PLAYER_DATA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub movement: Option<Movement>,
@@ -176,8 +177,14 @@ impl Rules {
                 "leave out maps of the usual size",
             )));
         }
+        // Serde would take an array for the sections in their order.
+        if text.trim_start().starts_with('[') {
+            let help = "fixtures/rules/default.json shows every section, docs/validation.md explains them";
+            return Err(Box::new(Diagnostic::file_error(file_name, "it is no JSON object".to_owned(), help)));
+        }
         let rules: Self = serde_json::from_str(text).map_err(|error| wrong(file_name, text, &error))?;
-        let entries = rules.maps.named.len() + rules.skills.as_ref().map_or(0, |s| s.named_cooldown_ms.len());
+        let maps = rules.maps.as_ref().map_or(0, |maps| maps.named.len());
+        let entries = maps + rules.skills.as_ref().map_or(0, |s| s.named_cooldown_ms.len());
         if entries > limits::RULES_ENTRIES_MAX {
             let message = format!(
                 "{entries} maps and skills are named, at most {} are taken",
@@ -192,9 +199,11 @@ impl Rules {
         Ok(rules)
     }
 
-    /// Cells of a map.
+    /// Cells of a map; where nothing is said of maps, of the greatest that there can be.
     pub fn size(&self, map: &MapName) -> Size {
-        self.maps.named.get(map).copied().unwrap_or(self.maps.default)
+        self.maps
+            .as_ref()
+            .map_or_else(Size::default, |maps| maps.named.get(map).copied().unwrap_or(maps.default))
     }
 }
 
@@ -235,7 +244,8 @@ mod tests {
     fn a_mistake_is_named_with_its_place() {
         let maps = r#""maps": { "default": { "columns": 5, "rows": 5 } }"#;
         check("", 1, "EOF");
-        check("{}", 1, "missing field `maps`");
+        check("1", 1, "invalid type");
+        assert!(Rules::parse("rules.json", "[]").unwrap_err().message.contains("no JSON object"));
         check(&format!("{{\n{maps},\n\"speed\": 1 }}"), 3, "unknown field `speed`");
         check(&format!("{{\n{maps},\n\"form\": {{ \"depth_max\": 0 }} }}"), 3, "0 is not within 1 to 128");
         check(&format!("{{\n{maps},\n\n\"form\": {{ \"depth_max\": -1 }} }}"), 4, "invalid value");
@@ -254,9 +264,9 @@ mod tests {
     }
 
     #[test]
-    fn a_section_that_is_missing_judges_nothing() {
-        let rules =
-            Rules::parse("rules.json", r#"{ "maps": { "default": { "columns": 5, "rows": 5 } } }"#).unwrap();
-        assert!(rules.movement.is_none() && rules.form.is_none() && !rules.account_rights);
+    fn every_section_may_be_missing() {
+        let rules = Rules::parse("rules.json", "{}").unwrap();
+        assert_eq!(rules, Rules::default());
+        assert_eq!(rules.size(&MapName::new("prontera").unwrap()), Size::default());
     }
 }
