@@ -105,7 +105,8 @@ BEGIN
 END
 $$;
 
--- Entries that are to outlive the cache server; NULL never expires.
+-- The specification's table of cache entries, for what is written by SQL: the main server keeps its own in Redis alone. NULL
+-- never expires.
 CREATE TABLE IF NOT EXISTS p2p_sync.cache (
     cache_key   text        COLLATE "C" PRIMARY KEY,
     cache_value text        NOT NULL,

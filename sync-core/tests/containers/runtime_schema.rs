@@ -108,29 +108,62 @@ async fn embeddings(server: &Postgres) {
         sqlx::query_scalar(search).bind("{\"map\": \"m0\"}").fetch_all(&mut raw).await.unwrap();
     assert!(filtered.iter().all(|id| id.parse::<u32>().unwrap() % 2 == 0), "{filtered:?}");
 
-    let cache = "INSERT INTO p2p_sync.cache (cache_key, cache_value, expires_at) VALUES
-        ('old', '', now() - interval '1 s'), ('new', '', now() + interval '1 h'), ('kept', '', NULL)";
-    sqlx::raw_sql(cache).execute(&mut raw).await.unwrap();
-    let removed: i64 = sqlx::query_scalar("SELECT cache_rows_removed FROM p2p_sync.clean_up(10)")
-        .fetch_one(&mut raw)
-        .await
-        .unwrap();
-    assert_eq!(removed, 1);
+    clean_up(&mut raw).await;
     schedule(server, &mut raw).await;
+}
+
+/// One of each kind that is past its time, and of each one that is not yet: the names say which must stay.
+const AGED: &str = "
+    INSERT INTO p2p_sync.cache (cache_key, cache_value, expires_at) VALUES
+        ('old', '', now() - interval '1 s'), ('stays', '', now() + interval '1 h'), ('stays for ever', '', NULL)
+        ON CONFLICT (cache_key) DO UPDATE SET expires_at = excluded.expires_at;
+    INSERT INTO p2p_sync.operations
+        (account_id, incarnation, counter, map_name, data_type, status, outcome, sequence, created_at, is_priority)
+    VALUES
+        (1, 1, 1, 'old', 7, 'APPLIED', 1, 1, now() - interval '7 days 1 second', false),
+        (1, 1, 2, 'stays', 7, 'APPLIED', 2, 2, now() - interval '6 days 23 hours', false)
+        ON CONFLICT (account_id, incarnation, counter) DO UPDATE SET created_at = excluded.created_at;
+    INSERT INTO p2p_sync.session_sequences (account_id, incarnation, data_type, map_name, last_sequence, last_used_at)
+    VALUES
+        (1, 1, 7, 'old', 1, now() - interval '30 days 1 second'),
+        (1, 1, 7, 'stays', 1, now() - interval '29 days 23 hours')
+        ON CONFLICT (account_id, incarnation, data_type, map_name) DO UPDATE SET last_used_at = excluded.last_used_at";
+
+/// The names of what is left, by table.
+async fn left(raw: &mut sqlx::PgConnection) -> Vec<String> {
+    let all = "SELECT 'cache ' || cache_key FROM p2p_sync.cache
+        UNION ALL SELECT 'operation ' || map_name FROM p2p_sync.operations
+        UNION ALL SELECT 'sequence ' || map_name FROM p2p_sync.session_sequences
+        ORDER BY 1";
+    sqlx::query_scalar(all).fetch_all(raw).await.unwrap()
+}
+
+const LEFT: [&str; 4] = ["cache stays", "cache stays for ever", "operation stays", "sequence stays"];
+
+/// By hand: what is past its time goes, as many as are asked for, and nothing else.
+async fn clean_up(raw: &mut sqlx::PgConnection) {
+    let clean = |limit: i64| {
+        let clean_up =
+            "SELECT operations_removed, cache_rows_removed, sequences_removed FROM p2p_sync.clean_up($1)";
+        sqlx::query_as::<_, (i64, i64, i64)>(clean_up).bind(limit)
+    };
+    sqlx::raw_sql(AGED).execute(&mut *raw).await.unwrap();
+    assert_eq!(clean(0).fetch_one(&mut *raw).await.unwrap(), (0, 0, 0));
+    assert_eq!(left(raw).await.len(), 7);
+    assert_eq!(clean(10).fetch_one(&mut *raw).await.unwrap(), (1, 1, 1));
+    assert_eq!(left(raw).await, LEFT);
+    assert_eq!(clean(10).fetch_one(&mut *raw).await.unwrap(), (0, 0, 0));
 }
 
 /// What is older than it may be goes without anybody asking, and what is not stays.
 async fn schedule(server: &Postgres, raw: &mut sqlx::PgConnection) {
-    let insert = "INSERT INTO p2p_sync.cache (cache_key, cache_value, expires_at) VALUES
-        ('old again', '', now() - interval '1 s')";
-    sqlx::raw_sql(insert).execute(&mut *raw).await.unwrap();
+    sqlx::raw_sql(AGED).execute(&mut *raw).await.unwrap();
     let store = std::sync::Arc::new(server.connect(PostgresOptions::default()).await);
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let cleaner =
         tokio::spawn(keep_clean(std::sync::Arc::downgrade(&store), move |cleaned| drop(told.send(cleaned))));
     let cleaned = heard.recv().await.unwrap().unwrap();
-    assert_eq!(cleaned, CleanedUp { cache_rows: 1, ..CleanedUp::default() });
+    assert_eq!(cleaned, CleanedUp { operations: 1, cache_rows: 1, sequences: 1 });
     cleaner.abort();
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM p2p_sync.cache").fetch_one(raw).await.unwrap();
-    assert_eq!(left, 2);
+    assert_eq!(left(raw).await, LEFT);
 }

@@ -45,6 +45,16 @@ fn psql_and_redis_cli_show_what_the_document_shows() {
             let ask = Ask { data_type, critical, ..ask(ticket, Kind::SyncTo, data) };
             assert_eq!(host.ask(ask).await.unwrap().outcome, Outcome::Done(None));
         }
+        let entries = [
+            r#"{"key":"greeting","value":"welcome","expiry_seconds":0}"#,
+            r#"{"key":"shared:notice","value":"maintenance at noon","expiry_seconds":0}"#,
+        ];
+        for (data, ticket) in entries.into_iter().zip(5..) {
+            assert_eq!(
+                host.ask(ask(ticket, Kind::CacheSet, data)).await.unwrap().outcome,
+                Outcome::Done(None)
+            );
+        }
         // Nobody waits for the cache before a write is acknowledged; an end in order does.
         server.shutdown().await;
 
