@@ -1,6 +1,12 @@
-//! Every bound of the core in one place. A bound that a configuration may move states its range here.
+//! Every bound on what comes from outside, waits or is kept, in one place. A bound that a configuration may move states its range here.
+
+mod hosts;
+mod peer_node;
 
 use crate::time::Span;
+
+pub use hosts::*;
+pub use peer_node::*;
 
 /// Bytes of one HTTP body, in either direction.
 pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;

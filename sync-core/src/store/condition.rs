@@ -8,6 +8,7 @@ use super::validation::ValidationType;
 use super::{Apply, Verdict};
 use crate::data_type::SyncDataType;
 use crate::id::{AccountId, MapName};
+use crate::limits;
 use crate::time::Timestamp;
 
 /// A condition.
@@ -114,11 +115,12 @@ impl Conditions {
             Condition::Reach { x, y, slack_cells, millicells_per_second } => {
                 let key = (apply.operation.account, apply.map.clone(), apply.data_type);
                 if let Some(last) = self.places.get(&key) {
-                    let elapsed_us = now_us.saturating_sub(last.at.as_us()).min(ELAPSED_US_MAX);
-                    let cells = x.abs_diff(last.x).max(y.abs_diff(last.y)).min(CELLS_MAX as u32);
-                    let speed = u64::from(millicells_per_second).min(MILLICELLS_PER_SECOND_MAX);
+                    let elapsed_us = now_us.saturating_sub(last.at.as_us()).min(limits::REACH_ELAPSED_US_MAX);
+                    let cells =
+                        x.abs_diff(last.x).max(y.abs_diff(last.y)).min(limits::REACH_CELLS_MAX as u32);
+                    let speed = u64::from(millicells_per_second).min(limits::REACH_MILLICELLS_PER_SECOND_MAX);
                     let walked = elapsed_us * speed / 1_000_000_000;
-                    let cells_max = (u64::from(slack_cells) + walked).min(CELLS_MAX) as u32;
+                    let cells_max = (u64::from(slack_cells) + walked).min(limits::REACH_CELLS_MAX) as u32;
                     if cells > cells_max {
                         return Some(Verdict::Unreachable { cells, cells_max });
                     }
@@ -146,10 +148,3 @@ impl Conditions {
         self.paces.retain(|_, until| *until >= before.as_us());
     }
 }
-
-/// Longest time between two positions that is looked at, in microseconds: a day is enough to get anywhere.
-pub const ELAPSED_US_MAX: u64 = 86_400_000_000;
-/// Greatest speed, so that nothing overflows.
-pub const MILLICELLS_PER_SECOND_MAX: u64 = 100_000_000;
-/// Greatest distance that is told apart, in cells.
-pub const CELLS_MAX: u64 = (1 << 31) - 1;

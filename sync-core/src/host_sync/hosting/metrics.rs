@@ -3,18 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Lowest clock of a CPU core that hosts a map.
-pub const CPU_MHZ_MIN: u32 = 3_000;
-/// Fewest cores.
-pub const CPU_CORES_MIN: u32 = 4;
-/// Least free memory.
-pub const FREE_RAM_MB_MIN: u32 = 8_192;
-/// Slowest network.
-pub const NETWORK_MBPS_MIN: u32 = 100;
-/// Longest latency.
-pub const LATENCY_MS_MAX: u32 = 30;
-/// Most disconnects in an hour.
-pub const DISCONNECTS_PER_HOUR_MAX: u32 = 1;
+use crate::limits;
 
 /// What a host measures of itself, in whole numbers. A number that is missing counts as the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +45,8 @@ impl Default for HostMetrics {
             cpu_cores: 0,
             free_ram_mb: 0,
             network_speed_mbps: 0,
-            latency_ms: LATENCY_MS_BOUND,
-            disconnects_per_hour: DISCONNECTS_BOUND,
+            latency_ms: limits::HOST_LATENCY_MS_MAX,
+            disconnects_per_hour: limits::HOST_DISCONNECTS_MAX,
             vps_connection_active: false,
         }
     }
@@ -67,12 +56,12 @@ impl HostMetrics {
     /// Refuses numbers that nothing can measure: a host could otherwise win every map with one of them.
     pub fn check(&self) -> Result<(), MetricsOutOfRange> {
         let bounds = [
-            ("cpu_mhz", self.cpu_mhz, CPU_MHZ_BOUND),
-            ("cpu_cores", self.cpu_cores, CPU_CORES_BOUND),
-            ("free_ram_mb", self.free_ram_mb, FREE_RAM_MB_BOUND),
-            ("network_speed_mbps", self.network_speed_mbps, NETWORK_MBPS_BOUND),
-            ("latency_ms", self.latency_ms, LATENCY_MS_BOUND),
-            ("disconnects_per_hour", self.disconnects_per_hour, DISCONNECTS_BOUND),
+            ("cpu_mhz", self.cpu_mhz, limits::HOST_CPU_MHZ_MAX),
+            ("cpu_cores", self.cpu_cores, limits::HOST_CPU_CORES_MAX),
+            ("free_ram_mb", self.free_ram_mb, limits::HOST_FREE_RAM_MB_MAX),
+            ("network_speed_mbps", self.network_speed_mbps, limits::HOST_NETWORK_MBPS_MAX),
+            ("latency_ms", self.latency_ms, limits::HOST_LATENCY_MS_MAX),
+            ("disconnects_per_hour", self.disconnects_per_hour, limits::HOST_DISCONNECTS_MAX),
         ];
         match bounds.into_iter().find(|(_, value, max)| value > max) {
             Some((name, value, max)) => Err(MetricsOutOfRange { name, value, max }),
@@ -83,12 +72,12 @@ impl HostMetrics {
     /// Whether the host may be the primary of a map: every minimum of the specification.
     pub fn is_fit(&self) -> bool {
         self.vps_connection_active
-            && self.cpu_mhz >= CPU_MHZ_MIN
-            && self.cpu_cores >= CPU_CORES_MIN
-            && self.free_ram_mb >= FREE_RAM_MB_MIN
-            && self.network_speed_mbps >= NETWORK_MBPS_MIN
-            && self.latency_ms <= LATENCY_MS_MAX
-            && self.disconnects_per_hour <= DISCONNECTS_PER_HOUR_MAX
+            && self.cpu_mhz >= limits::HOST_CPU_MHZ_MIN
+            && self.cpu_cores >= limits::HOST_CPU_CORES_MIN
+            && self.free_ram_mb >= limits::HOST_FREE_RAM_MB_MIN
+            && self.network_speed_mbps >= limits::HOST_NETWORK_MBPS_MIN
+            && self.latency_ms <= limits::HOST_LATENCY_MS_FIT_MAX
+            && self.disconnects_per_hour <= limits::HOST_DISCONNECTS_FIT_MAX
     }
 
     /// The score of the specification in millionths, each term rounded down: 0.2 × GHz × cores / 3.0 GHz, 0.2 × free
@@ -97,21 +86,17 @@ impl HostMetrics {
     /// disconnects make the last one negative. What bounds it is [`check`](Self::check).
     pub fn score_millionths(&self) -> i64 {
         let term = |millionths: u64, value: u64, of: u64| (millionths * value / of) as i64;
-        term(200_000, u64::from(self.cpu_mhz) * u64::from(self.cpu_cores), u64::from(CPU_MHZ_MIN))
-            + term(200_000, u64::from(self.free_ram_mb), u64::from(FREE_RAM_MB_MIN))
-            + term(200_000, u64::from(self.network_speed_mbps), u64::from(NETWORK_MBPS_MIN))
-            + term(300_000, u64::from(LATENCY_MS_MAX), u64::from(self.latency_ms) + 1)
+        term(
+            200_000,
+            u64::from(self.cpu_mhz) * u64::from(self.cpu_cores),
+            u64::from(limits::HOST_CPU_MHZ_MIN),
+        ) + term(200_000, u64::from(self.free_ram_mb), u64::from(limits::HOST_FREE_RAM_MB_MIN))
+            + term(200_000, u64::from(self.network_speed_mbps), u64::from(limits::HOST_NETWORK_MBPS_MIN))
+            + term(300_000, u64::from(limits::HOST_LATENCY_MS_FIT_MAX), u64::from(self.latency_ms) + 1)
             + 100_000
-            - term(100_000, u64::from(self.disconnects_per_hour), u64::from(DISCONNECTS_PER_HOUR_MAX))
+            - term(100_000, u64::from(self.disconnects_per_hour), u64::from(limits::HOST_DISCONNECTS_FIT_MAX))
     }
 }
-
-const CPU_MHZ_BOUND: u32 = 100_000;
-const CPU_CORES_BOUND: u32 = 4_096;
-const FREE_RAM_MB_BOUND: u32 = 16_777_216;
-const NETWORK_MBPS_BOUND: u32 = 1_000_000;
-const LATENCY_MS_BOUND: u32 = 60_000;
-const DISCONNECTS_BOUND: u32 = 3_600;
 
 #[cfg(test)]
 mod tests {

@@ -8,10 +8,7 @@ mod metrics;
 mod player;
 mod report;
 
-pub use metrics::{
-    CPU_CORES_MIN, CPU_MHZ_MIN, DISCONNECTS_PER_HOUR_MAX, FREE_RAM_MB_MIN, HostMetrics, LATENCY_MS_MAX,
-    MetricsOutOfRange, NETWORK_MBPS_MIN,
-};
+pub use metrics::{HostMetrics, MetricsOutOfRange};
 pub use player::{
     MapStatus, Player, Position, PublishedValidation, map_state, player_enters, player_leaves, player_moves,
     security_validation,

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::Fault;
 use super::changes::{Existing, Statement};
+use crate::limits::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, USER_TEXT_BYTES_MAX};
 use crate::peer_sync::content::Content;
 use crate::peer_sync::schema::Table;
 
@@ -15,13 +16,6 @@ use crate::peer_sync::schema::Table;
 pub const TABLE: &str = "users";
 /// Never shown by this endpoint.
 pub const HIDDEN: &str = "password_hash";
-
-/// Bytes of a name and of an e-mail address.
-const TEXT_BYTES_MAX: usize = 255;
-/// Characters that a password has at least (NIST SP 800-63B, section 5.1.1.2).
-const PASSWORD_CHARS_MIN: usize = 8;
-/// Bytes that it has at most, so that hashing it takes no longer than for others.
-const PASSWORD_BYTES_MAX: usize = 256;
 
 /// Somebody who registers.
 #[derive(Deserialize)]
@@ -102,9 +96,9 @@ pub fn show(table: &Table, content: &Content) -> Value {
 }
 
 fn check(name: &str, text: &str) -> Result<(), Fault> {
-    if text.trim().is_empty() || text.len() > TEXT_BYTES_MAX || text.contains(char::is_control) {
+    if text.trim().is_empty() || text.len() > USER_TEXT_BYTES_MAX || text.contains(char::is_control) {
         return Err(Fault::new(format!(
-            "`{name}` has 1 to {TEXT_BYTES_MAX} bytes without control characters"
+            "`{name}` has 1 to {USER_TEXT_BYTES_MAX} bytes without control characters"
         )));
     }
     Ok(())

@@ -132,9 +132,6 @@ pub(crate) struct ShardReport {
 /// A question to a shard how it does.
 pub(super) type Probe = oneshot::Sender<ShardReport>;
 
-/// Questions that wait for a shard.
-const PROBES_MAX: usize = 4;
-
 /// Other keys for a shard, and whom to tell that it has them.
 pub(super) type NewKeys = (MasterRing, oneshot::Sender<()>);
 
@@ -246,7 +243,7 @@ impl Shards {
                 let (entropy, tap) = instruments.shard(number, &settings);
                 let engine = Server::new(Arc::clone(&settings), codec.clone(), entropy);
                 let (mailbox, letters) = mpsc::channel(options.mailbox_max.max(1));
-                let (probe, probes) = mpsc::channel(PROBES_MAX);
+                let (probe, probes) = mpsc::channel(limits::SHARD_PROBES_MAX);
                 let (keys, new_keys) = mpsc::channel(1);
                 let comes = (letters, probes, new_keys);
                 let ends = (is_closing.clone(), stopped.clone());

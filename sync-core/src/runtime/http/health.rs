@@ -1,7 +1,5 @@
 //! What `GET /healthz` says.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -9,14 +7,11 @@ use tokio::time::{Instant, timeout};
 use crate::cache::{CacheKey, CacheRequest};
 use crate::data_type::SyncDataType;
 use crate::id::{AccountId, MapName};
+use crate::limits;
 use crate::runtime::driver::shards::{Front, Service, Services};
 use crate::runtime::driver::{CacheService, Database};
+use crate::runtime::duration;
 use crate::store::{StateKey, StoreRequest};
-
-/// How long either service may take to answer before it counts as down.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long what was found is told again: whoever asks often does not become load.
-const KEPT: Duration = Duration::from_millis(500);
 
 /// The body of the answer. Never holds an address or any other setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -64,7 +59,7 @@ impl<D: Database, C: CacheService> HealthCheck<D, C> {
     pub(crate) async fn report(&self) -> Report {
         let mut last = self.last.lock().await;
         if let Some((at, report)) = *last
-            && at.elapsed() < KEPT
+            && at.elapsed() < duration(limits::HEALTH_KEPT)
         {
             return report;
         }
@@ -85,11 +80,17 @@ impl<D: Database, C: CacheService> HealthCheck<D, C> {
     async fn database(&self) -> bool {
         let Ok(map) = MapName::new("") else { return false };
         let request = StoreRequest::Load(StateKey::new(SyncDataType::MapState, AccountId(0), map));
-        matches!(timeout(PROBE_TIMEOUT, self.services.database.execute(&request)).await, Ok(Ok(_)))
+        matches!(
+            timeout(duration(limits::HEALTH_PROBE_TIMEOUT), self.services.database.execute(&request)).await,
+            Ok(Ok(_))
+        )
     }
 
     async fn cache(&self) -> bool {
         let request = CacheRequest::Exists(CacheKey::Text("healthz".into()));
-        matches!(timeout(PROBE_TIMEOUT, self.services.cache.execute(&request)).await, Ok(Ok(_)))
+        matches!(
+            timeout(duration(limits::HEALTH_PROBE_TIMEOUT), self.services.cache.execute(&request)).await,
+            Ok(Ok(_))
+        )
     }
 }

@@ -48,11 +48,6 @@ const NO_PLAIN_HTTP: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 36\r\n\
     connection: close\r\n\r\nthis port speaks TLS: use https://\r\n";
 
-/// How long the end of such a connection is waited for, and how much of it is read: what is unread when a socket is
-/// closed makes the system throw away the answer, too.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-const LAST_WORDS_BYTES_MAX: u64 = 64 * 1024;
-
 /// Serves `router` until [`Phase::Closing`], and returns when every connection has ended.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -114,8 +109,13 @@ async fn shaken(
             return acceptor.accept(stream).await.ok();
         }
         if stream.write_all(NO_PLAIN_HTTP).await.is_ok() && stream.shutdown().await.is_ok() {
-            let mut rest = stream.take(LAST_WORDS_BYTES_MAX);
-            let _ = timeout(LAST_WORDS, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+            // What is unread when a socket is closed makes the system throw away the answer, too.
+            let mut rest = stream.take(limits::PLAIN_HTTP_BYTES_MAX);
+            let _ = timeout(
+                duration(limits::PLAIN_HTTP_TIMEOUT),
+                tokio::io::copy(&mut rest, &mut tokio::io::sink()),
+            )
+            .await;
         }
         None
     };

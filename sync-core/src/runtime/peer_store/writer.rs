@@ -12,14 +12,12 @@ use super::sql::{PINNED, Statements};
 use super::state::State;
 use super::work::Work;
 use super::{PeerStoreOptions, ReadTable, Shared, ShownRow, base, catalog, identity, migrations};
+use crate::limits;
 use crate::peer_sync::row::{RowId, RowVersion, TableName};
 use crate::peer_sync::store::{PeerReply, PeerRequest};
+use crate::runtime::duration;
 use crate::runtime::postgres::{PostgresError, migrations as ledger};
 
-/// How often a request is sent again because concurrent writes were in its way.
-const CONFLICT_RETRIES_MAX: u32 = 8;
-/// How long a predecessor's connection may take to end.
-const PREDECESSOR: Duration = Duration::from_secs(5);
 /// "p2peernd" in ASCII: who holds it works on this database as a peer.
 const HOLD: &str = "SELECT pg_try_advisory_lock(8083542183459124836)";
 const SETTINGS: &str =
@@ -198,7 +196,7 @@ impl Writer {
             };
             self.connection = Some(connection);
             conflicts += 1;
-            if !again || conflicts > CONFLICT_RETRIES_MAX {
+            if !again || conflicts > limits::CONFLICT_RETRIES_MAX {
                 return Err(error);
             }
         }
@@ -248,7 +246,7 @@ impl Writer {
             if held {
                 return Ok(connection);
             }
-            if started.elapsed() > PREDECESSOR {
+            if started.elapsed() > duration(limits::PEER_STORE_PREDECESSOR_TIMEOUT) {
                 return Err(PeerStoreError::InUse);
             }
             sleep(Duration::from_millis(50)).await;

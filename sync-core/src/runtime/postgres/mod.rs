@@ -45,8 +45,6 @@ const LOAD: &str = "SELECT version, data, account_id, incarnation, counter, \
      FROM p2p_sync.states WHERE data_type = $1 AND owner = $2 AND map_name = $3";
 const PURGE: &str = "SELECT p2p_sync.purge_old($1, $2)";
 
-/// How often one request is sent again because concurrent ones were in its way.
-const CONFLICT_RETRIES_MAX: u32 = 8;
 /// The latest moment that is stored exactly, in microseconds: the year 2255.
 const MOMENT_US_MAX: u64 = 1 << 53;
 
@@ -62,7 +60,10 @@ pub struct PostgresOptions {
 
 impl Default for PostgresOptions {
     fn default() -> Self {
-        Self { connections_max: limits::APPLY_BATCHES_IN_FLIGHT_MAX, request_timeout: Span::from_secs(5) }
+        Self {
+            connections_max: limits::APPLY_BATCHES_IN_FLIGHT_MAX,
+            request_timeout: limits::POSTGRES_REQUEST_TIMEOUT,
+        }
     }
 }
 
@@ -184,7 +185,7 @@ impl PostgresStore {
                 Err(error) => error,
             };
             match error.remedy() {
-                Remedy::Again if conflicts < CONFLICT_RETRIES_MAX => {
+                Remedy::Again if conflicts < limits::CONFLICT_RETRIES_MAX => {
                     conflicts += 1;
                     self.conflicts.fetch_add(1, Ordering::Relaxed);
                     lease.keep();

@@ -59,9 +59,9 @@ pub struct RedisOptions {
 impl Default for RedisOptions {
     fn default() -> Self {
         Self {
-            response_timeout: Span::from_ms(500),
-            ping_interval: Span::from_secs(1),
-            subscription_messages_max: 10_000,
+            response_timeout: limits::REDIS_RESPONSE_TIMEOUT,
+            ping_interval: limits::REDIS_PING_INTERVAL,
+            subscription_messages_max: limits::REDIS_MESSAGES_MAX,
             invalidations_max: limits::PURGE_MAX,
         }
     }

@@ -20,9 +20,6 @@ use crate::runtime::backoff::Backoff;
 use crate::runtime::{duration, wall_clock};
 use crate::secret::Secret;
 
-/// Keys that one command removes.
-const INVALIDATE_KEYS_MAX: usize = 1_000;
-
 /// What all clones of a cache share.
 pub(super) struct Shared {
     pub(super) client: Client,
@@ -162,13 +159,13 @@ impl Shared {
             cmd("FLUSHDB").query_async::<()>(connection).await?;
         }
         let keys: Vec<_> = missed.entries().map(redis_key).collect();
-        for keys in keys.chunks(INVALIDATE_KEYS_MAX) {
+        for keys in keys.chunks(limits::REDIS_KEYS_REMOVED_MAX) {
             cmd("UNLINK").arg(keys).query_async::<()>(connection).await?;
         }
         // Not removed but outdated by version: a reader that is slow must not put an older value back.
         let states: Vec<_> = missed.states().collect();
         let until = (wall_clock() + limits::CACHE_VERSIONS_KEPT).as_ms();
-        for states in states.chunks(INVALIDATE_KEYS_MAX) {
+        for states in states.chunks(limits::REDIS_KEYS_REMOVED_MAX) {
             let command = script::refresh("EVALSHA", &self.channel, states.iter().copied(), Some(until));
             command.query_async::<()>(connection).await?;
         }

@@ -17,9 +17,6 @@ use crate::runtime::duration;
 use crate::runtime::http::json;
 use crate::runtime::peer_node::database::DatabaseError;
 
-/// Bytes of the body of a request to a documented endpoint.
-pub(super) const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// Why a request is not answered as it wants: `{"detail": ...}`.
 #[derive(Debug)]
 pub(super) struct ApiError {
@@ -108,11 +105,12 @@ pub(super) fn text(body: String) -> Response {
 
 /// The whole body, bounded in size and time.
 pub(super) async fn body(request: Request) -> Result<Vec<u8>, ApiError> {
-    let read = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+    let read = Limited::new(request.into_body(), limits::API_BODY_BYTES_MAX).collect();
     match timeout(duration(limits::BODY_READ_TIMEOUT), read).await {
         Ok(Ok(body)) => Ok(body.to_bytes().into()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail = format!("a body has at most {BODY_BYTES_MAX} bytes: send it in parts");
+            let max = limits::API_BODY_BYTES_MAX;
+            let detail = format!("a body has at most {max} bytes: send it in parts");
             Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
         }
         Ok(Err(_)) => Err(ApiError::new(StatusCode::BAD_REQUEST, "the body broke off")),

@@ -9,8 +9,8 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::Api;
 use super::answer::{Answer, answer, ok, text};
-use super::{Api, SOCKETS_MAX};
 use crate::limits;
 use crate::peer_sync::interface::openapi;
 use crate::peer_sync::replica::Activity;
@@ -35,7 +35,7 @@ async fn is_up(api: &Api) -> bool {
 
 pub(super) async fn figures(State(api): State<Arc<Api>>) -> Result<Response, super::ApiError> {
     let view = api.look().await?;
-    let sockets = SOCKETS_MAX - api.sockets.available_permits();
+    let sockets = limits::SOCKETS_MAX - api.sockets.available_permits();
     Ok(text(write(&view, sockets, is_up(&api).await)))
 }
 

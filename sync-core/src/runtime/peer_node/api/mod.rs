@@ -21,6 +21,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::database::PeerDatabase;
 use super::wire::Keys;
+use crate::limits;
 use crate::peer_sync::replica::{Command, ReplicaInput};
 use crate::peer_sync::row::TableName;
 use crate::peer_sync::schema::{Schema, Table};
@@ -47,13 +48,6 @@ pub(crate) struct Api {
     configuring: Mutex<()>,
 }
 
-/// WebSockets that are open at once.
-const SOCKETS_MAX: usize = 256;
-/// Passwords that are hashed at once: each takes 19 MiB and some 20 ms of a core.
-const HASHING_MAX: usize = 2;
-/// Further ones that wait.
-const HASHING_WAITS_MAX: usize = 64;
-
 impl Api {
     pub(crate) fn new(
         front: ReplicaFront,
@@ -70,9 +64,9 @@ impl Api {
             keys,
             discovery_port,
             phase,
-            sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
-            hashing: Semaphore::new(HASHING_MAX),
-            hashing_waits: Semaphore::new(HASHING_MAX + HASHING_WAITS_MAX),
+            sockets: Arc::new(Semaphore::new(limits::SOCKETS_MAX)),
+            hashing: Semaphore::new(limits::HASHING_MAX),
+            hashing_waits: Semaphore::new(limits::HASHING_MAX + limits::HASHING_WAITS_MAX),
             configuring: Mutex::new(()),
         }
     }

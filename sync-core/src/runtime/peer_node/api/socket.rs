@@ -4,7 +4,6 @@
 //! far behind, is dropped.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -16,17 +15,12 @@ use tokio::time::timeout;
 
 use super::Api;
 use super::answer::{Answer, ApiError};
+use crate::limits;
 use crate::peer_sync::interface::socket::{self, ClientMessage};
 use crate::runtime::driver::replica::Told;
 use crate::runtime::http::Phase;
-use crate::runtime::wall_clock;
+use crate::runtime::{duration, wall_clock};
 
-/// Bytes of what a client says.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024;
-/// Bytes that wait for a client.
-const WAITING_BYTES_MAX: usize = 1024 * 1024;
-/// How long a client may take for one message.
-const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a buffer of a socket that has nothing to say.
 const BUFFER_BYTES: usize = 4 * 1024;
 
@@ -44,11 +38,11 @@ pub(super) async fn open(
     let place = Arc::clone(&api.sockets).try_acquire_owned();
     let place = place.map_err(|_| ApiError::unavailable("too many are watching"))?;
     let upgrade = upgrade
-        .max_message_size(MESSAGE_BYTES_MAX)
-        .max_frame_size(MESSAGE_BYTES_MAX)
+        .max_message_size(limits::SOCKET_MESSAGE_BYTES_MAX)
+        .max_frame_size(limits::SOCKET_MESSAGE_BYTES_MAX)
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(0)
-        .max_write_buffer_size(WAITING_BYTES_MAX);
+        .max_write_buffer_size(limits::SOCKET_WAITING_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| attend(api, socket, place)))
 }
 
@@ -80,7 +74,9 @@ async fn attend(api: Arc<Api>, mut socket: WebSocket, _place: OwnedSemaphorePerm
             Next::Said(said) => answer(&api, &mut socket, said).await,
             Next::Over(code, reason) => {
                 let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-                let _ = timeout(SEND_TIMEOUT, socket.send(Message::Close(Some(frame)))).await;
+                let _ =
+                    timeout(duration(limits::SOCKET_SEND_TIMEOUT), socket.send(Message::Close(Some(frame))))
+                        .await;
                 return;
             }
         };
@@ -124,6 +120,10 @@ async fn send_status(api: &Api, socket: &mut WebSocket) -> Result<(), Dropped> {
 }
 
 async fn send(socket: &mut WebSocket, message: &serde_json::Value) -> Result<(), Dropped> {
-    let sent = timeout(SEND_TIMEOUT, socket.send(Message::Text(message.to_string().into()))).await;
+    let sent = timeout(
+        duration(limits::SOCKET_SEND_TIMEOUT),
+        socket.send(Message::Text(message.to_string().into())),
+    )
+    .await;
     sent.ok().and_then(Result::ok).ok_or(Dropped)
 }

@@ -22,9 +22,6 @@ use crate::runtime::peer_node::database::ReadRows;
 use crate::runtime::wall_clock;
 use crate::time::Timestamp;
 
-/// Rows of a page unless the query says how many.
-const ROWS_DEFAULT: usize = 1_000;
-
 /// Which part of a table.
 #[derive(Debug, Deserialize)]
 pub(super) struct Part {
@@ -105,7 +102,7 @@ pub(super) async fn rows(
     since: Option<Timestamp>,
     part: &Part,
 ) -> Result<(Vec<ReadRow>, bool), ApiError> {
-    let rows_max = part.limit.unwrap_or(ROWS_DEFAULT);
+    let rows_max = part.limit.unwrap_or(limits::API_ROWS_DEFAULT);
     let after = part.after.as_deref().map(changes::key).transpose()?;
     let read = ReadRows { table: api.table_name(table)?, since, after, rows_max: rows_max + 1 };
     let mut rows = api.database.read(read).await?;

@@ -35,12 +35,7 @@ pub(crate) struct P2pApp {
     large: Arc<Semaphore>,
 }
 
-/// Mebibytes of questions that are held at once, as they travel.
-const MEMORY_MIB: usize = 256;
-/// Bodies that are packed or unpacked at once: each may take [`limits::PEER_BODY_UNPACKED_BYTES_MAX`].
-const LARGE_MAX: usize = 4;
 const MIB: usize = 1024 * 1024;
-const _: () = assert!(limits::PEER_BODY_BYTES_MAX / MIB < MEMORY_MIB);
 
 impl P2pApp {
     pub(crate) fn new(front: ReplicaFront, keys: Keys) -> Self {
@@ -48,8 +43,8 @@ impl P2pApp {
             front,
             keys,
             places: Semaphore::new(limits::PEER_QUESTIONS_OPEN_MAX),
-            memory: Semaphore::new(MEMORY_MIB),
-            large: Arc::new(Semaphore::new(LARGE_MAX)),
+            memory: Semaphore::new(limits::PEER_QUESTIONS_MIB_MAX),
+            large: Arc::new(Semaphore::new(limits::PEER_LARGE_BODIES_MAX)),
         }
     }
 }
