@@ -21,9 +21,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Always first: whatever was critical before is to be read.
     assert_eq!(updates.next().await?, Notice::Gap);
 
-    let state = r#"{"weather":"rain"}"#;
+    // The published form of a map's state, and what the application adds.
+    let state = format!(r#"{{"map_name":"{MAP}","host_id":{},"weather":"rain"}}"#, system.account().0);
     let written =
-        system.sync_critical_data(SyncDataType::MapState, system.account(), MAP, state, true).await?;
+        system.sync_critical_data(SyncDataType::MapState, system.account(), MAP, &state, true).await?;
     println!("{written}: {:?}", system.wait_for_sync_result(written, Span::from_ms(500)).await);
     let read =
         system.sync_from_main_server(SyncDataType::MapState, system.account(), MAP, "{}", false).await?;

@@ -21,7 +21,8 @@ pub struct KeySpec {
     pub secret: bool,
     /// What it does, in one line.
     pub behaviour: &'static str,
-    /// The test that shows it: a file of `sync-core/tests/it`, or of `containers` beside it, and a name.
+    /// The tests that show it, with `; ` between them: each a file of `sync-core/tests/it`, or of `containers` beside it,
+    /// and a name.
     pub test: &'static str,
 }
 
@@ -103,10 +104,11 @@ pub fn markdown_table() -> String {
         let default = if spec.default.is_empty() { String::new() } else { format!("`{}`", spec.default) };
         let secret = if spec.secret { " Secret." } else { "" };
         // Writing to a string cannot fail.
+        let tests = spec.test.replace("; ", "`, `");
         let _ = writeln!(
             table,
-            "| `{}` | {} | {default} | {} | {}{secret} | `{}` |",
-            spec.name, spec.roles, spec.form, spec.behaviour, spec.test
+            "| `{}` | {} | {default} | {} | {}{secret} | `{tests}` |",
+            spec.name, spec.roles, spec.form, spec.behaviour
         );
     }
     table
@@ -185,7 +187,7 @@ table! {
         "containers/runtime_cache.rs: a_wrong_password_is_named_and_not_shown");
     REDIS_DB = key("redis_db", Roles::Both, "0", number(0, limits::REDIS_DB_MAX, ""),
         "Number of the Redis database.",
-        "containers/main_server_services.rs: a_server_goes_on_without_redis_and_shows_nothing_stale_when_it_is_back");
+        "containers/storage_document.rs: psql_and_redis_cli_show_what_the_document_shows");
     CRITICAL_TIMEOUT_MS = key("critical_timeout_ms", Roles::Host, "500",
         number(limits::CRITICAL_TIMEOUT_MS_MIN, limits::CRITICAL_TIMEOUT_MS_MAX, "ms"),
         "From the asking of a critical operation to its result; past it the deadline is missed.",
@@ -193,7 +195,7 @@ table! {
     CRITICAL_DATA_TYPES = key("critical_data_types", Roles::Both, "",
         Form::Text("comma list of data types, such as `PLAYER_POSITION,MAP_STATE`"),
         "Types that are critical however they are asked for; empty for none.",
-        "session.rs: a_type_in_critical_data_types_is_critical_however_it_was_asked_for");
+        "session.rs: a_type_in_critical_data_types_is_critical_however_it_was_asked_for; server.rs: critical_operations_go_ahead_of_others_that_gather");
     CRITICAL_SLOTS = key("critical_slots", Roles::Host, "4",
         number(limits::CRITICAL_SLOTS_MIN, limits::CRITICAL_SLOTS_MAX, "operations"),
         "Critical operations under way at once, beside those of `worker_threads`.",
@@ -205,7 +207,7 @@ table! {
     PG_CONNECTION_STRING = secret("pg_connection_string", Roles::MainServerOnly,
         "`postgresql://...` or `host=... dbname=...`",
         "PostgreSQL with pgvector: state, operations and embeddings.",
-        "containers/main_server_services.rs: a_server_goes_on_without_redis_and_shows_nothing_stale_when_it_is_back");
+        "containers/storage_document.rs: psql_and_redis_cli_show_what_the_document_shows");
     OPENAI_API_KEY = secret("openai_api_key", Roles::MainServerOnly, "printable ASCII without spaces",
         "Key for OpenAI embeddings; empty for none.",
         "embedding_client.rs: many_texts_go_in_several_requests_and_each_provider_gets_its_key");
@@ -257,8 +259,8 @@ table! {
         number(limits::FRESHNESS_WINDOW_MS_MIN, limits::FRESHNESS_WINDOW_MS_MAX, "ms"),
         "How far the time stamped on a request may lie from the server's, before or after.",
         "server.rs: an_authentic_request_that_is_not_valid_gets_a_sealed_rejection");
-    VALIDATION_RULES = key("validation_rules", Roles::MainServer, "off",
-        Form::Text("`off`, `default` for those built in, or the name of a file of rules"),
+    VALIDATION_RULES = key("validation_rules", Roles::MainServer, "default",
+        Form::Text("`default` for those built in, the name of a file of rules, or `off`"),
         "What hosts write is held against these rules (docs/validation.md); `serve --rules` goes before it.",
         "main_server_program.rs: rules_are_named_in_the_configuration_or_on_the_command_line");
     SYNC_INTERVAL_MS = key("sync_interval_ms", Roles::Host, "1000",
@@ -272,14 +274,14 @@ table! {
     MAX_QUEUE_SIZE = key("max_queue_size", Roles::Host, "10000",
         number(limits::QUEUE_MIN, limits::QUEUE_MAX, "operations"),
         "Operations that wait at once, all lanes together; beyond it the newest of less weight gives way.",
-        "session_order.rs: a_full_queue_refuses_normal_work");
+        "session_order.rs: a_full_queue_refuses_normal_work; session_order.rs: critical_displaces_normal_then_priority_else_it_is_refused");
     WORKER_THREADS = key("worker_threads", Roles::Both, "4",
         number(limits::WORKERS_MIN, limits::WORKERS_MAX, ""),
         "Host: operations under way at once that are not critical; main_server: shards of the engine.",
-        "session.rs: an_operation_keeps_its_slot_while_it_backs_off");
+        "session.rs: an_operation_keeps_its_slot_while_it_backs_off; main_server.rs: the_figures_say_what_the_engines_counted");
     DEBUG_MODE = key("debug_mode", Roles::Both, "0", Form::Switch,
         "1: more is logged, never a secret.",
-        "facade.rs: debug_mode_logs_what_happens_and_no_secret");
+        "facade.rs: debug_mode_logs_what_happens_and_no_secret; main_server_program.rs: a_server_says_where_it_listens_serves_and_ends_in_order");
 }
 
 #[cfg(test)]

@@ -103,9 +103,9 @@ pub struct TlsFiles {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RulesSource {
     /// There are none.
-    #[default]
     Off,
-    /// Those built in.
+    /// Those built in: all data from hosts is validated (specification, "Security Considerations").
+    #[default]
     BuiltIn,
     /// A file of rules; a relative name counts from the folder in which the program was started.
     File(PathBuf),

@@ -221,7 +221,7 @@ impl Reader<'_> {
 
     fn validation_rules(&mut self) -> Option<RulesSource> {
         let entry = self.file(&keys::VALIDATION_RULES)?;
-        Some(entry.map_or(RulesSource::Off, |entry| RulesSource::from(entry.text())))
+        Some(entry.map_or(RulesSource::BuiltIn, |entry| RulesSource::from(entry.text())))
     }
 
     fn pg_connection_string(&mut self) -> Option<Option<Secret<String>>> {

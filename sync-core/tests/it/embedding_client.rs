@@ -31,8 +31,8 @@ enum Answer {
     Stall,
 }
 
-/// Of a request: path and query, the two headers, and the texts.
-type Seen = (String, String, Vec<String>);
+/// Of a request: path and query, the two headers, the model named (`-` for none), and the texts.
+type Seen = (String, String, String, Vec<String>);
 
 #[derive(Clone, Default)]
 struct Server {
@@ -67,7 +67,8 @@ async fn answer(State(server): State<Server>, request: Request) -> Response {
     let count = texts.len();
     let item = |(index, text): (usize, &String)| serde_json::json!({"index": index, "embedding": vector(text).to_base64()});
     let mut items: Vec<_> = texts.iter().enumerate().map(item).collect();
-    server.seen.lock().unwrap().push((path, key, texts));
+    let model = body["model"].as_str().unwrap_or("-").to_owned();
+    server.seen.lock().unwrap().push((path, key, model, texts));
     match answer {
         Answer::Vectors => {}
         Answer::Backwards => items.reverse(),
@@ -187,15 +188,15 @@ async fn many_texts_go_in_several_requests_and_each_provider_gets_its_key() {
         .lock()
         .unwrap()
         .iter()
-        .map(|(path, key, texts)| (path.clone(), key.clone(), texts.len()))
+        .map(|(path, key, model, texts)| (path.clone(), format!("{key} {model}"), texts.len()))
         .collect();
     let row = |path: &str, key: &str, texts| (path.to_owned(), key.to_owned(), texts);
     assert_eq!(
         seen,
         [
-            row("/v1/embeddings", "Bearer canary -", limits::EMBEDDING_BATCH_TEXTS_MAX),
-            row("/v1/embeddings", "Bearer canary -", 3),
-            row("/openai/deployments/d/embeddings?api-version=2023-05-15", "- azure-canary", 1),
+            row("/v1/embeddings", "Bearer canary - ada", limits::EMBEDDING_BATCH_TEXTS_MAX),
+            row("/v1/embeddings", "Bearer canary - ada", 3),
+            row("/openai/deployments/d/embeddings?api-version=2023-05-15", "- azure-canary -", 1),
         ]
     );
 }

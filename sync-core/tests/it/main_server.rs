@@ -73,7 +73,7 @@ fn what_a_host_wrote_it_reads_with_its_version() {
 #[test]
 fn the_figures_say_what_the_engines_counted() {
     run(async {
-        let server = embedded().await;
+        let server = start("worker_threads = 3", EmbeddedDatabase::default(), EmbeddedCache::default()).await;
         let host = host(&server, 1, "");
         assert_eq!(write(&host, 1, r#"{"hp":1}"#).await, Outcome::Done(None));
         assert_eq!(read(&host, 2).await, payload(1, r#"{"hp":1}"#));
@@ -85,6 +85,14 @@ fn the_figures_say_what_the_engines_counted() {
             samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
         };
         assert_eq!(status, 200);
+        // `worker_threads` shards, each an engine of its own.
+        let shards: Vec<_> =
+            text.lines().filter_map(|line| line.strip_prefix("p2p_sync_requests_total{shard=")).collect();
+        assert_eq!(shards.len(), 3, "{text}");
+        assert!(
+            shards.iter().zip(0..).all(|(shard, n)| shard.starts_with(&format!("\"{n}\"}}"))),
+            "{shards:?}"
+        );
         assert_eq!((sum("p2p_sync_requests_total"), sum("p2p_sync_applied_total")), (2.0, 1.0), "{text}");
         assert_eq!((sum("p2p_sync_cache_hits_total"), sum("p2p_sync_exchanges_open")), (1.0, 0.0));
         assert_eq!(sum("p2p_sync_http_request_duration_seconds_count"), 2.0);

@@ -49,7 +49,8 @@ fn a_server_says_where_it_listens_serves_and_ends_in_order() {
     let address = line.trim_end().strip_prefix("listening on 127.0.0.1:").unwrap().to_owned();
     run(async {
         let endpoint = format!("http://127.0.0.1:{address}/p2p-sync").parse().unwrap();
-        let (operation, body) = Sealer::new(MASTER, 7).seal(Kind::SyncTo, "{}");
+        let player = r#"{"account_id":7,"position":{"x":1,"y":1}}"#;
+        let (operation, body) = Sealer::new(MASTER, 7).seal(Kind::SyncTo, player);
         let reply = HttpClient::new(&endpoint).unwrap().exchange(body, PATIENCE).await.unwrap();
         assert_eq!(Sealer::new(MASTER, 7).open(operation, &reply), None);
     });
@@ -211,10 +212,18 @@ fn rules_are_named_in_the_configuration_or_on_the_command_line() {
         child.kill().unwrap();
         child.wait().unwrap();
     };
-    check("", &[], false);
+    // All that hosts write is validated, unless somebody says otherwise.
+    check("", &[], true);
     check("validation_rules = default", &[], true);
+    check("validation_rules = off", &[], false);
     check("validation_rules = default", &["--rules", "off"], false);
-    check("", &["--rules", "default"], true);
+    check("validation_rules = off", &["--rules", "default"], true);
+    let file = std::env::temp_dir().join(format!("p2p-own-rules-{}.json", std::process::id()));
+    for (rules, rejected) in [("{}", false), (r#"{"account_rights":true}"#, true)] {
+        std::fs::write(&file, rules).unwrap();
+        check(&format!("validation_rules = {}", file.display()), &[], rejected);
+    }
+    std::fs::remove_file(&file).unwrap();
 }
 
 #[test]

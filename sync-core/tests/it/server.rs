@@ -55,9 +55,11 @@ fn what_does_not_open_is_answered_by_a_bare_status() {
 
 #[test]
 fn an_authentic_request_that_is_not_valid_gets_a_sealed_rejection() {
-    let mut main = Main::new(ServerSettings { data_bytes_max: 4, ..ServerSettings::default() });
-    let late = |r: &mut Request| r.timestamp = r.timestamp + Span::from_ms(30_001);
-    let early = |r: &mut Request| r.timestamp = r.timestamp.saturating_sub(Span::from_ms(30_001));
+    let freshness_window = Span::from_ms(20_000);
+    let mut main =
+        Main::new(ServerSettings { data_bytes_max: 4, freshness_window, ..ServerSettings::default() });
+    let late = |r: &mut Request| r.timestamp = r.timestamp + Span::from_ms(20_001);
+    let early = |r: &mut Request| r.timestamp = r.timestamp.saturating_sub(Span::from_ms(20_001));
     main.asks(1, changed(write(1), late), "1: stale_timestamp");
     main.asks(2, changed(write(1), early), "2: stale_timestamp");
     main.asks(3, changed(write(1), |r| r.data = "12345".into()), "3: too_large");

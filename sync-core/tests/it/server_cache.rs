@@ -149,4 +149,11 @@ fn a_lifetime_counts_from_when_the_database_was_asked() {
     assert_eq!(expires(&mut main, written), Some(at_ms(5_100).wall));
     let loaded = ServerInput::Stored { token: main.store[1].0, answer: Ok(StoreReply::Loaded(Some(row(3)))) };
     assert_eq!(expires(&mut main, loaded), Some(at_ms(5_200).wall));
+
+    // `cache_expiry_seconds = 0`.
+    let mut main = Main::new(ServerSettings { cache_expiry: None, ..ServerSettings::default() });
+    main.asks(1, write(1), "store 0 apply [1]");
+    let answer = Ok(StoreReply::Applied(vec![fresh(1)]));
+    let written = ServerInput::Stored { token: main.store[0].0, answer };
+    assert_eq!(expires(&mut main, written), None);
 }

@@ -120,6 +120,10 @@ async fn run(
     }
     if rules.is_some() {
         log(&"rules: what hosts write is held against them");
+    } else {
+        log(
+            &"rules: off, any JSON text of a host is taken; `validation_rules = default` has hosts' data validated",
+        );
     }
     let embedder = connect_provider(config, |fault| match fault {
         Some(fault) => log(&format_args!("embedding provider: no TLS: {fault}; {}", fault.help())),
