@@ -11,10 +11,11 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use sqlx::Executor as _;
 use sync_core::config::{Config, TlsFiles};
+use sync_core::data_type::SyncDataType;
 use sync_core::envelope::{self, HostKey, MasterKey};
 use sync_core::id::AccountId;
 use sync_core::runtime::postgres::PostgresOptions;
@@ -26,6 +27,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::live_support::canaries::Canaries;
 use crate::live_support::{Sealer, run};
 use crate::runtime_support::{Postgres, Redis};
 use crate::tls_support::{self, Authority, Flaw};
@@ -49,35 +51,27 @@ fn spawn(config: &str) -> Child {
     child
 }
 
-/// Every form in which a secret might slip out.
-fn forms(secret: &str) -> Vec<Vec<u8>> {
-    let base64 = secret.rsplit(':').next().unwrap();
-    let mut bytes = Vec::new();
-    if envelope::decode_base64(base64.as_bytes(), &mut bytes).is_err() || bytes.len() != 32 {
-        return vec![secret.as_bytes().to_vec()];
-    }
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    vec![base64.as_bytes().to_vec(), hex.into_bytes(), bytes]
-}
-
-struct Canaries(Vec<(&'static str, Vec<u8>)>);
-
-impl Canaries {
-    fn new(secrets: &[(&'static str, &str)]) -> Self {
-        let forms = |(name, secret): &(&'static str, &str)| {
-            forms(secret).into_iter().map(|form| (*name, form)).collect::<Vec<_>>()
+/// A provider of embeddings that fails with the words of whoever asks: the keys that it got, twice as a fault that may
+/// pass, then for good.
+async fn failing_provider() -> (String, Arc<Mutex<Vec<String>>>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let told = Arc::clone(&seen);
+    let routes = axum::Router::new().fallback(async move |request: axum::extract::Request| {
+        let header = |name| request.headers().get(name).map_or("", |value| value.to_str().unwrap());
+        let key = format!("{}{}", header("authorization"), header("api-key"));
+        let mut seen = told.lock().unwrap();
+        seen.push(key.clone());
+        let status = if seen.iter().filter(|other| **other == key).count() <= 2 {
+            axum::http::StatusCode::INTERNAL_SERVER_ERROR
+        } else {
+            axum::http::StatusCode::UNAUTHORIZED
         };
-        Self(secrets.iter().flat_map(forms).collect())
-    }
-
-    fn seen_in(&self, text: &[u8]) -> Option<&'static str> {
-        let seen = |form: &[u8]| text.windows(form.len()).any(|window| window == form);
-        self.0.iter().find(|(_, form)| seen(form)).map(|(name, _)| *name)
-    }
-
-    fn absent_from(&self, place: &str, text: &[u8]) {
-        assert_eq!(self.seen_in(text), None, "seen in {place}");
-    }
+        (status, format!("{{\"error\":{{\"message\":\"Incorrect API key provided: {key}\"}}}}"))
+    });
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    (address, seen)
 }
 
 /// A client that trusts one authority.
@@ -133,12 +127,14 @@ fn no_secret_of_the_configuration_is_seen_anywhere() {
         let redis_password = redis.settings.password.as_ref().unwrap().expose().clone();
         let authority = Authority::new();
         let identity = authority.issue(Flaw::None);
+        let (provider, asked) = failing_provider().await;
         let config = |dsn: &str| {
             format!(
                 "{}\ntls_ca_file = {}\nrole = main_server\nencryption_key = {MASTER}\nencryption_keys_accepted = {ACCEPTED}\n\
                  allow_legacy_envelope = 1\nlegacy_encryption_key = {LEGACY}\npg_connection_string = {dsn}\n\
                  redis_host = {}\nredis_port = {}\nredis_db = {}\nredis_password = {redis_password}\n\
-                 openai_api_key = {OPENAI}\nopenai_endpoint = http://127.0.0.1:9/v1\nazure_openai_key = {AZURE}\ndebug_mode = 1\nworker_threads = 2\n",
+                 openai_api_key = {OPENAI}\nopenai_endpoint = {provider}/v1\nazure_openai_key = {AZURE}\n\
+                 azure_openai_endpoint = {provider}\nvector_eligible_maps = prontera\ndebug_mode = 1\nworker_threads = 2\n",
                 tls_support::lines(&identity),
                 authority.file().display(),
                 redis.settings.host,
@@ -171,54 +167,16 @@ fn no_secret_of_the_configuration_is_seen_anywhere() {
         canaries.absent_from("the configuration's Debug form", format!("{parsed:?}").as_bytes());
         canaries.absent_from("a warning", format!("{warnings:?}").as_bytes());
 
-        let mut child = spawn(&config(&dsn));
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let Some(address) = line.trim_end().strip_prefix("listening on ").map(str::to_owned) else {
-            let mut why = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
-            panic!("it did not start: {why}");
-        };
-        let tls = tls(&authority);
-        let mut sealer = Sealer::new(MASTER, 7);
-        let (_, write) = sealer.seal(Kind::SyncTo, r#"{"hp":1}"#);
-        let (_, read) = sealer.seal(Kind::SyncFrom, "{}");
-        let (_, broken) = sealer.seal(Kind::SyncTo, "{");
-        let mut altered = write.clone();
-        altered[150] ^= 1;
-        for (method, path, body) in [
-            ("POST", "/p2p-sync", write.clone()),
-            ("POST", "/p2p-sync", read),
-            ("POST", "/p2p-sync", broken),
-            ("POST", "/p2p-sync", write),
-            ("POST", "/p2p-sync", altered),
-            ("POST", "/p2p-sync", b"{".to_vec()),
-            (
-                "POST",
-                "/p2p-sync",
-                br#"{"encrypted_data":"AAAA","operation_id":"x","is_critical":false}"#.to_vec(),
-            ),
-            ("GET", "/healthz", Vec::new()),
-            ("GET", "/p2p-sync", Vec::new()),
-            ("GET", "/metrics", Vec::new()),
-            ("POST", "/elsewhere", Vec::new()),
-        ] {
-            let answer = exchange(&tls, &address, method, path, &body).await;
-            let text = String::from_utf8_lossy(&answer);
-            assert!(text.starts_with("HTTP/1.1 "), "{method} {path}: {text}");
-            canaries.absent_from(&format!("the answer to {method} {path}"), &answer);
-            assert!(!text.contains(&address), "its own address: {text}");
+        // With each provider of embeddings, which refuses with the key that it got.
+        for (account, azure) in [(7, 0), (8, 1)] {
+            let text = format!("{}use_azure_openai = {azure}\n", config(&dsn));
+            attend(&text, account, &authority, &canaries).await;
         }
-
-        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
-        let (mut out, mut log) = (Vec::new(), Vec::new());
-        stdout.read_to_end(&mut out).unwrap();
-        child.stderr.take().unwrap().read_to_end(&mut log).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(0));
-        assert!(!log.is_empty());
-        canaries.absent_from("the standard output", &out);
-        canaries.absent_from("the log", &log);
+        let asked = asked.lock().unwrap().clone();
+        let keys = [format!("Bearer {OPENAI}"), AZURE.to_owned()];
+        let times = keys.map(|key| asked.iter().filter(|other| **other == key).count());
+        // Each provider: the first operation was tried three times, the two that followed once.
+        assert_eq!(times, [5, 5], "each key went to its provider: {asked:?}");
 
         let tables: Vec<String> = sqlx::query_scalar(
             "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables \
@@ -262,4 +220,70 @@ fn no_secret_of_the_configuration_is_seen_anywhere() {
         assert!(!failed.stderr.is_empty());
         canaries.absent_from("why it did not start", &[failed.stdout, failed.stderr].concat());
     });
+}
+
+/// A server from its start to its end in order, asked whatever can be asked.
+async fn attend(config: &str, account: u32, authority: &Authority, canaries: &Canaries) {
+    let mut child = spawn(config);
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let Some(address) = line.trim_end().strip_prefix("listening on ").map(str::to_owned) else {
+        let mut why = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+        panic!("it did not start: {why}");
+    };
+    let tls = tls(authority);
+    let mut sealer = Sealer::new(MASTER, account);
+    for (kind, data) in [
+        (Kind::Embed, r#"{"texts":["a"]}"#),
+        (Kind::Search, r#"{"text":"a"}"#),
+        (Kind::SyncTo, r#"{"text":"a","name":"n"}"#),
+    ] {
+        let (operation, body) = sealer.seal_as(kind, SyncDataType::VectorEmbedding, data);
+        let answer = exchange(&tls, &address, "POST", "/p2p-sync", &body).await;
+        canaries.absent_from("the answer to an embedding operation", &answer);
+        let begin = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+        let why = sealer.rejection(operation, &answer[begin..]).unwrap();
+        assert!(why.starts_with("embedding_failed"), "{why}");
+        canaries.absent_from("why an embedding operation was rejected", why.as_bytes());
+    }
+    let player = format!(r#"{{"account_id":{account},"position":{{"x":1,"y":1}}}}"#);
+    let (_, write) = sealer.seal(Kind::SyncTo, &player);
+    let (_, read) = sealer.seal(Kind::SyncFrom, "{}");
+    let (_, broken) = sealer.seal(Kind::SyncTo, "{");
+    let mut altered = write.clone();
+    altered[150] ^= 1;
+    for (method, path, body) in [
+        ("POST", "/p2p-sync", write.clone()),
+        ("POST", "/p2p-sync", read),
+        ("POST", "/p2p-sync", broken),
+        ("POST", "/p2p-sync", write),
+        ("POST", "/p2p-sync", altered),
+        ("POST", "/p2p-sync", b"{".to_vec()),
+        (
+            "POST",
+            "/p2p-sync",
+            br#"{"encrypted_data":"AAAA","operation_id":"x","is_critical":false}"#.to_vec(),
+        ),
+        ("GET", "/healthz", Vec::new()),
+        ("GET", "/p2p-sync", Vec::new()),
+        ("GET", "/metrics", Vec::new()),
+        ("POST", "/elsewhere", Vec::new()),
+    ] {
+        let answer = exchange(&tls, &address, method, path, &body).await;
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.starts_with("HTTP/1.1 "), "{method} {path}: {text}");
+        canaries.absent_from(&format!("the answer to {method} {path}"), &answer);
+        assert!(!text.contains(&address), "its own address: {text}");
+    }
+
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let (mut out, mut log) = (Vec::new(), Vec::new());
+    stdout.read_to_end(&mut out).unwrap();
+    child.stderr.take().unwrap().read_to_end(&mut log).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!log.is_empty());
+    canaries.absent_from("the standard output", &out);
+    canaries.absent_from("the log", &log);
 }

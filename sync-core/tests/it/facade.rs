@@ -7,7 +7,7 @@
     reason = "a test fails by panicking, and real sockets live in real time"
 )]
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::live_support::facade::{HostFile, system, the_whole_interface_works};
@@ -224,14 +224,38 @@ fn texts_are_embedded_and_found_again() {
     });
 }
 
-/// Collects what is logged.
+/// Collects what is logged: what the facade says, and what anything says.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
+pub(crate) struct Log {
+    own: Arc<Mutex<String>>,
+    all: Arc<Mutex<String>>,
+}
 
-impl tracing::field::Visit for Log {
+impl Log {
+    /// That of this process: there can be one only.
+    pub(crate) fn of_process() -> Self {
+        static LOG: OnceLock<Log> = OnceLock::new();
+        let log = LOG.get_or_init(|| {
+            let log = Log::default();
+            tracing::subscriber::set_global_default(log.clone()).unwrap();
+            log
+        });
+        log.clone()
+    }
+
+    /// What anything has said so far.
+    pub(crate) fn all(&self) -> String {
+        self.all.lock().unwrap().clone()
+    }
+}
+
+/// The fields of one event.
+struct Fields(String);
+
+impl tracing::field::Visit for Fields {
     fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
         use std::fmt::Write;
-        let _ = write!(self.0.lock().unwrap(), "{}={value:?} ", field.name());
+        let _ = write!(self.0, "{}={value:?} ", field.name());
     }
 }
 
@@ -245,10 +269,13 @@ impl tracing::Subscriber for Log {
     fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
     fn event(&self, event: &tracing::Event<'_>) {
+        let mut fields = Fields(String::new());
+        event.record(&mut fields);
+        let line = fields.0 + "\n";
         if event.metadata().target() == "p2p_data_sync" {
-            event.record(&mut self.clone());
-            self.0.lock().unwrap().push('\n');
+            self.own.lock().unwrap().push_str(&line);
         }
+        self.all.lock().unwrap().push_str(&line);
     }
     fn enter(&self, _: &tracing::span::Id) {}
     fn exit(&self, _: &tracing::span::Id) {}
@@ -256,10 +283,14 @@ impl tracing::Subscriber for Log {
 
 #[test]
 fn debug_mode_logs_what_happens_and_no_secret() {
-    let log = Log::default();
-    tracing::subscriber::set_global_default(log.clone()).unwrap();
+    let log = Log::of_process();
     run(async {
         let server = embedded().await;
+        // Without it nothing is said of what happens.
+        let quiet = crate::live_support::facade::system(&server, 2, "").await;
+        quiet.cache_data("a", "b", 0).await.unwrap();
+        quiet.shut_down(PATIENCE).await;
+        assert!(!log.own.lock().unwrap().contains("asked"));
         let system = system(&server, 1, "debug_mode = 1").await;
         let id = system
             .sync_critical_data(SyncDataType::PlayerData, AccountId(1), "m", r#""canary""#, false)
@@ -267,7 +298,7 @@ fn debug_mode_logs_what_happens_and_no_secret() {
             .unwrap();
         assert!(system.wait_for_sync_result(id, PATIENCE).await.success());
         system.shut_down(PATIENCE).await;
-        let log = log.0.lock().unwrap().clone();
+        let log = log.own.lock().unwrap().clone();
         for word in ["settings in force", "asked", "accepted", "sent", "ended", &id.to_string()] {
             assert!(log.contains(word), "no `{word}` in:\n{log}");
         }
@@ -310,8 +341,21 @@ fn a_host_reports_at_its_interval_and_learns_its_parts() {
         assert!(begun.elapsed() >= Duration::from_millis(80), "two intervals lie between three reports");
         drop(reporting);
         while heard.recv().await.is_some() {}
-        let none = Report { maps: Vec::new(), ..report };
+        let none = Report { maps: Vec::new(), ..report.clone() };
         assert_eq!(system.report(&none).await, Ok(Vec::new()));
+
+        // As in the specification's example: metrics that are synchronised count as those that are reported.
+        let told = async |data: &str| {
+            let asked =
+                system.sync_to_main_server(SyncDataType::HostMetrics, system.account(), "", data, false);
+            system.wait_for_sync_result(asked.await.unwrap(), PATIENCE).await
+        };
+        let result = told(&report.to_json()).await;
+        let SyncResult::Done(Outcome::Done(Some(payload))) = result else { panic!("{result:?}") };
+        assert!(payload.contains(r#""map_name":"prontera","part":"primary","epoch":2"#), "{payload}");
+        let result = told(r#"{"cpu_ghz":3.4}"#).await;
+        let SyncResult::Done(Outcome::Rejected(why)) = result else { panic!("{result:?}") };
+        assert!(why.message.contains("it is not a report"), "{why}");
     });
 }
 

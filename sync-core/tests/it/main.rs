@@ -36,6 +36,10 @@ mod embedding_client;
 #[cfg(feature = "programs")]
 mod facade;
 #[cfg(feature = "programs")]
+mod facade_document;
+#[cfg(feature = "programs")]
+mod host_canaries;
+#[cfg(feature = "programs")]
 mod main_server;
 #[cfg(feature = "programs")]
 mod main_server_program;

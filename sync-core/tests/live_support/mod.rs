@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod canaries;
 pub(crate) mod facade;
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -117,6 +118,15 @@ impl Sealer {
     }
 
     pub(crate) fn seal(&mut self, kind: Kind, data: &str) -> (OperationId, Vec<u8>) {
+        self.seal_as(kind, SyncDataType::PlayerData, data)
+    }
+
+    pub(crate) fn seal_as(
+        &mut self,
+        kind: Kind,
+        data_type: SyncDataType,
+        data: &str,
+    ) -> (OperationId, Vec<u8>) {
         self.counter += 1;
         let operation = OperationId {
             account: AccountId(self.account),
@@ -125,7 +135,7 @@ impl Sealer {
         };
         let request = Request {
             kind,
-            data_type: SyncDataType::PlayerData,
+            data_type,
             map: MapName::new("prontera").unwrap(),
             data: data.into(),
             timestamp: wall(),

@@ -39,15 +39,7 @@ impl P2pDataSync {
     /// # Errors
     /// When the main server refuses it, or there is no answer.
     pub async fn report(&self, report: &Report) -> Reported {
-        let ask = Ask {
-            ticket: self.ticket(),
-            kind: Kind::Report,
-            data_type: SyncDataType::HostMetrics,
-            map: MapName::new("")?,
-            data: report.to_json().into(),
-            critical: false,
-            priority: false,
-        };
+        let ask = reporting(self.ticket(), report.to_json().into())?;
         let payload = answer(self.host.ask(ask).await?.outcome)?.ok_or(SyncError::Malformed)?;
         let AssignmentsPayload { assignments } =
             read(payload.as_bytes()).map_err(|_| SyncError::Malformed)?;
@@ -133,4 +125,17 @@ impl P2pDataSync {
         );
         self.host.begin(ask).await.map_err(SyncError::from)
     }
+}
+
+/// A report as an operation; it names no map.
+pub(super) fn reporting(ticket: u64, data: Arc<str>) -> Result<Ask, SyncError> {
+    Ok(Ask {
+        ticket,
+        kind: Kind::Report,
+        data_type: SyncDataType::HostMetrics,
+        map: MapName::new("")?,
+        data,
+        critical: false,
+        priority: false,
+    })
 }

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::data_type::SyncDataType;
 use crate::host_sync::operation::Ask;
 use crate::id::{AccountId, MapName, OperationId};
+use crate::limits;
 use crate::runtime::driver::host::configured;
 use crate::runtime::driver::host::{Host, HostError, Stopped};
 use crate::time::Span;
@@ -33,7 +34,7 @@ pub use status::SystemStatus;
 pub use updates::CriticalUpdates;
 
 /// What [`P2pDataSync::wait_for_sync_result`] waits for at most, unless another bound is given.
-pub const WAIT_DEFAULT: Span = Span::from_ms(5_000);
+pub const WAIT_DEFAULT: Span = limits::SYNC_RESULT_WAIT_DEFAULT;
 
 /// A host's side of the system. Functions may be called from any task; [`shut_down`](Self::shut_down) ends it
 /// in order, and dropping it at once.
@@ -97,6 +98,10 @@ impl P2pDataSync {
     /// Sends a state or an event to the main server; the result comes under the id that this gives, as soon as
     /// the operation is accepted.
     ///
+    /// HOST_METRICS go as a [`report`](Self::report), since nothing else makes them count: `data` is the JSON text of a
+    /// [`Report`](crate::host_sync::hosting::Report), no map is named in the operation, `priority` says nothing, and the
+    /// payload of the result has the parts that the host plays.
+    ///
     /// # Errors
     /// When it is not accepted; it has no effect then.
     pub async fn sync_to_main_server(
@@ -127,7 +132,8 @@ impl P2pDataSync {
     }
 
     /// Sends a state or an event that must arrive within `critical_timeout_ms`. It goes before all that is not
-    /// critical, whatever `priority` says.
+    /// critical, whatever `priority` says. HOST_METRICS go as with [`sync_to_main_server`](Self::sync_to_main_server): a
+    /// report is never critical, and waits for no other work.
     ///
     /// # Errors
     /// When it is not accepted; it has no effect then.
@@ -162,6 +168,10 @@ impl P2pDataSync {
         self.own(account)?;
         let map = MapName::new(map_name)?;
         let ticket = self.ticket();
+        if (kind, data_type) == (Kind::SyncTo, SyncDataType::HostMetrics) {
+            let ask = hosting::reporting(ticket, data.into())?;
+            return self.host.begin(ask).await.map_err(SyncError::from);
+        }
         let ask = Ask { ticket, kind, data_type, map, data: data.into(), critical, priority };
         self.host.begin(ask).await.map_err(SyncError::from)
     }
