@@ -1,7 +1,8 @@
 //! P16: a transaction of the database is all or nothing.
 //!
 //! After each transaction the database is asked which of its operations it knows. It knows all of them, or
-//! none that it had not known before.
+//! none that it had not known before. Only a transaction that has two or more operations to decide can come to a part
+//! of itself: of others nothing is said.
 
 use rustc_hash::FxHashMap;
 use sync_core::range_set::RangeSet;
@@ -13,7 +14,8 @@ use crate::history::{Event, Kind, What, WireId};
 pub(super) struct AtomicBatches {
     /// Counters of operations that were decided, by account and life.
     decided: FxHashMap<(u32, u64), RangeSet>,
-    transactions: u64,
+    /// Transactions with two or more operations that were not decided before.
+    divisible: u64,
     largest: usize,
 }
 
@@ -35,7 +37,8 @@ impl Check for AtomicBatches {
 
     fn observe(&mut self, event: &Event, findings: &mut Findings) {
         let What::Committed { asked, present } = &event.what else { return };
-        self.transactions += 1;
+        let undecided = asked.iter().filter(|id| !self.is_decided(id)).count();
+        self.divisible += u64::from(undecided > 1);
         self.largest = self.largest.max(asked.len());
         let missing = asked.iter().find(|id| !present.contains(id));
         let new = present.iter().find(|id| !self.is_decided(id));
@@ -51,7 +54,8 @@ impl Check for AtomicBatches {
     }
 
     fn finish(&mut self, _: &mut Findings) -> Basis {
-        Basis::new(self.transactions, &format!("transactions, the largest of {} operations", self.largest))
+        let words = format!("transactions of two or more operations, the largest of {}", self.largest);
+        Basis::new(self.divisible, &words)
     }
 }
 
@@ -72,7 +76,15 @@ mod tests {
 
     #[test]
     fn what_was_there_before_is_no_part_of_a_transaction_that_came_to_nothing() {
-        passes(AtomicBatches::default(), vec![committed(&[1], &[1]), committed(&[1, 2], &[1])]);
+        let again = [committed(&[1], &[1]), committed(&[1, 2, 3], &[1])];
+        passes(AtomicBatches::default(), again.to_vec());
+    }
+
+    #[test]
+    fn what_cannot_be_divided_decides_nothing() {
+        decides_nothing(AtomicBatches::default(), vec![committed(&[1], &[1]), committed(&[2], &[])]);
+        // One of two was decided before.
+        decides_nothing(AtomicBatches::default(), vec![committed(&[1], &[1]), committed(&[1, 2], &[1, 2])]);
     }
 
     #[test]

@@ -43,11 +43,18 @@ impl Check for EnvelopeIntegrity {
 
     fn observe(&mut self, event: &Event, findings: &mut Findings) {
         let What::Judged { way, op, tampering, replayed_after_us, judgement } = &event.what else { return };
-        self.tampered += u64::from(tampering.is_some());
+        let after_us = replayed_after_us.unwrap_or(0);
+        let is_stale = *way == Way::ToServer && after_us > self.stale_after_us;
+        // Nobody made anything of what was ignored, and a timely replay is a duplicate: neither can go wrong here.
+        let is_judged = match tampering {
+            None => false,
+            Some(Tampering::Replayed) => is_stale,
+            Some(_) => *judgement != Judgement::Ignored,
+        };
+        self.tampered += u64::from(is_judged);
         match (tampering, judgement) {
             (Some(Tampering::Replayed), Judgement::Accepted) => {
-                let after_us = replayed_after_us.unwrap_or(0);
-                if *way == Way::ToServer && after_us > self.stale_after_us {
+                if is_stale {
                     findings.add(event.at_us, Some(*op), || {
                         format!(
                             "a request replayed {after_us} us after it was sent (operation {op}) was acted on"
@@ -141,6 +148,16 @@ mod tests {
             replayed(Way::ToHost, 5_000_000, Judgement::Accepted),
         ];
         passes(check(), history);
+    }
+
+    #[test]
+    fn what_cannot_be_wrong_decides_nothing() {
+        let history = vec![
+            replayed(Way::ToServer, 900_000, Judgement::Accepted),
+            replayed(Way::ToHost, 5_000_000, Judgement::Accepted),
+            judged(Some(Tampering::FlippedBit), Judgement::Ignored),
+        ];
+        decides_nothing(check(), history);
     }
 
     #[test]

@@ -115,7 +115,14 @@ impl Check for IvDiscipline {
                 }
             }
         }
-        Basis::new(self.count, "initialisation vectors looked at")
+        // The odds are most of what is judged.
+        match self.count < JUDGED_MIN {
+            true => Basis {
+                count: 0,
+                words: format!("{} initialisation vectors, fewer than {JUDGED_MIN}", self.count),
+            },
+            false => Basis::new(self.count, "initialisation vectors looked at"),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! P28: while keys are replaced both open, only the new one seals, and a retired one opens nothing.
 //!
 //! A host that was told nothing of the new key goes on with the old one: it must be refused once that is retired,
-//! and cannot open what is sealed with the new one.
+//! and cannot open what is sealed with the new one. Without a message under a retired key nothing is decided.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,10 @@ pub(super) struct KeyRotation {
     opens: BTreeSet<String>,
     left_behind: BTreeSet<u32>,
     steps: u64,
-    refused: u64,
+    /// Keys that were in use.
+    known: BTreeSet<String>,
+    /// Messages under a key that was in use and is no more, at somebody who knows that.
+    retired: u64,
 }
 
 impl Check for KeyRotation {
@@ -33,6 +36,7 @@ impl Check for KeyRotation {
                 self.steps += 1;
                 self.seals.clone_from(seals);
                 self.opens = opens.iter().chain([seals]).cloned().collect();
+                self.known.extend(self.opens.iter().cloned());
                 self.left_behind = left_behind.iter().copied().collect();
             }
             What::Sealed { way, op, key, .. } if self.steps > 0 => {
@@ -48,15 +52,18 @@ impl Check for KeyRotation {
             }
             What::Opened { way, op, key, opened } if self.steps > 0 => {
                 let in_use = self.opens.contains(key);
-                self.refused += u64::from(!in_use && !opened);
-                if *opened && !in_use && !(*way == Way::ToHost && self.left_behind.contains(&op.host)) {
+                if *way == Way::ToHost && self.left_behind.contains(&op.host) {
+                    return;
+                }
+                self.retired += u64::from(!in_use && self.known.contains(key));
+                if *opened && !in_use {
                     findings.add(event.at_us, Some(*op), || {
                         format!(
                             "a message ({way:?}, operation {op}) under the retired key `{key}` was opened"
                         )
                     });
                 }
-                if !opened && in_use && !(*way == Way::ToHost && self.left_behind.contains(&op.host)) {
+                if !opened && in_use {
                     findings.add(event.at_us, Some(*op), || {
                         format!(
                             "a message ({way:?}, operation {op}) under `{key}`, which is in use, was refused"
@@ -69,9 +76,8 @@ impl Check for KeyRotation {
     }
 
     fn finish(&mut self, _: &mut Findings) -> Basis {
-        let mut basis = Basis::new(self.steps, "steps of a rotation");
-        basis.words += &format!(", {} messages refused for a retired key", self.refused);
-        basis
+        let words = format!("messages under a retired key, in {} steps of rotations", self.steps);
+        Basis::new(self.retired, &words)
     }
 }
 
@@ -133,6 +139,22 @@ mod tests {
             opened(Way::ToServer, "old", false),
         ];
         passes(KeyRotation::default(), history);
+    }
+
+    #[test]
+    fn a_rotation_without_a_message_under_a_retired_key_decides_nothing() {
+        let history = [
+            vec![opened(Way::ToServer, "strange", false)],
+            rotation(&[0]).to_vec(),
+            vec![
+                sealed("new"),
+                opened(Way::ToServer, "new", true),
+                opened(Way::ToServer, "strange", false),
+                // It does not know that the old one was retired.
+                opened(Way::ToHost, "old", true),
+            ],
+        ];
+        decides_nothing(KeyRotation::default(), history.concat());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Small histories for the tests of checks.
 
-use super::{Check, Findings};
+use super::{Basis, Check, Findings};
 use sync_core::host_sync::operation::Lane;
 use sync_core::id::MapName;
 
@@ -74,7 +74,7 @@ pub(super) fn finished(ticket: u64, end: End) -> What {
     }
 }
 
-fn judge(mut check: impl Check, history: Vec<Event>) -> Findings {
+fn judge(mut check: impl Check, history: Vec<Event>) -> (Findings, Basis) {
     let mut findings = Findings::default();
     for event in &history {
         assert!(
@@ -84,22 +84,34 @@ fn judge(mut check: impl Check, history: Vec<Event>) -> Findings {
         );
         check.observe(event, &mut findings);
     }
-    check.finish(&mut findings);
-    findings
+    let basis = check.finish(&mut findings);
+    (findings, basis)
 }
 
 pub(super) fn passes_at(check: impl Check, history: Vec<Event>) {
-    let findings = judge(check, history);
+    let (findings, basis) = judge(check, history);
     assert!(findings.count == 0, "{findings:?}");
+    assert!(basis.count > 0, "a pass that decides nothing: {basis:?}");
+}
+
+/// Nothing in it can break the property: that is no pass.
+pub(super) fn decides_nothing_at(check: impl Check, history: Vec<Event>) {
+    let (findings, basis) = judge(check, history);
+    assert!(findings.count == 0, "{findings:?}");
+    assert!(basis.count == 0, "{basis:?}");
 }
 
 pub(super) fn fails_at(check: impl Check, history: Vec<Event>, expected: &str) {
-    let findings = judge(check, history);
+    let (findings, _) = judge(check, history);
     assert!(findings.kept.iter().any(|finding| finding.message.contains(expected)), "{findings:?}");
 }
 
 pub(super) fn passes(check: impl Check, history: Vec<What>) {
     passes_at(check, history.into_iter().map(|what| Event { at_us: 0, what }).collect());
+}
+
+pub(super) fn decides_nothing(check: impl Check, history: Vec<What>) {
+    decides_nothing_at(check, history.into_iter().map(|what| Event { at_us: 0, what }).collect());
 }
 
 pub(super) fn fails(check: impl Check, history: Vec<What>, expected: &str) {

@@ -200,6 +200,7 @@ duration: 9s
 settle: 60s
 topology: { hosts: 12, maps: 4, main_servers: 2 }
 hosts: { critical_timeout: 2s }
+main_server: { freshness_window: 1500ms }
 network: { to_server: { latency: { constant: 1ms }, replay: 5%, replay_after: 2s }, to_host: { latency: { constant: 1ms } } }
 workload:
   - name: players

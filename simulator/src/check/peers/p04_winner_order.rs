@@ -184,6 +184,9 @@ mod tests {
         passes(check(), line);
         fails(check(), vec![won(0, &a, &b), won(1, &b, &a)], "and lost to it at peer 0");
         fails(check(), vec![won(0, &a, &b), won(1, &b, &c), won(2, &c, &a)], "itself or by others");
-        passes(check(), vec![conflict("joined", 0, a.clone(), b.clone()), conflict("joined", 1, b, a)]);
+        decides_nothing(
+            check(),
+            vec![conflict("joined", 0, a.clone(), b.clone()), conflict("joined", 1, b, a)],
+        );
     }
 }

@@ -83,7 +83,7 @@ mod tests {
     fn the_own_write_or_what_beats_it_passes() {
         passes(check(), then(read(0, 2, vec![saw(1, v(4, "p0"))])));
         passes(check(), then(read(0, 2, vec![saw(1, v(5, "p1"))])));
-        passes(check(), then(read(1, 2, vec![saw_nothing(1, None)])));
+        decides_nothing(check(), then(read(1, 2, vec![saw_nothing(1, None)])));
         assert_eq!(basis(check(), then(read(0, 2, vec![saw(1, v(4, "p0"))]))), 1);
         assert_eq!(basis(check(), then(read(1, 2, vec![saw_nothing(1, None)]))), 0, "another's");
     }

@@ -343,14 +343,14 @@ mod tests {
         let reads = |rows| then(vec![read(1, 2, rows)]);
         fails(check(), reads(vec![saw(1, v(5, "p0")), saw(2, v(1, "a"))]), "and not users(2)");
         fails(check(), reads(vec![saw_nothing(1, None), saw(2, v(6, "p0"))]), "and not users(1)");
-        passes(check(), reads(vec![saw_nothing(1, None), saw(2, v(1, "a"))]));
+        decides_nothing(check(), reads(vec![saw_nothing(1, None), saw(2, v(1, "a"))]));
         passes(check(), reads(vec![saw(1, v(5, "p0")), saw(2, v(7, "p1"))]));
     }
 
     #[test]
     fn what_is_larger_than_the_bound_or_compared_may_come_in_parts() {
         let large = committed(0, 2, 2, (3..7).map(|key| write(key, v(9, "p0"), None)).collect());
-        passes(check(), then(vec![large, merged(1, 0, vec![took(3, v(9, "p0"))])]));
+        decides_nothing(check(), then(vec![large, merged(1, 0, vec![took(3, v(9, "p0"))])]));
         let compared = PeerWhat::Merged {
             node: 1,
             from: 0,
@@ -360,9 +360,12 @@ mod tests {
             reconcile: true,
         };
         let passed_on = merged(2, 1, vec![took(1, v(5, "p0"))]);
-        passes(check(), then(vec![compared.clone(), passed_on.clone()]));
+        decides_nothing(check(), then(vec![compared.clone(), passed_on.clone()]));
         fails(check(), then(vec![passed_on]), "peer 2 holds users(1) and not users(2)");
-        passes(check(), then(vec![compared, read(1, 2, vec![saw(1, v(5, "p0")), saw(2, v(1, "a"))])]));
+        decides_nothing(
+            check(),
+            then(vec![compared, read(1, 2, vec![saw(1, v(5, "p0")), saw(2, v(1, "a"))])]),
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use sync_core::peer_sync::snapshot::Snapshot;
 use sync_core::peer_sync::store::Standing;
 use sync_core::peer_sync::version::{ContentHash, NodeId, Stamp, Version};
 
-pub(super) use super::super::testing::{fails_at, passes_at};
+pub(super) use super::super::testing::{decides_nothing_at, fails_at, passes_at};
 use super::super::{Check, Findings};
 use super::PeerTerms;
 use crate::history::peers::{FinalState, HeldRow, MergeOutcome, MergedRow, PeerWhat, Seen, Written};
@@ -170,6 +170,10 @@ pub(crate) fn timed(whats: Vec<(u64, What)>) -> Vec<Event> {
 
 pub(super) fn passes(check: impl Check, whats: Vec<PeerWhat>) {
     passes_at(check, history(whats));
+}
+
+pub(super) fn decides_nothing(check: impl Check, whats: Vec<PeerWhat>) {
+    decides_nothing_at(check, history(whats));
 }
 
 pub(super) fn fails(check: impl Check, whats: Vec<PeerWhat>, expected: &str) {
