@@ -101,6 +101,7 @@ mod tests {
             is_report: false,
             data_type: SyncDataType::ChatMessage,
             map: 0,
+            value: None,
         };
         Event { at_us, what }
     }

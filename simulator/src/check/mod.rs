@@ -146,6 +146,11 @@ fn split(ticket: u64) -> (u64, u64) {
     (ticket >> 40, ticket & ((1 << 40) - 1))
 }
 
+/// An operation in words, or that there is none.
+fn said(op: Option<OpRef>) -> String {
+    op.map_or_else(|| "no operation".to_owned(), |op| op.to_string())
+}
+
 /// Every check there is. Those of `ALWAYS` judge every run, the others only when they are demanded.
 pub fn all(terms: &Terms) -> Vec<Box<dyn Check>> {
     if let Some(terms) = &terms.peers {

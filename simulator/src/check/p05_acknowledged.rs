@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use sync_core::range_set::RangeSet;
 
 use super::rows::Rows;
-use super::{Basis, Check, Findings, Property};
+use super::{Basis, Check, Findings, Property, said};
 use crate::history::{End, Event, Kind, OpRef, StateName, What, WireId};
 
 #[derive(Default)]
@@ -20,7 +20,7 @@ pub(super) struct Acknowledged {
     /// Those of other lives.
     other_lives: FxHashMap<(u32, u64), RangeSet>,
     /// The greatest version seen to take effect, for each state.
-    greatest: FxHashMap<StateName, (u64, WireId, OpRef)>,
+    greatest: FxHashMap<StateName, (u64, WireId, Option<OpRef>)>,
     kept: BTreeMap<(u32, u64), RangeSet>,
     writes: u64,
     last_us: u64,
@@ -85,11 +85,12 @@ impl Check for Acknowledged {
                     kept.insert(counter);
                 });
             }
-            What::FinalState { key, version, op, id } => {
+            What::FinalState { key, version, op, id, .. } => {
                 if let Some((greatest, seen_id, seen_op)) = self.greatest.remove(key)
                     && (*version, *id) != (greatest, seen_id)
                 {
-                    findings.add(event.at_us, Some(seen_op), || {
+                    findings.add(event.at_us, seen_op, || {
+                        let (op, seen_op) = (said(*op), said(seen_op));
                         format!(
                             "{key} ends at version {version} by operation {op}, but version {greatest} by \
                                  operation {seen_op} had taken effect"
@@ -119,7 +120,8 @@ impl Check for Acknowledged {
         }
         let left: BTreeMap<_, _> = self.greatest.drain().collect();
         for (key, (version, _, op)) in &left {
-            findings.add(self.last_us, Some(*op), || {
+            findings.add(self.last_us, *op, || {
+                let op = said(*op);
                 format!("{key} had version {version} by operation {op} and is not in the database at the end")
             });
         }
@@ -141,8 +143,9 @@ mod tests {
             What::FinalState {
                 key: "MAP_STATE/0/m".parse().unwrap(),
                 version: last,
-                op: op(last),
+                op: Some(op(last)),
                 id: id(last),
+                value: None,
             },
             What::FinalSession { account: 1, incarnation: 1, applied: kept },
         ]

@@ -9,13 +9,13 @@ use rustc_hash::FxHashMap;
 use sync_core::data_type::SyncDataType;
 use sync_core::id::MapName;
 
-use super::{Basis, Check, Findings, Property};
+use super::{Basis, Check, Findings, Property, said};
 use crate::history::{Event, Kind, OpRef, What};
 
 #[derive(Default)]
 pub(super) struct KeyOrder {
     /// By account and life, map and type: the latest counter and its operation.
-    latest: FxHashMap<(u32, u64, SyncDataType, MapName), (u64, OpRef)>,
+    latest: FxHashMap<(u32, u64, SyncDataType, MapName), (u64, Option<OpRef>)>,
     /// Effects that followed another one of their source and key.
     followed: u64,
 }
@@ -43,7 +43,8 @@ impl Check for KeyOrder {
         self.followed += 1;
         if id.counter < latest.0 {
             let (_, later) = *latest;
-            findings.add(event.at_us, Some(*op), || {
+            findings.add(event.at_us, *op, || {
+                let (op, later) = (said(*op), said(later));
                 format!("{op} took effect after {later}, which was asked later for {data_type} on {map}")
             });
         } else {

@@ -52,6 +52,8 @@ impl Check for ExactlyOnce {
     fn observe(&mut self, event: &Event, findings: &mut Findings) {
         match &event.what {
             What::Applied { op, id, .. } => {
+                // A value that names no operation is P6's to judge.
+                let Some(op) = op else { return };
                 self.applied += 1;
                 let (stream, ordinal) = split(op.ticket);
                 if !self.seen(op.host, stream).effects.insert(ordinal) {

@@ -47,13 +47,13 @@ impl Check for ValidationGate {
                 self.invalid.entry(stream).or_default().insert(ordinal);
             }
             What::Rejected { op, .. } if self.is_invalid(*op) => self.refused += 1,
-            What::Applied { op, key, version, .. } if self.is_invalid(*op) => {
+            What::Applied { op: Some(op), key, version, .. } if self.is_invalid(*op) => {
                 findings.add(event.at_us, Some(*op), || {
                     let key = key.as_ref().map_or_else(|| "an event".to_owned(), ToString::to_string);
                     format!("invalid operation {op} took effect, as version {version} of {key}")
                 });
             }
-            What::FinalState { op, key, .. } if self.is_invalid(*op) => {
+            What::FinalState { op: Some(op), key, .. } if self.is_invalid(*op) => {
                 findings.add(event.at_us, Some(*op), || {
                     format!("{key} holds what the invalid operation {op} wrote")
                 });
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_state_that_an_invalid_operation_wrote_fails() {
         let key = "PLAYER_POSITION/1/map0".parse().unwrap();
-        let state = What::FinalState { key, version: 1, op: op(1), id: id(1) };
+        let state = What::FinalState { key, version: 1, op: Some(op(1)), id: id(1), value: None };
         fails(ValidationGate::default(), vec![invalid(1), state], "holds what the invalid operation");
     }
 }

@@ -99,7 +99,7 @@ impl Check for OnePrimary {
                 self.judged += 1;
                 if map.primary != Some(id.account) {
                     let (primary, epoch) = (map.primary, map.epoch);
-                    findings.add(event.at_us, Some(*op), || {
+                    findings.add(event.at_us, *op, || {
                         format!(
                             "account {} wrote {key} in epoch {epoch}, whose primary is {}",
                             id.account,
@@ -138,7 +138,7 @@ mod tests {
         let id = WireId { account, incarnation: 1, counter: 1 };
         let key: StateName = key.parse().unwrap();
         let (data_type, map) = (key.0.data_type, key.0.map.clone());
-        What::Applied { op: op(1), id, data_type, map, key: Some(key), version: 1 }
+        What::Applied { op: Some(op(1)), id, data_type, map, key: Some(key), version: 1, value: None }
     }
 
     fn at(moments: Vec<(u64, What)>) -> Vec<Event> {

@@ -21,12 +21,13 @@ pub(super) fn applied(ticket: u64, key: Option<&str>, version: u64) -> What {
 /// The same under the id with this counter.
 pub(super) fn applied_as(ticket: u64, counter: u64, key: Option<&str>, version: u64) -> What {
     What::Applied {
-        op: op(ticket),
+        op: Some(op(ticket)),
         id: id(counter),
         data_type: sync_core::data_type::SyncDataType::PlayerData,
         map: MapName::new("m").unwrap(),
         key: key.map(|key| key.parse().unwrap()),
         version,
+        value: None,
     }
 }
 
@@ -43,6 +44,7 @@ pub(super) fn asked_on(ticket: u64, lane: Lane, key: u32) -> What {
         is_report: false,
         data_type,
         map: key,
+        value: None,
     }
 }
 
@@ -57,6 +59,7 @@ pub(super) fn reports(ticket: u64) -> What {
         is_report: true,
         data_type: sync_core::data_type::SyncDataType::HostMetrics,
         map: 0,
+        value: None,
     }
 }
 

@@ -19,6 +19,27 @@ pub(super) mod hex {
     }
 }
 
+/// The same of what there may be.
+pub(super) mod some_hex {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Hex(#[serde(with = "super::hex")] u64);
+
+    pub(in crate::history) fn serialize<S: Serializer>(
+        number: &Option<u64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        number.map(Hex).serialize(serializer)
+    }
+
+    pub(in crate::history) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<u64>, D::Error> {
+        Ok(Option::<Hex>::deserialize(deserializer)?.map(|Hex(number)| number))
+    }
+}
+
 /// 128 bits as 32 hex digits.
 pub(super) mod hex128 {
     use serde::{Deserialize, Deserializer, Serializer};

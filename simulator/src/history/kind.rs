@@ -30,6 +30,7 @@ pub enum Kind {
     Settled,
     Planned,
     FinalState,
+    Given,
     FinalSession,
     Invalid,
     Rejected,
@@ -60,7 +61,7 @@ impl Kind {
     }
 
     /// Every kind.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::Asked,
         Self::Unsent,
         Self::Accepted,
@@ -84,6 +85,7 @@ impl Kind {
         Self::Settled,
         Self::Planned,
         Self::FinalState,
+        Self::Given,
         Self::FinalSession,
         Self::Invalid,
         Self::Rejected,
@@ -123,12 +125,13 @@ impl What {
             Self::CanarySeen { .. } | Self::CanariesSought { .. } => Kind::Canary,
             Self::Finished { .. } => Kind::Finished,
             Self::Late { .. } => Kind::Late,
-            Self::Vector { .. } => Kind::Vector,
+            Self::Vector { .. } | Self::VectorsGiven { .. } => Kind::Vector,
             Self::Crashed { .. } | Self::Stopped { .. } | Self::Restarted { .. } => Kind::Node,
             Self::FaultBegan { .. } | Self::FaultEnded { .. } | Self::Healed => Kind::Fault,
             Self::Settled { .. } => Kind::Settled,
             Self::Planned { .. } => Kind::Planned,
             Self::FinalState { .. } => Kind::FinalState,
+            Self::Given { .. } => Kind::Given,
             Self::Read { .. } => Kind::Read,
             Self::WriteAnswered { .. } => Kind::WriteAnswered,
             Self::Subscribed { .. } | Self::Published { .. } | Self::Told { .. } => Kind::Updates,

@@ -7,7 +7,7 @@ use sync_core::store::hosting::Part;
 use sync_core::wire::ErrorCode;
 
 use super::detail::{End, Judgement, ReadStage, Refusal, Tampering, Update, VectorAt, Way};
-use super::digits::{hex, hex128};
+use super::digits::{hex, hex128, some_hex};
 use super::name::{OpRef, StateName, WireId};
 use crate::scenario::model::Hostile;
 
@@ -34,6 +34,9 @@ pub enum What {
         data_type: SyncDataType,
         /// The map's number.
         map: u32,
+        /// Digest of the value that it writes. Only where a check needs it.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "some_hex")]
+        value: Option<u64>,
     },
     /// The generator could not hand it over: the host was down.
     Unsent {
@@ -73,8 +76,9 @@ pub enum What {
     },
     /// A write took effect in the database.
     Applied {
-        /// Which operation, as the written value says.
-        op: OpRef,
+        /// Which operation, as the written value says; none for a value that names none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        op: Option<OpRef>,
         /// The id under which it took effect.
         id: WireId,
         /// What it synchronises.
@@ -85,6 +89,9 @@ pub enum What {
         key: Option<StateName>,
         /// The state's new version, or the event's sequence.
         version: u64,
+        /// Digest of what was written. Only where a check needs it.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "some_hex")]
+        value: Option<u64>,
     },
     /// The database has carried out a transaction of several operations. Only reported where a check asks for it.
     Committed {
@@ -220,8 +227,9 @@ pub enum What {
     },
     /// A vector reached a place where it is kept or used. The numbers are digests.
     Vector {
-        /// The operation that it belongs to.
-        op: OpRef,
+        /// The operation that it belongs to; none where its text is not one that such an operation has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        op: Option<OpRef>,
         /// Where.
         at: VectorAt,
         /// Its text.
@@ -233,6 +241,15 @@ pub enum What {
         /// The vector that the model gives for this text.
         #[serde(with = "hex")]
         own: u64,
+    },
+    /// A host got an answer to the texts that it asked to have embedded.
+    VectorsGiven {
+        /// The operation.
+        op: OpRef,
+        /// How many texts there were.
+        texts: u32,
+        /// How many vectors it was given.
+        vectors: u32,
     },
     /// A reply to an operation that had ended without one.
     Late {
@@ -344,10 +361,29 @@ pub enum What {
         key: StateName,
         /// Its version.
         version: u64,
-        /// The operation whose value it holds.
-        op: OpRef,
+        /// The operation whose value it holds; none for a value that names none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        op: Option<OpRef>,
         /// The id under which that took effect.
         id: WireId,
+        /// Digest of the value. Only where a check needs it.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "some_hex")]
+        value: Option<u64>,
+    },
+    /// A host was given the value of a state: for what it asked, or as a critical update. Only where a check needs it.
+    Given {
+        /// The operation that asked.
+        op: OpRef,
+        /// The state.
+        key: StateName,
+        /// Its version; 0 for what is no value of a state.
+        version: u64,
+        /// The operation whose value it is; none for a value that names none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<OpRef>,
+        /// Digest of the value.
+        #[serde(with = "hex")]
+        value: u64,
     },
     /// The operations of one life of a session that the database holds at the end.
     FinalSession {
@@ -372,7 +408,6 @@ impl What {
             | Self::Accepted { op, .. }
             | Self::Refused { op, .. }
             | Self::Sent { op, .. }
-            | Self::Applied { op, .. }
             | Self::Invalid { op, .. }
             | Self::Rejected { op, .. }
             | Self::Judged { op, .. }
@@ -380,10 +415,13 @@ impl What {
             | Self::Opened { op, .. }
             | Self::Finished { op, .. }
             | Self::Late { op, .. }
-            | Self::Vector { op, .. }
+            | Self::VectorsGiven { op, .. }
             | Self::Published { op, .. }
-            | Self::FinalState { op, .. } => Some(*op),
-            Self::CanarySeen { op, .. } => *op,
+            | Self::Given { op, .. } => Some(*op),
+            Self::Applied { op, .. }
+            | Self::FinalState { op, .. }
+            | Self::CanarySeen { op, .. }
+            | Self::Vector { op, .. } => *op,
             Self::Peer(what) => what.op(),
             _ => None,
         }

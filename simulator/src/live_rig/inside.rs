@@ -212,12 +212,13 @@ mod tests {
 
     fn applied(at_us: u64, version: u64) -> Event {
         let what = What::Applied {
-            op: op(version),
+            op: Some(op(version)),
             id: id(version),
             data_type: SyncDataType::MapState,
             map: MapName::new("m").unwrap(),
             key: Some(key()),
             version,
+            value: None,
         };
         Event { at_us, what }
     }

@@ -94,6 +94,7 @@ mod tests {
             is_report: false,
             data_type: key().data_type,
             map: 0,
+            value: None,
         };
         reads.observe(&Event { at_us: asked_us, what });
         let text = text(written_by);

@@ -273,7 +273,6 @@ impl LiveRig {
         // Whatever the main server published before it ended has come by now, or got lost.
         let published = self.interrupts.or(&self.runtime, subscriber.stop(may_lose_messages(plan)))??;
         watch::show(&mut world, left.seen);
-        world.observe_vectors(&left.content);
         if inside {
             untold = tell_inside(world.observer_mut(), &struck.lives).err();
         }

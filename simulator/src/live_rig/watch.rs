@@ -116,7 +116,7 @@ where
         if let (Some(committed_us), true, true) = (committed_us, key.is_some(), watcher.tells_inside) {
             let at_us = committed_us.saturating_sub(watcher.start_us);
             let (id, map, key) = (id.into(), map.clone(), key.clone());
-            let what = What::Applied { op, id, data_type, map, key, version };
+            let what = What::Applied { op: Some(op), id, data_type, map, key, version, value: None };
             watcher.applied.push(Event { at_us, what });
         }
         world.seen(SeenWrite { op, id, data_type, map, key, version });

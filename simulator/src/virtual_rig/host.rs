@@ -17,7 +17,7 @@ use super::clock::NodeClock;
 use super::network::{Delivery, MessageId};
 use super::pending::{Pending, Pendings};
 use super::recorded::{self, HostSession, Of, Recorded};
-use super::services::{embedding_data, value};
+use super::services::{embedding_data, value, value_digest};
 use super::shaped;
 use super::subscriber::{POLL_TICKETS, Subscriber};
 use super::variant::{Message, Variant, WorldKeys};
@@ -146,6 +146,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             MixKind::Embed => (Kind::Embed, false),
             MixKind::Search => (Kind::Search, false),
         };
+        let number = entry.map.unwrap_or(op.host) % self.maps.len() as u32;
         host.pending.insert(Pending {
             ticket: op.ticket,
             intended_us,
@@ -155,7 +156,9 @@ impl<V: Variant, O: Observer> World<V, O> {
             attempts: 0,
             critical,
             data_type: entry.data_type.get(),
+            kind: entry.kind,
             writes,
+            map: number,
             unknown_version: entry.hostile == Some(Hostile::UnknownVersion),
             ended: false,
         });
@@ -164,10 +167,8 @@ impl<V: Variant, O: Observer> World<V, O> {
             self.observe(What::Invalid { op, hostile });
         }
         let (data_type, priority) = (entry.data_type.get(), entry.priority);
-        let map = entry.map.unwrap_or(op.host) % self.maps.len() as u32;
         let is_report = kind == Kind::Report;
-        self.observe(What::Asked { op, intended_us, critical, priority, writes, is_report, data_type, map });
-        let map = self.maps[map as usize].clone();
+        let map = self.maps[number as usize].clone();
         let data = match entry.data_type.get() {
             SyncDataType::VectorEmbedding => embedding_data(op, entry.kind),
             _ if kind == Kind::Report => shaped::report(self.draws, op.host, &map),
@@ -178,6 +179,18 @@ impl<V: Variant, O: Observer> World<V, O> {
             }
             _ => value(op, entry.bytes, &mut self.value_text),
         };
+        let value = (self.judges_values && writes).then(|| value_digest(&data));
+        self.observe(What::Asked {
+            op,
+            intended_us,
+            critical,
+            priority,
+            writes,
+            is_report,
+            data_type,
+            map: number,
+            value,
+        });
         let ask = Ask {
             ticket: op.ticket,
             kind,
@@ -398,11 +411,12 @@ impl<V: Variant, O: Observer> World<V, O> {
             let (code, why) = (rejection.code, rejection.message.to_string());
             self.observe(What::Rejected { op: OpRef { host, ticket }, code, why });
         }
-        if let (true, Outcome::Done(Some(payload))) = (self.provider.is_some(), outcome) {
-            self.observe_given_vectors(OpRef { host, ticket }, payload);
+        if let (MixKind::Embed, Outcome::Done(payload)) = (pending.kind, outcome) {
+            self.observe_given_vectors(OpRef { host, ticket }, payload.as_deref());
         }
         if let (false, Outcome::Done(Some(payload))) = (pending.writes, outcome) {
             self.observer.given(OpRef { host, ticket }, payload);
+            self.observe_given(OpRef { host, ticket }, &pending, payload);
         }
         self.observe(What::Finished {
             op: OpRef { host, ticket },

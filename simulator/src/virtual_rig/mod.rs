@@ -5,6 +5,7 @@
 
 pub mod clock;
 mod faults;
+mod given;
 mod host;
 pub mod kernel;
 pub(crate) mod main_server;

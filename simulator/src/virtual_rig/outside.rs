@@ -220,7 +220,8 @@ impl<V: Variant, O: Observer> World<V, O> {
     /// A write was seen in the database.
     pub fn seen(&mut self, write: SeenWrite) {
         let SeenWrite { op, id, data_type, map, key, version } = write;
-        self.observe(What::Applied { op, id: id.into(), data_type, map, key, version });
+        let (op, id) = (Some(op), id.into());
+        self.observe(What::Applied { op, id, data_type, map, key, version, value: None });
     }
 
     /// The observer, while the run is on.

@@ -3,6 +3,8 @@
 use rustc_hash::FxHashMap;
 use sync_core::data_type::SyncDataType;
 
+use crate::scenario::model::MixKind;
+
 /// An operation that has not ended, or whose late reply may still come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pending {
@@ -17,7 +19,10 @@ pub(super) struct Pending {
     pub(super) attempts: u32,
     pub(super) critical: bool,
     pub(super) data_type: SyncDataType,
+    pub(super) kind: MixKind,
     pub(super) writes: bool,
+    /// The map's number.
+    pub(super) map: u32,
     /// Its frames have a version that nobody speaks.
     pub(super) unknown_version: bool,
     /// It ended at its deadline: a late reply may still come.
@@ -99,7 +104,9 @@ mod tests {
             attempts: 0,
             critical: false,
             data_type: SyncDataType::ChatMessage,
+            kind: MixKind::SyncTo,
             writes: true,
+            map: 0,
             unknown_version: false,
             ended: false,
         }

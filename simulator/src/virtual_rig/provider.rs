@@ -14,7 +14,7 @@ use sync_core::time::Instant;
 use sync_core::wire::embedding::VectorsPayload;
 
 use super::manners::{self, Manners, ProviderCalls, op_of};
-use super::services::{About, embedded_texts};
+use super::services::{About, embedded_texts, written_op};
 use super::variant::Variant;
 use super::world::{Happening, Observer, World};
 use crate::draw::Draws;
@@ -138,37 +138,40 @@ impl<V: Variant, O: Observer> World<V, O> {
         let (StoreRequest::StoreEmbedding(stored), StoreReply::Applied(applied)) = (request, reply) else {
             return;
         };
-        if applied.iter().any(|answer| answer.takes_effect())
-            && let Some(text) = text_of(&stored.metadata)
-        {
-            self.observe_stored(&text, &stored.vector);
+        if applied.iter().any(|answer| answer.takes_effect()) {
+            // It belongs beside the text of this very operation.
+            let op = written_op(&stored.apply.data);
+            self.observe_stored(&stored.metadata, &stored.vector, |own| Some(own) == op);
         }
     }
 
-    /// What a database outside holds at the end: reports its vectors.
+    /// What the database holds at the end: reports its vectors.
     pub(crate) fn observe_vectors(&mut self, content: &Content) {
         for row in content.embeddings.values() {
-            if let Some(text) = text_of(&row.metadata) {
-                self.observe_stored(&text, &row.vector);
-            }
+            self.observe_stored(&row.metadata, &row.vector, |_| true);
         }
     }
 
-    fn observe_stored(&mut self, text: &str, vector: &Vector) {
-        if let Some(op) = op_of(text) {
-            self.observe_vector(op, VectorAt::Database, text, vector);
+    fn observe_stored(&mut self, metadata: &Metadata, vector: &Vector, may_be: impl Fn(OpRef) -> bool) {
+        let text = text_of(metadata);
+        let op = text.as_deref().and_then(op_of);
+        let op = op.filter(|op| may_be(*op) && text.as_ref() == Some(&embedded_texts(*op)[0]));
+        self.observe_vector(op, VectorAt::Database, text.as_deref().unwrap_or_default(), vector);
+    }
+
+    /// A host got an answer to the texts that it asked to have embedded: none, or one without vectors, is one with none.
+    pub(super) fn observe_given_vectors(&mut self, op: OpRef, payload: Option<&str>) {
+        let read = payload.and_then(|payload| sync_core::wire::read(payload.as_bytes()).ok());
+        let vectors = read.map_or_else(Vec::new, |VectorsPayload { vectors }| vectors);
+        let texts = embedded_texts(op);
+        let count = u32::try_from(vectors.len()).unwrap_or(u32::MAX);
+        self.observe(What::VectorsGiven { op, texts: texts.len() as u32, vectors: count });
+        for (text, vector) in texts.iter().zip(&vectors) {
+            self.observe_vector(Some(op), VectorAt::Host, text, vector);
         }
     }
 
-    /// A host got the vectors of its texts.
-    pub(super) fn observe_given_vectors(&mut self, op: OpRef, payload: &str) {
-        let Ok(VectorsPayload { vectors }) = sync_core::wire::read(payload.as_bytes()) else { return };
-        for (text, vector) in embedded_texts(op).iter().zip(&vectors) {
-            self.observe_vector(op, VectorAt::Host, text, vector);
-        }
-    }
-
-    fn observe_vector(&mut self, op: OpRef, at: VectorAt, text: &str, vector: &Vector) {
+    fn observe_vector(&mut self, op: Option<OpRef>, at: VectorAt, text: &str, vector: &Vector) {
         self.observe(What::Vector {
             op,
             at,
@@ -207,14 +210,18 @@ mod tests {
         }
     }
 
-    /// What P6e gets to see of a database that holds this text beside the vector of that one.
-    fn seen(text: &str, of: &str) -> Vec<bool> {
+    fn plan() -> Plan {
         let scenario = "name: x\nabout: x\nduration: 1s\ntopology: { hosts: 1 }\n\
              embedding: { latency: { constant: 1ms } }\nexpect: { properties: [P6e] }\n\
              workload: [{ name: x, arrivals: { poisson: 1/s }, mix: [{ type: VECTOR_EMBEDDING }] }]\n";
-        let plan = Plan::new(&Scenario::parse("x", scenario.as_bytes()).unwrap(), 1);
+        Plan::new(&Scenario::parse("x", scenario.as_bytes()).unwrap(), 1)
+    }
+
+    /// What P6e gets to see of a database that holds this text beside the vector of that one: whether it is
+    /// somebody's, and whether it is its own.
+    fn seen(text: &str, of: &str) -> Vec<(bool, bool)> {
         let kept = Kept::default();
-        let mut world = World::outside(&plan, Sealed, kept.clone(), None);
+        let mut world = World::outside(&plan(), Sealed, kept.clone(), None);
         let metadata = serde_json::json!({ "text": text }).to_string();
         let row = EmbeddingRow {
             vector: Vector::new(embedding::numbers(of)).unwrap(),
@@ -228,7 +235,9 @@ mod tests {
         events
             .iter()
             .filter_map(|event| match event.what {
-                What::Vector { at: VectorAt::Database, vector, own, .. } => Some(vector == own),
+                What::Vector { op, at: VectorAt::Database, vector, own, .. } => {
+                    Some((op.is_some(), vector == own))
+                }
                 _ => None,
             })
             .collect()
@@ -236,8 +245,37 @@ mod tests {
 
     #[test]
     fn a_vector_in_a_database_outside_is_held_against_its_text() {
-        assert_eq!(seen("0.1 a sword", "0.1 a sword"), [true]);
-        assert_eq!(seen("0.1 a sword", "0.2 a shield"), [false]);
-        assert_eq!(seen("of nobody", "of nobody"), [] as [bool; 0]);
+        let [text, second, _] = embedded_texts(OpRef { host: 0, ticket: 1 });
+        assert_eq!(seen(&text, &text), [(true, true)]);
+        assert_eq!(seen(&text, &second), [(true, false)]);
+        // Only the first text of an operation is stored.
+        for strange in [&second, "0.1 a sword", "of nobody"] {
+            assert_eq!(seen(strange, strange), [(false, true)]);
+        }
+    }
+
+    #[test]
+    fn vectors_that_a_host_is_given_are_counted() {
+        let op = OpRef { host: 0, ticket: 1 };
+        let texts = embedded_texts(op);
+        let payload = |count: usize| {
+            let vectors = texts.iter().cycle().take(count);
+            let vectors = vectors.map(|text| Vector::new(embedding::numbers(text)).unwrap()).collect();
+            serde_json::to_string(&VectorsPayload { vectors }).unwrap()
+        };
+        for (payload, expected) in [
+            (Some(payload(3)), 3),
+            (Some(payload(2)), 2),
+            (Some(payload(4)), 4),
+            (Some("{}".to_owned()), 0),
+            (None, 0),
+        ] {
+            let kept = Kept::default();
+            let mut world = World::outside(&plan(), Sealed, kept.clone(), None);
+            world.observe_given_vectors(op, payload.as_deref());
+            let events = kept.0.lock().unwrap();
+            assert_eq!(events[0].what, What::VectorsGiven { op, texts: 3, vectors: expected });
+            assert_eq!(events.len() as u32, 1 + expected.min(3));
+        }
     }
 }

@@ -4,7 +4,9 @@
 //! loses the answer and keeps the effect, a crash before the commit loses both.
 
 use std::collections::VecDeque;
+use std::hash::Hasher as _;
 
+use rustc_hash::FxHasher;
 use slab::Slab;
 use sync_core::cache::{CacheReply, CacheRequest, MemoryCache, Missed, Notice};
 use sync_core::id::{AccountId, OperationId, Token};
@@ -402,6 +404,13 @@ pub(crate) fn written_op(data: &str) -> Option<OpRef> {
         Some(value) => value.split('"').next()?.parse().ok(),
         None => data.strip_prefix(TEXT_PREFIX)?.split(' ').next()?.parse().ok(),
     }
+}
+
+/// A hash over a value, by which values are told apart.
+pub(crate) fn value_digest(text: &str) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(text.as_bytes());
+    hasher.finish()
 }
 
 /// The data of an operation on embeddings: each of its texts names it. Its size is not for the workload to choose.

@@ -16,7 +16,7 @@ use super::host::{Route, account};
 use super::recorded::{self, HostSession, Of, Recorded};
 use super::variant::Variant;
 use super::world::{Happening, Observer, World};
-use crate::history::{Judgement, Update, What};
+use crate::history::{Judgement, OpRef, Update, What};
 use crate::scenario::model::HostSet;
 
 /// What follows critical updates for a host.
@@ -150,11 +150,11 @@ impl<V: Variant, O: Observer> World<V, O> {
                     let route = Route { host, life, token, ticket, attempt, copy: 0, server, joins: false };
                     self.send_to_server(route, None, None, request);
                 }
-                SessionEffect::Finished { outcome, .. } => {
+                SessionEffect::Finished { ticket, outcome, .. } => {
                     if matches!(outcome, Outcome::Done(_) | Outcome::Rejected(_)) {
                         judged = Some(Judgement::Accepted);
                     }
-                    self.polled(host, &outcome);
+                    self.polled(OpRef { host, ticket }, &outcome);
                 }
                 SessionEffect::Late { .. } => judged = Some(Judgement::Accepted),
                 SessionEffect::Untrusted { .. } => judged = Some(Judgement::Refused("untrusted".to_owned())),
@@ -167,7 +167,8 @@ impl<V: Variant, O: Observer> World<V, O> {
     }
 
     /// A poll has ended.
-    fn polled(&mut self, host: u32, outcome: &Outcome) {
+    fn polled(&mut self, op: OpRef, outcome: &Outcome) {
+        let host = op.host;
         let node = &mut self.hosts[host as usize];
         let life = node.life;
         let Some(subscriber) = &mut node.subscriber else { return };
@@ -190,6 +191,7 @@ impl<V: Variant, O: Observer> World<V, O> {
         }
         if !is_quiet {
             let updates = payload.updates.iter().filter_map(|update| update.publication().ok());
+            let updates = updates.inspect(|update| self.observe_told(op, update));
             let updates = updates.map(|publication| Update::from(&publication)).collect();
             self.observe(What::Told { host, gap: payload.gap, updates });
         }

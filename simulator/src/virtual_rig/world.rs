@@ -130,6 +130,8 @@ pub struct World<V: Variant, O: Observer> {
     /// What is to be done outside, when the main server is not of this world.
     pub(super) outside: Option<Outside<V>>,
     pub(super) observer: O,
+    /// Whether values are reported by their digests, and what hosts are given.
+    pub(super) judges_values: bool,
     /// Whether transactions are reported as such.
     pub(super) judges_batches: bool,
     pub(super) duration_us: u64,
@@ -235,6 +237,7 @@ impl<V: Variant, O: Observer> World<V, O> {
             outside,
             tape,
             observer,
+            judges_values: scenario.expect.properties.iter().any(|id| id == "P6"),
             judges_batches: scenario.expect.properties.iter().any(|id| id == "P16"),
             duration_us: scenario.duration.span().as_us(),
             settle_us: scenario.settle.span().as_us(),

@@ -48,7 +48,7 @@ fn application(result: &RunResult) -> Application {
     let states = states.iter().map(|(key, row)| (key.to_string(), row.data.to_string())).collect();
     let lines = std::str::from_utf8(&result.history).unwrap().lines();
     let events = lines.filter_map(|line| match serde_json::from_str::<Event>(line).unwrap().what {
-        What::Applied { op, key: None, .. } => Some(op),
+        What::Applied { op, key: None, .. } => op,
         _ => None,
     });
     (states, events.collect())

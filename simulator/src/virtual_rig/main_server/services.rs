@@ -8,7 +8,7 @@ use sync_core::store::{StoreError, StoreReply, StoreRequest, Verdict};
 
 use crate::history::{StateName, What, WireId};
 use crate::virtual_rig::clock::NodeClock;
-use crate::virtual_rig::services::{About, Fate, written_op};
+use crate::virtual_rig::services::{About, Fate, value_digest, written_op};
 use crate::virtual_rig::variant::Variant;
 use crate::virtual_rig::world::{Happening, Observer, World};
 
@@ -115,14 +115,14 @@ impl<V: Variant, O: Observer> World<V, O> {
                 let (Verdict::Applied { version }, false) = (answer.verdict, answer.duplicate) else {
                     continue;
                 };
-                let Some(op) = written_op(&operation.data) else { continue };
                 self.observe(What::Applied {
-                    op,
+                    op: written_op(&operation.data),
                     id: operation.operation.into(),
                     data_type: operation.data_type,
                     map: operation.map.clone(),
                     key: operation.state_key().map(StateName),
                     version,
+                    value: self.judges_values.then(|| value_digest(&operation.data)),
                 });
             }
         }

@@ -8,7 +8,7 @@ use crate::history::{StateName, What};
 use crate::plan::Plan;
 use crate::virtual_rig::manners::ProviderCalls;
 use crate::virtual_rig::provider::Provider;
-use crate::virtual_rig::services::written_op;
+use crate::virtual_rig::services::{value_digest, written_op};
 use crate::virtual_rig::variant::Variant;
 
 /// Figures of a run that no event carries.
@@ -51,15 +51,15 @@ impl<V: Variant, O: Observer> World<V, O> {
     ) -> (O, RunFigures) {
         self.observe(What::Settled { open: self.open_operations });
         self.conclude_search(&content);
+        self.observe_vectors(&content);
         for (key, row) in &content.states {
-            if let Some(op) = written_op(&row.data) {
-                self.observe(What::FinalState {
-                    key: StateName(key.clone()),
-                    version: row.version,
-                    op,
-                    id: row.operation.into(),
-                });
-            }
+            self.observe(What::FinalState {
+                key: StateName(key.clone()),
+                version: row.version,
+                op: written_op(&row.data),
+                id: row.operation.into(),
+                value: self.judges_values.then(|| value_digest(&row.data)),
+            });
         }
         for ((account, incarnation), session) in &content.sessions {
             self.observe(What::FinalSession {
