@@ -11,7 +11,8 @@ use crate::zoo::{self, Entry, entry};
 /// Plant defects in the core and show that the checks catch them.
 ///
 /// Each entry is hunted seed after seed until a property that it breaks fails; the healthy core runs
-/// beside it at the same seeds and must be silent.
+/// beside it at the same seeds and must be silent: it fails no property, keeps the scenario's bounds, and the properties
+/// that the entry breaks come to a verdict.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Numbers of entries; all when absent.
@@ -61,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             }
         };
         match healthy(entry, arguments.seed, arguments.healthy) {
-            Ok(findings) => hunt.healthy_findings.extend(findings),
+            Ok(healthy) => hunt.beside(healthy),
             Err(message) => {
                 complain(&message);
                 return INVALID;
@@ -123,5 +124,8 @@ fn show(entry: &Entry, hunt: &Hunt, seconds: f64) {
     }
     for finding in hunt.healthy_findings.iter().take(5) {
         say(&format!("     THE HEALTHY CORE FAILED: {finding}"));
+    }
+    for property in hunt.not_reached.iter().take(5) {
+        say(&format!("     NOT REACHED WITH THE HEALTHY CORE: {property}"));
     }
 }

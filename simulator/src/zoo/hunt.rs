@@ -2,7 +2,7 @@
 
 use super::{Entry, misfit};
 use crate::plan::Plan;
-use crate::run::{Summary, run};
+use crate::run::{Summary, Threshold, run};
 use crate::scenario::Scenario;
 use crate::scenario::model::HistoryMode;
 use crate::shrink::{RUNS_MAX, Shrunk, shrink};
@@ -28,23 +28,57 @@ pub struct Hunt {
     /// Actions of the shrunk plan that still shows the first of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shrunk_to: Option<usize>,
-    /// Properties that the core without the defect failed at the same seeds; there must be none.
+    /// Properties that the core without the defect failed at the same seeds, and bounds of the scenario that it did not
+    /// keep; there must be none.
     pub healthy_findings: Vec<String>,
+    /// Properties expected to catch it that came to no verdict with the core without the defect, and why; there must be
+    /// none, or its silence would mean nothing.
+    pub not_reached: Vec<String>,
+}
+
+/// What the core without the defect came to at the seeds of an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Healthy {
+    /// See [`Hunt::healthy_findings`].
+    pub findings: Vec<String>,
+    /// See [`Hunt::not_reached`].
+    pub not_reached: Vec<String>,
+}
+
+impl Healthy {
+    fn look(&mut self, entry: &Entry, seed: u64, summary: &Summary) {
+        self.findings.extend(failed(summary).map(|(id, what)| format!("seed {seed}: {id}: {what}")));
+        let exceeded = summary.thresholds.iter().filter(|bound| bound.verdict != Verdict::Pass);
+        self.findings.extend(exceeded.map(|Threshold { figure, bound, actual, .. }| {
+            format!("seed {seed}: bound on {figure}: {actual}, stated is {bound}")
+        }));
+        for id in entry.breaks {
+            let judged = summary.properties.iter().find(|judgement| judgement.property == *id);
+            match judged {
+                Some(judgement) if judgement.verdict != Verdict::Unknown => {}
+                Some(judgement) => self.not_reached.push(format!("seed {seed}: {id}: {}", judgement.basis)),
+                None => self.not_reached.push(format!("seed {seed}: {id}: the scenario does not demand it")),
+            }
+        }
+    }
 }
 
 impl Hunt {
-    /// Caught within the budget by one of the properties expected, while the healthy core was silent, and with few
+    /// Takes in what the core without the defect came to.
+    pub fn beside(&mut self, healthy: Healthy) {
+        self.healthy_findings.extend(healthy.findings);
+        self.not_reached.extend(healthy.not_reached);
+    }
+
+    /// Caught within the budget by one of the properties expected, while the healthy core was judged and silent, and with few
     /// actions where the catch was shrunk.
     pub fn verdict(&self) -> Verdict {
         let small = match (self.shrunk_to, shrinks_to_max(self.number)) {
             (Some(actions), Some(max)) => actions <= max,
             _ => true,
         };
-        if self.caught_at_seed.is_some() && self.healthy_findings.is_empty() && small {
-            Verdict::Pass
-        } else {
-            Verdict::Fail
-        }
+        let silent = self.healthy_findings.is_empty() && self.not_reached.is_empty();
+        if self.caught_at_seed.is_some() && silent && small { Verdict::Pass } else { Verdict::Fail }
     }
 }
 
@@ -86,13 +120,15 @@ pub fn hunt(entry: &Entry, first_seed: u64, seeds_max: u64) -> Result<Hunt, Stri
         finding: None,
         shrunk_to: None,
         healthy_findings: Vec::new(),
+        not_reached: Vec::new(),
     };
+    let mut beside = Healthy::default();
     debug_assert_eq!(misfit(entry.number, &scenario), None);
     for seed in first_seed..first_seed.saturating_add(seeds_max.min(entry.seeds_max)) {
         hunt.seeds += 1;
         let healthy = Plan::new(&scenario, seed);
         let sound = run(&healthy).summary;
-        hunt.healthy_findings.extend(failed(&sound).map(|(id, what)| format!("seed {seed}: {id}: {what}")));
+        beside.look(entry, seed, &sound);
         let summary = run(&Plan { defect: Some(entry.number), ..healthy }).summary;
         hunt.triggered += u64::from(Summary { defect: None, ..summary.clone() } != sound);
         let mut caught: Vec<_> =
@@ -106,6 +142,7 @@ pub fn hunt(entry: &Entry, first_seed: u64, seeds_max: u64) -> Result<Hunt, Stri
             break;
         }
     }
+    hunt.beside(beside);
     Ok(hunt)
 }
 
@@ -117,17 +154,49 @@ pub fn failed(summary: &Summary) -> impl Iterator<Item = (String, String)> + '_ 
     })
 }
 
-/// Runs the healthy core over many seeds of an entry's scenario and gives its findings: none is expected.
-pub fn healthy(entry: &Entry, first_seed: u64, seeds: u64) -> Result<Vec<String>, String> {
+/// Runs the healthy core over many seeds of an entry's scenario: it is expected to be silent where the entry is caught.
+pub fn healthy(entry: &Entry, first_seed: u64, seeds: u64) -> Result<Healthy, String> {
     let mut scenario = scenario(entry)?;
     scenario.history = HistoryMode::None;
-    let mut findings = Vec::new();
+    let mut healthy = Healthy::default();
     for seed in first_seed..first_seed.saturating_add(seeds) {
-        let summary = run(&Plan::new(&scenario, seed)).summary;
-        findings.extend(failed(&summary).map(|(id, what)| format!("seed {seed}: {id}: {what}")));
-        if summary.counts.open > 0 {
-            findings.push(format!("seed {seed}: {} operations did not end", summary.counts.open));
-        }
+        healthy.look(entry, seed, &run(&Plan::new(&scenario, seed)).summary);
     }
-    Ok(findings)
+    Ok(healthy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zoo::entry;
+
+    /// What a hunt for this entry comes to with another scenario.
+    fn hunted(number: u32, from: &str, to: &str) -> Hunt {
+        let entry = entry(number).unwrap();
+        assert!(entry.scenario.contains(from), "zoo {number}: {}", entry.scenario);
+        let text: &'static str = Box::leak(entry.scenario.replace(from, to).into_boxed_str());
+        hunt(&Entry { scenario: text, ..*entry }, 1, 1).unwrap()
+    }
+
+    #[test]
+    fn a_healthy_core_that_exceeds_a_bound_is_not_silent() {
+        assert_eq!(hunted(57, "100% }", "100% }").verdict(), Verdict::Pass);
+        let found = hunted(57, "100% }", "100%, at_most: { critical_p50: 1us } }");
+        assert_eq!(found.caught_at_seed, Some(1));
+        assert_eq!(found.verdict(), Verdict::Fail);
+        assert!(found.healthy_findings[0].contains("bound on"), "{found:?}");
+    }
+
+    #[test]
+    fn a_property_that_comes_to_no_verdict_is_not_reached() {
+        // Nobody is left behind, so nothing comes under a retired key.
+        let found = hunted(57, "{ left_behind: { only: [3] } }", "{}");
+        assert_eq!((found.verdict(), found.not_reached.len()), (Verdict::Fail, 1), "{found:?}");
+        assert!(found.not_reached[0].contains("P28: 0 messages under a retired key"), "{found:?}");
+        // Each transaction is one operation.
+        let found = hunted(34, "batches_in_flight_max: 1", "batches_in_flight_max: 1, batch_max: 1");
+        assert!(found.not_reached[0].contains("P16: 0 transactions of two or more"), "{found:?}");
+        let found = hunted(34, "[P16]", "[P5]");
+        assert!(found.not_reached[0].contains("does not demand it"), "{found:?}");
+    }
 }
