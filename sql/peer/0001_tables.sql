@@ -7,7 +7,7 @@
 -- How values are kept
 --   key          canonical: each column of the primary key as `<bytes>:<text>`.
 --   content      canonical: each column that travels, likewise, a null as `-`; see sync-core/src/peer_sync/content.rs.
---   incarnation  bigint with the same 64 bits as the unsigned number on the wire.
+--   incarnation  bigint with the same 64 bits as the unsigned number on the wire; so are sums of fingerprints.
 --   xid          bigint, the number of an xid8.
 --   stamps       microseconds since 1970 and a counter.
 --   snapshots    text, as pg_snapshot writes it.
@@ -37,12 +37,9 @@ CREATE TABLE IF NOT EXISTS p2p_peer.node (
     purged_snapshot text NOT NULL DEFAULT '0:0:'
 );
 
--- How far the clock of this node is from the server's, for tests of skew.
-CREATE TABLE IF NOT EXISTS p2p_peer.clock (
-    only_one  boolean PRIMARY KEY DEFAULT true CHECK (only_one),
-    offset_us bigint NOT NULL DEFAULT 0
-);
-INSERT INTO p2p_peer.clock DEFAULT VALUES ON CONFLICT DO NOTHING;
+-- How far the clock of this node is from the server's, in microseconds, for tests of skew: see the view `clock`. A
+-- sequence, as below, since every statement of an application looks at it.
+CREATE SEQUENCE IF NOT EXISTS p2p_peer.clock_offset MINVALUE -9223372036854775807 START 0;
 
 -- The greatest stamp that was given or seen. Sequences, since these change at once and for everybody, whatever
 -- becomes of the transaction. Read and set only by take_stamps and absorb_stamp.
@@ -63,7 +60,7 @@ CREATE TABLE IF NOT EXISTS p2p_peer.tables (
     us         bigint NOT NULL DEFAULT 0,
     counter    bigint NOT NULL DEFAULT 0,
     -- Sum over the fingerprints of all versions, modulo 2^64.
-    sum        numeric NOT NULL DEFAULT 0
+    sum        bigint NOT NULL DEFAULT 0
 );
 
 -- What applications wrote and nobody has folded into `versions` yet. No index: it is read whole and emptied.
@@ -142,13 +139,14 @@ CREATE TABLE IF NOT EXISTS p2p_peer.ties (
 );
 CREATE INDEX IF NOT EXISTS ties_by_value ON p2p_peer.ties (value);
 
--- The digests of the 4,096 parts of level 3; wider parts are sums of these, narrower ones are made of their rows.
+-- The digests of the 4,096 parts of level 3, 64 neighbours in a row, since a bulk of new rows concerns all of them. Wider
+-- parts are sums of these, narrower ones are made of their rows.
 CREATE TABLE IF NOT EXISTS p2p_peer.digests (
-    part integer PRIMARY KEY CHECK (part BETWEEN 0 AND 4095),
-    rows bigint NOT NULL DEFAULT 0,
-    sum  numeric NOT NULL DEFAULT 0
-) WITH (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
-INSERT INTO p2p_peer.digests (part) SELECT generate_series(0, 4095) ON CONFLICT DO NOTHING;
+    parts integer PRIMARY KEY CHECK (parts BETWEEN 0 AND 63),
+    rows  bigint[] NOT NULL DEFAULT array_fill(0::bigint, ARRAY[64]),
+    sums  bigint[] NOT NULL DEFAULT array_fill(0::bigint, ARRAY[64])
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+INSERT INTO p2p_peer.digests (parts) SELECT generate_series(0, 63) ON CONFLICT DO NOTHING;
 
 -- Where this node stands in the feeds of others, as JSON.
 CREATE TABLE IF NOT EXISTS p2p_peer.positions (

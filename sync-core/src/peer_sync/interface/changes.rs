@@ -17,6 +17,20 @@ use crate::peer_sync::schema::Table;
 use crate::peer_sync::version::{NodeId, Version};
 use crate::time::Timestamp;
 
+/// Which rows to read of a database, in the order of their keys (as bytes of their canonical form).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadRows {
+    /// The table; one that travels.
+    pub table: TableName,
+    /// Only those written at this moment or later, by their writers' clocks, deleted ones included; none for all that
+    /// applications see.
+    pub since: Option<Timestamp>,
+    /// Only those behind this key.
+    pub after: Option<Content>,
+    /// So many at most.
+    pub rows_max: usize,
+}
+
 /// A row as it is read from a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadRow {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row as _;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Row as _, SqlStr};
 
 use super::Shared;
+use super::copy::{self, Lines};
 use super::rows::{Class, Stored};
 use super::sql::Statements;
 use super::work::Work;
@@ -66,16 +67,21 @@ impl Work<'_> {
                 }
                 query.execute(&mut *self.connection).await?;
             }
-            let updates = statements.update.as_ref().map(|update| (update, &changes.update));
-            for (statement, contents) in updates.into_iter().chain([(&statements.insert, &changes.insert)]) {
-                if contents.is_empty() {
-                    continue;
+            if let Some(update) = &statements.update {
+                write(self.connection, update, rules.columns.len(), &changes.update).await?;
+            }
+            match &statements.copy {
+                Some(copy) if changes.insert.len() >= copy::ROWS_MIN => {
+                    let mut lines = Lines::default();
+                    for content in &changes.insert {
+                        content.columns().for_each(|column| lines.text(column));
+                        lines.end();
+                    }
+                    lines.send(self.connection, copy).await?;
                 }
-                let mut query = sqlx::query(statement.clone());
-                for column in columns(rules.columns.len(), contents) {
-                    query = query.bind(column);
+                _ => {
+                    write(self.connection, &statements.insert, rules.columns.len(), &changes.insert).await?;
                 }
-                query.execute(&mut *self.connection).await?;
             }
         }
         Ok(())
@@ -107,6 +113,7 @@ impl Work<'_> {
         let mut shown = BTreeMap::new();
         for (table, ids) in tables {
             let Statements { content, .. } = self.shared.statements(table)?;
+            let columns = self.shared.schema.table(table).map_or(0, |table| table.columns.len());
             let numbers: Vec<i64> = (0..).take(ids.len()).collect();
             let mut query = sqlx::query(content.clone()).bind(numbers);
             for column in keys(self.shared.key_columns(table), ids.iter().copied()) {
@@ -115,8 +122,7 @@ impl Work<'_> {
             for row in query.fetch_all(&mut *self.connection).await? {
                 let number: i64 = row.try_get(0)?;
                 let id = usize::try_from(number).ok().and_then(|number| ids.get(number));
-                let content =
-                    Content::from_canonical(row.try_get(1)?).map_err(|_| PostgresError::Unexpected)?;
+                let content = content_at(&row, 1, columns)?;
                 shown.insert((*id.ok_or(PostgresError::Unexpected)?).clone(), content);
             }
         }
@@ -166,13 +172,37 @@ pub(super) async fn hold<'i>(
             delete = delete.bind(column);
         }
         delete.execute(&mut *connection).await?;
-        let mut insert = sqlx::query(statements.insert.clone());
-        for column in columns(shared.schema.table(table).map_or(0, |table| table.columns.len()), &contents) {
-            insert = insert.bind(column);
-        }
-        insert.execute(&mut *connection).await?;
+        let columns = shared.schema.table(table).map_or(0, |table| table.columns.len());
+        write(connection, &statements.insert, columns, &contents).await?;
     }
     Ok(())
+}
+
+/// Executes a statement with the columns of contents, one array each.
+async fn write(
+    connection: &mut PgConnection,
+    statement: &SqlStr,
+    count: usize,
+    contents: &[Content],
+) -> Result<(), PostgresError> {
+    if contents.is_empty() {
+        return Ok(());
+    }
+    let mut query = sqlx::query(statement.clone());
+    for column in columns(count, contents) {
+        query = query.bind(column);
+    }
+    query.execute(connection).await?;
+    Ok(())
+}
+
+/// Reads the texts of a row's columns, the first at `first`.
+pub(super) fn content_at(row: &PgRow, first: usize, count: usize) -> Result<Content, PostgresError> {
+    let mut texts: Vec<Option<&str>> = Vec::with_capacity(count);
+    for place in first..first + count {
+        texts.push(row.try_get(place)?);
+    }
+    Ok(Content::new(texts))
 }
 
 /// The columns of keys, one array each.

@@ -13,7 +13,8 @@ use crate::runtime::postgres::PostgresError;
 
 const ENTER: &str =
     "INSERT INTO p2p_peer.tables (table_name) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING";
-const TABLE: &str = "SELECT c.oid::bigint, n.nspname::text, c.relkind::text, c.relispartition, t.number
+const TABLE: &str = "SELECT c.oid::bigint, n.nspname::text, c.relkind::text, c.relispartition, t.number,
+        NOT (c.relhasrules OR c.relforcerowsecurity)
     FROM p2p_peer.tables AS t LEFT JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(t.table_name))
     LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE t.table_name = $1";
 /// Types whose text is the same under all settings, by their names.
@@ -76,6 +77,7 @@ async fn shape(
         columns,
         key: table.key.iter().filter_map(|column| table.place(column)).collect(),
         number: row.try_get(4).map_err(get)?,
+        is_plain: row.try_get(5).map_err(get)?,
     })
 }
 

@@ -3,16 +3,13 @@
 use sqlx::Row as _;
 
 use super::rows::{Class, Stored, head};
-use super::work::{KEPT, Work};
+use super::totals::KEPT;
+use super::work::Work;
 use crate::peer_sync::content::Content;
 use crate::peer_sync::row::{Image, RowId};
 use crate::peer_sync::store::{Digest, DigestEntry, DigestPart, PeerReply, RowHash, Scrub, Scrubbed};
 use crate::runtime::postgres::PostgresError;
 
-const SUMS: &str =
-    "SELECT u.n, coalesce(sum(d.rows), 0)::bigint, mod(coalesce(sum(d.sum), 0), 18446744073709551616)::text
-    FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS u (n, low, high)
-    LEFT JOIN p2p_peer.digests AS d ON d.part >= u.low AND d.part < u.high GROUP BY u.n";
 const LEAVES: &str = concat!(
     "SELECT u.n, ",
     head!(),
@@ -29,19 +26,10 @@ const ROTATE: &str = concat!(
 impl Work<'_> {
     pub(super) async fn digests(&mut self, parts: &[DigestPart]) -> Result<Vec<Digest>, PostgresError> {
         let mut digests = vec![Digest::default(); parts.len()];
-        let wide = Ranges::of(parts, KEPT, |part| part.level <= KEPT);
-        if !wide.numbers.is_empty() {
-            let query = sqlx::query(SUMS).bind(wide.numbers).bind(wide.low).bind(wide.high);
-            for row in query.fetch_all(&mut *self.connection).await? {
-                let sum: &str = row.try_get(2)?;
-                let sum = sum.parse().map_err(|_| PostgresError::Unexpected)?;
-                let rows = row.try_get::<i64, _>(1)?.cast_unsigned();
-                if let Some(digest) = digests.get_mut(place(row.try_get(0)?)) {
-                    *digest = Digest { rows, sum };
-                }
-            }
+        for (digest, part) in digests.iter_mut().zip(parts).filter(|(_, part)| part.level <= KEPT) {
+            *digest = self.state.totals.digest(*part);
         }
-        let narrow = Ranges::of(parts, DigestPart::LEVEL_MAX, |part| part.level > KEPT);
+        let narrow = Ranges::of(parts, |part| part.level > KEPT);
         for (number, stored) in self.leaves(narrow).await? {
             if let Some(digest) = digests.get_mut(number) {
                 digest.add(stored.fingerprint());
@@ -51,7 +39,7 @@ impl Work<'_> {
     }
 
     pub(super) async fn entries(&mut self, parts: &[DigestPart]) -> Result<PeerReply, PostgresError> {
-        let all = Ranges::of(parts, DigestPart::LEVEL_MAX, |_| true);
+        let all = Ranges::of(parts, |_| true);
         let rows = self.leaves(all).await?.into_iter();
         let mut entries: Vec<DigestEntry> =
             rows.map(|(_, stored)| DigestEntry { row: stored.row, version: stored.version }).collect();
@@ -118,7 +106,7 @@ impl Work<'_> {
     }
 }
 
-/// Parts as ranges of the parts of one level, with their places in the request.
+/// Parts as ranges of leaves, with their places in the request.
 #[derive(Default)]
 struct Ranges {
     numbers: Vec<i64>,
@@ -127,14 +115,14 @@ struct Ranges {
 }
 
 impl Ranges {
-    fn of(parts: &[DigestPart], level: u8, wanted: impl Fn(&DigestPart) -> bool) -> Self {
+    fn of(parts: &[DigestPart], wanted: impl Fn(&DigestPart) -> bool) -> Self {
         let mut ranges = Self::default();
         for (number, part) in (0..).zip(parts) {
             // What does not exist has no rows.
             let exists =
                 part.level <= DigestPart::LEVEL_MAX && part.prefix < 1 << (4 * u32::from(part.level));
             if exists && wanted(part) {
-                let bits = 4 * u32::from(level - part.level);
+                let bits = 4 * u32::from(DigestPart::LEVEL_MAX - part.level);
                 ranges.numbers.push(number);
                 // At most 2^20.
                 ranges.low.push((part.prefix << bits).cast_signed());

@@ -4,20 +4,21 @@
 //! entries out of the log and looks at what the rows hold, so both belong to one moment; a later write of the same row
 //! that is not seen yet has an entry of its own and comes next time.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use super::Shared;
-use super::base::Base;
-use super::rows::{Class, Stored};
+use super::base::{self, Base};
+use super::rows::{Class, Life, Stored};
 use super::work::{Put, Work};
 use crate::peer_sync::content::Content;
 use crate::peer_sync::resolver::Write;
 use crate::peer_sync::row::{Extra, Origin, RowId, TableName};
 use crate::peer_sync::schema::Table;
-use crate::peer_sync::version::{ContentHash, Stamp, Version};
+use crate::peer_sync::version::{Stamp, Version};
 use crate::runtime::postgres::PostgresError;
 
 /// Entries that are taken at once: what is held in memory of a bulk statement.
@@ -67,92 +68,122 @@ impl Work<'_> {
     async fn take(&mut self, table: &TableName) -> Result<Option<Vec<Put>>, PostgresError> {
         let shared = self.shared;
         let statements = shared.statements(table)?;
-        let rows = sqlx::query(statements.fold.clone())
-            .bind(table.as_str())
-            .bind(CHUNK)
-            .bind(shared.keeps_content(table))
-            .fetch_all(&mut *self.connection)
-            .await?;
+        let query = sqlx::query(statements.fold.clone()).bind(table.as_str()).bind(CHUNK);
+        let rows = query.fetch_all(&mut *self.connection).await?;
         if rows.is_empty() {
             return Ok(None);
         }
-        let taken = rows.iter().map(|row| self.entry(table, row)).collect::<Result<Vec<_>, _>>()?;
-        let found = self.find(taken.iter().map(|(new, _)| &new.row)).await?;
+        self.folded += rows.len();
+        let mut taken: BTreeMap<RowId, Taken> = BTreeMap::new();
+        for row in &rows {
+            let (id, entry) = Taken::read(shared, table, row)?;
+            match taken.entry(id) {
+                Entry::Vacant(first) => drop(first.insert(entry)),
+                Entry::Occupied(mut held) => held.get_mut().join(entry),
+            }
+        }
+        drop(rows);
+        let found = self.find(taken.keys()).await?;
         let mut found: BTreeMap<RowId, Stored> =
             found.into_iter().map(|stored| (stored.row.clone(), stored)).collect();
         let by_version = shared.schema.table(table).is_some_and(Table::goes_by_version);
         let mut puts = Vec::with_capacity(taken.len());
         let mut late = BTreeSet::new();
-        for (mut new, mut xids) in taken {
-            self.state.own_xid = self.state.own_xid.max(Some(new.xid));
-            let found = found.remove(&new.row);
+        for (id, taken) in taken {
+            self.state.own_xid = self.state.own_xid.max(Some(taken.xid));
+            let found = found.remove(&id);
+            let (mut new, mut losers) = taken.stored(shared, id, self.own());
             if let Some(found) = &found {
                 new.born = found.born;
                 // The log is taken in pieces; a later write of the row may have come with an earlier one.
                 if found.version.node == shared.node && found.version.stamp > new.version.stamp {
-                    late.extend(
-                        xids.into_iter()
-                            .filter(|xid| *xid != found.xid)
-                            .map(|xid| (xid, new.row.clone(), found.born)),
-                    );
+                    losers.insert(new.xid);
+                    losers.remove(&found.xid);
+                    late.extend(losers.into_iter().map(|xid| (xid, new.row.clone(), found.born)));
                     continue;
                 }
             }
             if !by_version {
                 new.keep_beside(shared, found.as_ref());
             }
-            xids.remove(&new.xid);
-            puts.push(Put { new, found, losers: xids.into_iter().collect() });
+            puts.push(Put { new, found, losers: losers.into_iter().collect() });
         }
-        self.folded += rows.len();
         self.lose(late).await?;
         Ok(Some(puts))
     }
+}
 
-    /// One row of the fold: the version that it makes, and the transactions that wrote the row.
-    fn entry(&self, table: &TableName, row: &PgRow) -> Result<(Stored, BTreeSet<u64>), PostgresError> {
+/// What the log says of one row.
+struct Taken {
+    /// The last write.
+    stamp: Stamp,
+    xid: u64,
+    deleted: bool,
+    content: Option<Content>,
+    /// The first write.
+    born: (Stamp, u64),
+    /// Other transactions that wrote the row.
+    losers: BTreeSet<u64>,
+}
+
+impl Taken {
+    /// One entry.
+    fn read(shared: &Shared, table: &TableName, row: &PgRow) -> Result<(RowId, Self), PostgresError> {
         let key: Vec<String> = row.try_get(0)?;
-        let xids: Vec<i64> = row.try_get(1)?;
-        let xids: Vec<u64> = xids.into_iter().map(i64::cast_unsigned).collect();
-        let hash: Option<&[u8]> = row.try_get(7)?;
-        let content: Option<&str> = row.try_get(5)?;
-        let content = content.map(Content::from_canonical).transpose();
-        let content = content.map_err(|_| PostgresError::Unexpected)?;
-        // A row that was taken away where no trigger saw it is deleted, too.
-        let deleted = row.try_get::<bool, _>(4)? || hash.is_none();
-        let hash = match hash.filter(|_| !deleted) {
-            Some(hash) => ContentHash(hash.try_into().map_err(|_| PostgresError::Unexpected)?),
-            None => Content::tombstone_hash(content.as_ref()),
-        };
-        let content_bytes = if deleted {
-            content.as_ref().map_or(0, |content| content.as_canonical().len())
-        } else {
-            usize::try_from(row.try_get::<i64, _>(6)?).map_err(|_| PostgresError::Unexpected)?
-        };
-        let (Some(xid), Some(born)) = (xids.first().copied(), xids.last().copied()) else {
-            return Err(PostgresError::Unexpected);
-        };
+        let id =
+            RowId { table: table.clone(), key: Content::new(key.iter().map(|column| Some(column.as_str()))) };
+        let xid = row.try_get::<i64, _>(1)?.cast_unsigned();
         let stamp = Stamp {
             us: row.try_get::<i64, _>(2)?.cast_unsigned(),
             counter: u32::try_from(row.try_get::<i64, _>(3)?).map_err(|_| PostgresError::Unexpected)?,
         };
-        let (node, incarnation) = self.own();
+        let mut deleted = row.try_get(4)?;
+        let content = if deleted {
+            let content: Option<&str> = row.try_get(5)?;
+            content.map(Content::from_canonical).transpose().map_err(|_| PostgresError::Unexpected)?
+        } else {
+            let rules = shared.schema.table(table).ok_or(PostgresError::Unexpected)?;
+            let content = base::content_at(row, 6, rules.columns.len())?;
+            // No column of a key is null: a row that was taken away where no trigger saw it is deleted, too.
+            let key = rules.key.first().and_then(|column| rules.place(column));
+            deleted = key.is_none_or(|place| content.column(place).is_none());
+            Some(content).filter(|_| !deleted)
+        };
+        Ok((id, Self { stamp, xid, deleted, content, born: (stamp, xid), losers: BTreeSet::new() }))
+    }
+
+    /// Takes in another entry of the row.
+    fn join(&mut self, other: Self) {
+        self.losers.extend([self.xid, other.xid]);
+        self.born = self.born.min(other.born);
+        if other.stamp > self.stamp {
+            (self.stamp, self.xid) = (other.stamp, other.xid);
+            (self.deleted, self.content) = (other.deleted, other.content);
+        }
+        self.losers.remove(&self.xid);
+    }
+
+    /// The version that it comes to, and the transactions that have lost the row to it.
+    fn stored(self, shared: &Shared, row: RowId, (node, incarnation): Life<'_>) -> (Stored, BTreeSet<u64>) {
+        let Self { stamp, xid, deleted, content, born: (_, born), losers } = self;
+        let hash = match &content {
+            Some(content) if !deleted => content.hash(),
+            content => Content::tombstone_hash(content.as_ref()),
+        };
+        let keeps = deleted || shared.keeps_content(&row.table);
         let stored = Stored {
-            row: RowId {
-                table: table.clone(),
-                key: Content::new(key.iter().map(|column| Some(column.as_str()))),
-            },
             version: Version { stamp, node: node.clone(), hash },
             deleted,
-            content,
-            content_bytes,
+            content_bytes: content.as_ref().map_or(0, |content| content.as_canonical().len()),
+            content: content.filter(|_| keeps),
             extra: Extra::None,
             xid,
             born,
             origin: Origin { incarnation, xid },
             standing: None,
+            row,
         };
-        Ok((stored, xids.into_iter().collect()))
+        (stored, losers)
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) async fn recognise(
         renewed.own_xid = Some(xid.cast_unsigned());
         renewed.purged = Purged::default();
     }
-    renewed.save(connection, &state).await?;
+    renewed.save(connection, &state, None).await?;
     let moved = sqlx::query(MOVE).bind(here.0).bind(here.1).bind(here.2);
     moved.execute(&mut *connection).await.map_err(postgres)?;
     Ok(renewed)

@@ -15,8 +15,6 @@ use crate::peer_sync::store::{Advance, ApplyIf, MergeRows, Merged, Outcome, Peer
 use crate::peer_sync::version::{NodeId, Stamp, Version};
 use crate::runtime::postgres::PostgresError;
 
-const ABSORB: &str = "SELECT p2p_peer.absorb_stamp($1, $2)";
-
 /// What a merge has decided so far.
 #[derive(Default)]
 struct Decided {
@@ -210,10 +208,7 @@ impl Work<'_> {
         known: &[RowId],
         advance: Option<Advance>,
     ) -> Result<PeerReply, PostgresError> {
-        if let Some(Stamp { us, counter }) = decided.seen {
-            let absorb = sqlx::query(ABSORB).bind(us.cast_signed()).bind(i64::from(counter));
-            absorb.execute(&mut *self.connection).await?;
-        }
+        self.seen = self.seen.max(decided.seen);
         let mut puts = Vec::with_capacity(decided.changed.len());
         for (id, found) in std::mem::take(&mut decided.changed) {
             if let Some(new) = decided.held.get(&id) {

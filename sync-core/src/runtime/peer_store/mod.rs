@@ -7,12 +7,15 @@
 //! of applications, with a version beside it; only tombstones, and tables with references, natural keys or a policy, have
 //! theirs kept in the versions, too.
 //!
-//! The modules: `sql` quotes names and makes the statements of each table, `catalog` sees whether a table can travel,
-//! `identity` recognises the database, `state` is how far everything has come, `rows` the stored versions, `base` what
+//! The modules: `applications` is what is read and written for them, `sql` quotes names and makes the statements of each table, `catalog` sees whether a table can travel,
+//! `identity` recognises the database, `state` is how far everything has come and `totals` what there is,
+//! `rows` the stored versions, `base` what
 //! applications see; `work` is one request, with `fold`, `merge`, `settle`, `page`, `digests` and `purge`.
 
+mod applications;
 mod base;
 mod catalog;
+mod copy;
 mod digests;
 mod error;
 mod fold;
@@ -26,6 +29,7 @@ mod rows;
 mod settle;
 mod sql;
 mod state;
+mod totals;
 mod transactions;
 mod work;
 mod writer;
@@ -43,20 +47,22 @@ use super::duration;
 use super::postgres::{PostgresError, dsn};
 use crate::limits;
 use crate::peer_sync::constraints::Constraints;
-use crate::peer_sync::content::Content;
 use crate::peer_sync::resolver::Resolvers;
-use crate::peer_sync::row::{RowId, RowVersion, TableName};
+use crate::peer_sync::row::{RowId, TableName};
 use crate::peer_sync::schema::Schema;
 use crate::peer_sync::store::tables::Tables;
 use crate::peer_sync::store::{PeerReply, PeerRequest};
 use crate::peer_sync::version::NodeId;
 use crate::secret::Secret;
-use crate::time::{Span, Timestamp};
+use crate::time::Span;
 
+pub use applications::PutError;
 pub use error::{PeerStoreError, TableProblem};
 pub use migrations::PEER_MIGRATIONS;
 
-const UNFOLDED: &str = "SELECT DISTINCT table_name FROM p2p_peer.log";
+/// Of a large statement the beginning is enough: what is behind it is told once it is folded.
+const UNFOLDED: &str =
+    "SELECT DISTINCT table_name FROM (SELECT table_name FROM p2p_peer.log LIMIT 1000) AS first";
 
 /// How a peer's database is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,40 +86,6 @@ impl Default for PeerStoreOptions {
             stamp_ahead_max: limits::STAMP_AHEAD_MAX,
         }
     }
-}
-
-/// Which rows of a table to read, see [`PeerStore::rows`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadTable {
-    /// The table; one that travels.
-    pub table: TableName,
-    /// Only those written at this moment or later, by their writers' clocks, deleted ones included; none for all that
-    /// applications see.
-    pub since: Option<Timestamp>,
-    /// Only those behind this key.
-    pub after: Option<Content>,
-    /// So many at most.
-    pub rows_max: usize,
-}
-
-/// A row as it is stored, and what applications see of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShownRow {
-    /// What applications see; none if they see no row.
-    pub visible: Option<Content>,
-    /// What is stored.
-    pub stored: RowVersion,
-}
-
-/// A row that an application writes, see [`PeerStore::put`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PutRow {
-    /// The table; one that travels.
-    pub table: TableName,
-    /// Columns by their place among those that travel, and their texts; none for a null. The key is among them.
-    pub columns: Vec<(usize, Option<String>)>,
-    /// Whether a row that is there is changed in these columns. Else the statement fails with SQLSTATE 23505.
-    pub updates: bool,
 }
 
 /// What somebody has been told of local writes, for [`PeerStore::changed`].
@@ -245,39 +217,6 @@ impl PeerStore {
         );
         mark.0 = folded;
         Ok(changed.into_iter().collect())
-    }
-
-    /// Reads rows of a table in the order of their keys (as bytes of their canonical form).
-    ///
-    /// # Errors
-    /// When the database cannot be reached or refuses, or the table does not travel.
-    pub async fn rows(&self, read: ReadTable) -> Result<Vec<ShownRow>, PostgresError> {
-        self.shared.statements(&read.table)?;
-        let done = timeout(duration(self.options.request_timeout), self.perform(Task::Read(read))).await;
-        match done.unwrap_or(Err(PostgresError::TimedOut))? {
-            Done::Rows(rows) => Ok(rows),
-            Done::Reply(_) => Err(PostgresError::Unexpected),
-        }
-    }
-
-    /// Writes rows as an application would, in one transaction; says how many that were.
-    ///
-    /// # Errors
-    /// When the database cannot be reached or refuses, or a table or column does not travel. Then none is written.
-    pub async fn put(&self, rows: &[PutRow]) -> Result<u64, PostgresError> {
-        let mut transaction = self.pool.begin().await?;
-        let mut written = 0;
-        for PutRow { table, columns, updates } in rows {
-            let places: Vec<usize> = columns.iter().map(|(place, _)| *place).collect();
-            let put = self.shared.statements(table)?.put(&places, *updates);
-            let mut query = sqlx::query(put.ok_or(PostgresError::Unexpected)?);
-            for (_, text) in columns {
-                query = query.bind(text.as_deref());
-            }
-            written += query.execute(&mut *transaction).await?.rows_affected();
-        }
-        transaction.commit().await?;
-        Ok(written)
     }
 
     /// Connections for what an application asks of its own tables: what they write is captured as anybody's.

@@ -19,6 +19,9 @@ const LEFT_OUT_MAX: usize = 1_000;
 const BETWEEN: &str =
     "SELECT DISTINCT xid FROM p2p_peer.versions WHERE xid >= $1 AND xid < $2 ORDER BY xid LIMIT $3";
 
+/// Rows that are read beyond what there is room for.
+const LOOK_AHEAD: usize = 64;
+
 /// A page in the making.
 #[derive(Default)]
 struct Draft {
@@ -60,19 +63,36 @@ impl Work<'_> {
         }
         let read = request.since.as_ref().map(|since| since.snapshot.clone()).unwrap_or_default();
         let within = request.since.as_ref().and_then(|since| since.within.clone());
+        // What is read in parts is beyond the bound, whatever is left of it: its parts are read where they are added.
+        let begun = |xid: u64| within.as_ref().is_some_and(|within| within.xid == xid);
         let mut draft = Draft::default();
         // What was under way when the reader came last, and then what came after.
         for xid in self.late(read.under_way()).await? {
             if draft.stop.is_none() {
-                let rows = self.transactions_of(&[xid], TRANSACTION_LOOK).await?;
+                let rows = match begun(xid) {
+                    true => Vec::new(),
+                    false => self.transactions_of(&[xid], TRANSACTION_LOOK).await?,
+                };
                 let rows = BTreeMap::from([(xid, rows)]);
                 self.add(&mut draft, request, &read, within.as_ref(), rows).await?;
             }
         }
         let mut from = read.xmax();
-        let look = TRANSACTION_LOOK + request.rows_max.min(limits::PAGE_ROWS_MAX);
+        if draft.stop.is_none() && begun(from) {
+            let rows = BTreeMap::from([(from, Vec::new())]);
+            self.add(&mut draft, request, &read, within.as_ref(), rows).await?;
+            from += 1;
+        }
         while draft.stop.is_none() {
-            let rows = self.transactions_from(from, look).await?;
+            // What there is room for, and a little to see what comes next. A transaction that is larger is read again.
+            let room = request.rows_max.min(limits::PAGE_ROWS_MAX).saturating_sub(draft.rows.len());
+            let mut look = room + LOOK_AHEAD;
+            let mut rows = self.transactions_from(from, look).await?;
+            let is_one = rows.first().map(|row| row.xid) == rows.last().map(|row| row.xid);
+            if rows.len() >= look && is_one && look < TRANSACTION_LOOK {
+                look = TRANSACTION_LOOK;
+                rows = self.transactions_from(from, look).await?;
+            }
             let is_end = rows.len() < look;
             let (rows, next) = self.uncut(rows, look);
             self.add(&mut draft, request, &read, within.as_ref(), rows).await?;

@@ -2,19 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::Row as _;
-
 use super::rows::{Class, Stored, head};
 use super::work::Work;
-use super::{ReadTable, ShownRow};
 use crate::peer_sync::content::Content;
-use crate::peer_sync::row::{RowId, RowVersion, TableName};
-use crate::peer_sync::store::{Description, DigestPart, PeerReply, PeerRequest, TableDescription};
-use crate::peer_sync::version::Stamp;
+use crate::peer_sync::interface::changes::{ReadRow, ReadRows};
+use crate::peer_sync::row::{RowId, RowVersion};
+use crate::peer_sync::store::{Description, DigestPart, PeerReply, PeerRequest};
 use crate::runtime::postgres::PostgresError;
-
-const TABLES: &str =
-    "SELECT table_name, rows, tombstones, set_aside, us, counter, sum::text FROM p2p_peer.tables";
 
 const READ: &str = concat!(
     "SELECT ",
@@ -26,7 +20,7 @@ const READ: &str = concat!(
 
 impl Work<'_> {
     /// Rows of a table in the order of their keys, with what applications see of them.
-    pub(super) async fn read_table(&mut self, read: &ReadTable) -> Result<Vec<ShownRow>, PostgresError> {
+    pub(super) async fn read_table(&mut self, read: &ReadRows) -> Result<Vec<ReadRow>, PostgresError> {
         let rows = sqlx::query(READ)
             .bind(read.table.as_str())
             .bind(read.after.as_ref().map_or("", Content::as_canonical))
@@ -40,7 +34,7 @@ impl Work<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         let visible: Vec<bool> = stored.iter().map(|stored| stored.class() == Class::Visible).collect();
         let whole = self.with_contents(stored).await?;
-        let shown = whole.into_iter().zip(visible).map(|(stored, is_visible)| ShownRow {
+        let shown = whole.into_iter().zip(visible).map(|(stored, is_visible)| ReadRow {
             visible: stored.image.content().filter(|_| is_visible).cloned(),
             stored,
         });
@@ -54,7 +48,7 @@ impl Work<'_> {
         impossible: &BTreeSet<usize>,
     ) -> Result<PeerReply, PostgresError> {
         match request {
-            PeerRequest::Describe => Ok(PeerReply::Described(self.describe().await?)),
+            PeerRequest::Describe => Ok(PeerReply::Described(self.describe())),
             PeerRequest::Feed(request) => self.read_feed(&request).await,
             PeerRequest::Merge(request) => self.merge(request, impossible).await,
             PeerRequest::FetchVersions(ids) => Ok(PeerReply::Versions(self.versions(ids).await?)),
@@ -76,37 +70,21 @@ impl Work<'_> {
         }
     }
 
-    async fn describe(&mut self) -> Result<Description, PostgresError> {
-        let mut tables = BTreeMap::new();
-        for row in &sqlx::query(TABLES).fetch_all(&mut *self.connection).await? {
-            // A table that no longer travels is not shown.
-            let Ok(name): Result<TableName, _> = self.shared.table_name(row.try_get(0)?) else { continue };
-            let number = |place: usize| row.try_get::<i64, _>(place).map(i64::cast_unsigned);
-            let sum: &str = row.try_get(6)?;
-            let description = TableDescription {
-                rows: number(1)?,
-                tombstones: number(2)?,
-                set_aside: number(3)?,
-                stamp: Stamp {
-                    us: number(4)?,
-                    counter: u32::try_from(number(5)?).map_err(|_| PostgresError::Unexpected)?,
-                },
-                sum: sum.parse().map_err(|_| PostgresError::Unexpected)?,
-            };
-            tables.insert(name, description);
-        }
-        let digest = self.digests(&[DigestPart::ALL]).await?.first().copied().unwrap_or_default();
-        Ok(Description {
+    fn describe(&self) -> Description {
+        // A table that no longer travels is not shown.
+        let tables = self.state.totals.tables.iter();
+        let tables = tables.filter(|(name, _)| self.shared.schema.table(name).is_some());
+        Description {
             node: self.shared.node.clone(),
             incarnation: self.state.incarnation,
             snapshot: self.snapshot.clone(),
             frontier: self.state.frontier(&self.shared.node, &self.snapshot),
             positions: self.state.positions.clone(),
             refused: self.state.refused.clone(),
-            tables,
-            digest,
+            tables: tables.map(|(name, totals)| (name.clone(), *totals)).collect(),
+            digest: self.state.totals.digest(DigestPart::ALL),
             now: self.now,
-        })
+        }
     }
 
     async fn versions(&mut self, ids: Vec<RowId>) -> Result<Vec<Option<RowVersion>>, PostgresError> {

@@ -4,6 +4,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::Shared;
+use super::copy::{self, Lines};
 use crate::id::Incarnation;
 use crate::peer_sync::content::Content;
 use crate::peer_sync::row::{Extra, Image, Origin, RowId, RowVersion};
@@ -31,6 +32,10 @@ const INSERT: &str = "INSERT INTO p2p_peer.versions (table_name, key, us, counte
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[], $7::boolean[],
         $8::text[], $9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
         $15::integer[]), (SELECT $16::bigint) AS s";
+/// The columns of [`INSERT`].
+const COPY: &str =
+    "COPY p2p_peer.versions (table_name, key, us, counter, node, hash, deleted, content, content_bytes,
+    extra, xid, born, origin_incarnation, origin_xid, leaf, stored_us) FROM STDIN";
 const UPDATE: &str = "UPDATE p2p_peer.versions AS v SET us = u.us, counter = u.counter, node = u.node, hash = u.hash,
         deleted = u.deleted, content = u.content, content_bytes = u.content_bytes, extra = u.extra, xid = u.xid,
         origin_incarnation = u.origin_incarnation, origin_xid = u.origin_xid, standing = NULL, stored_us = $16
@@ -111,6 +116,12 @@ impl Stored {
 
     pub(super) fn fingerprint(&self) -> u64 {
         DigestEntry::fingerprint(RowHash::of(&self.row), &self.version)
+    }
+
+    /// Both at once: a row's hash takes its time.
+    pub(super) fn leaf_and_fingerprint(&self) -> (u32, u64) {
+        let hash = RowHash::of(&self.row);
+        (DigestPart::leaf_of(hash).prefix, DigestEntry::fingerprint(hash, &self.version))
     }
 
     /// As [`RowVersion::bytes`].
@@ -215,6 +226,9 @@ pub(super) async fn write<'a>(
     if columns.tables.is_empty() {
         return Ok(());
     }
+    if is_new && columns.tables.len() >= copy::ROWS_MIN {
+        return columns.lines(stored_us).send(connection, COPY).await;
+    }
     let statement = if is_new { INSERT } else { UPDATE };
     sqlx::query(statement)
         .bind(columns.tables)
@@ -298,5 +312,30 @@ impl<'a> Columns<'a> {
         self.origins.push(row.origin.xid.cast_signed());
         // A leaf has 20 bits.
         self.leaves.push(row.leaf().cast_signed());
+    }
+
+    /// As COPY takes them.
+    fn lines(&self, stored_us: u64) -> Lines {
+        let mut lines = Lines::default();
+        for at in 0..self.tables.len() {
+            lines.text(Some(self.tables[at]));
+            lines.text(Some(self.keys[at]));
+            lines.number(Some(self.us[at]));
+            lines.number(Some(self.counters[at]));
+            lines.text(Some(self.nodes[at]));
+            lines.bytes(self.hashes[at]);
+            lines.truth(self.deleted[at]);
+            lines.text(self.contents[at]);
+            lines.number(Some(self.bytes[at]));
+            lines.text(self.extras[at]);
+            lines.number(Some(self.xids[at]));
+            lines.number(Some(self.born[at]));
+            lines.number(self.incarnations[at]);
+            lines.number(Some(self.origins[at]));
+            lines.number(Some(self.leaves[at].into()));
+            lines.number(Some(stored_us.cast_signed()));
+            lines.end();
+        }
+        lines
     }
 }

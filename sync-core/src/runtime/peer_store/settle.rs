@@ -198,7 +198,7 @@ impl Work<'_> {
             let text = (now != plain).then(|| serde_json::to_string(&now)).transpose();
             texts.push((id.clone(), text.map_err(|_| PostgresError::Unexpected)?));
             stored.standing = (now != plain).then_some(now);
-            self.reclass(&id.table, class, stored.class());
+            self.state.totals.reclass(&id.table, class, stored.class());
             settled.moved.insert(id, (stored, class == Class::Visible));
         }
         if !texts.is_empty() {

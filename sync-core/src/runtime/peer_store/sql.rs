@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
+use crate::peer_sync::interface::changes::Existing;
 use crate::peer_sync::schema::Table;
 
 /// Settings under which a value has one text.
@@ -39,20 +40,24 @@ pub(super) struct Shape {
     pub(super) key: Vec<usize>,
     /// Names its functions.
     pub(super) number: i32,
+    /// Whether no rule and no policy for rows stands between a statement and the table.
+    pub(super) is_plain: bool,
 }
 
 /// The statements of one table.
 #[derive(Clone, Debug)]
 pub(super) struct Statements {
-    /// Takes what was captured out of the log, with hash and size of what the rows hold now; `$1` the table, `$2` how
-    /// many entries, `$3` whether to bring the content, too.
+    /// Takes what was captured out of the log, with the texts of what living rows hold now; `$1` the table, `$2` how many
+    /// entries.
     pub(super) fold: SqlStr,
     /// Locks rows in the order of their keys; one array for each column of the key.
     pub(super) lock: SqlStr,
-    /// What rows hold: `$1` numbers, then one array for each column of the key.
+    /// The texts of what rows hold: `$1` numbers, then one array for each column of the key.
     pub(super) content: SqlStr,
     /// One array for each column.
     pub(super) insert: SqlStr,
+    /// The same by COPY; none where that is not the same, as with rules.
+    pub(super) copy: Option<String>,
     /// One array for each column; none where all columns are the key.
     pub(super) update: Option<SqlStr>,
     /// One array for each column of the key.
@@ -101,23 +106,11 @@ impl Statements {
                 DELETE FROM p2p_peer.log
                 WHERE ctid = ANY (ARRAY(SELECT ctid FROM p2p_peer.log WHERE table_name = $1 LIMIT $2))
                 RETURNING key, xid, us, counter, deleted, content
-            ), last AS (
-                SELECT key, array_agg(xid ORDER BY us DESC, counter DESC) AS xids,
-                    (array_agg(us ORDER BY us DESC, counter DESC))[1] AS us,
-                    (array_agg(counter ORDER BY us DESC, counter DESC))[1] AS counter,
-                    (array_agg(deleted ORDER BY us DESC, counter DESC))[1] AS deleted,
-                    (array_agg(content ORDER BY us DESC, counter DESC))[1] AS content
-                FROM taken GROUP BY key
             )
-            SELECT last.key, last.xids, last.us, last.counter, last.deleted,
-                CASE WHEN last.deleted THEN last.content WHEN $3 THEN held.content END,
-                coalesce(octet_length(held.content), 0)::bigint,
-                substr(sha256(convert_to(held.content, 'UTF8')), 1, 16)
-            FROM last LEFT JOIN LATERAL (
-                SELECT {canonical} AS content FROM {base} AS b WHERE NOT last.deleted AND {by_log_key}
-            ) AS held ON true",
-            canonical = canonical(&shape.columns, "b"),
-            by_log_key = by_key("b", &|n| format!("last.key[{}]", n + 1)),
+            SELECT taken.key, taken.xid, taken.us, taken.counter, taken.deleted, taken.content, {texts}
+            FROM taken LEFT JOIN {base} AS b ON NOT taken.deleted AND {by_log_key}",
+            texts = texts(&shape.columns, "b"),
+            by_log_key = by_key("b", &|n| format!("taken.key[{}]", n + 1)),
         );
         let lock = format!(
             "SELECT count(*) FROM (
@@ -127,9 +120,9 @@ impl Statements {
         );
         let (params, names) = given(2, &keys, "k");
         let content = format!(
-            "SELECT u.n, {canonical} FROM unnest($1::bigint[], {params}) AS u (n, {names})
+            "SELECT u.n, {texts} FROM unnest($1::bigint[], {params}) AS u (n, {names})
              JOIN {base} AS b ON {by_given_key}",
-            canonical = canonical(&shape.columns, "b"),
+            texts = texts(&shape.columns, "b"),
         );
         let (params, names) = given(1, &all, "c");
         let columns: Vec<String> = all.iter().map(|column| quoted(&column.name)).collect();
@@ -140,6 +133,7 @@ impl Statements {
             columns.join(", "),
             values.join(", "),
         );
+        let copy = shape.is_plain.then(|| format!("COPY {base} ({}) FROM STDIN", columns.join(", ")));
         let set: Vec<String> = (0..all.len())
             .filter(|n| !shape.key.contains(n))
             .filter_map(|n| Some(format!("{} = {}", columns.get(n)?, values.get(n)?)))
@@ -156,12 +150,13 @@ impl Statements {
             "DELETE FROM {base} AS b USING unnest({key_params}) AS u ({key_names}) WHERE {by_given_key}"
         );
         let capture = capture(table, shape, &base, &keys);
-        let adopt = entries(table, &keys, &base, "false", "NULL");
+        let adopt = adopt(table, &keys, &base);
         Self {
             fold: sql(fold),
             lock: sql(lock),
             content: sql(content),
             insert: sql(insert),
+            copy,
             update,
             delete: sql(delete),
             capture_digest: digest(&capture),
@@ -175,29 +170,33 @@ impl Statements {
 }
 
 impl Statements {
-    /// Writes one row in some columns, one parameter each; none for a place that is not there or comes twice.
-    pub(super) fn put(&self, places: &[usize], updates: bool) -> Option<SqlStr> {
+    /// Writes rows in some columns, one array for each; none for a place that is not there or comes twice, or without
+    /// the key.
+    pub(super) fn put(&self, places: &[usize], existing: Existing) -> Option<SqlStr> {
         let columns = places.iter().map(|place| self.columns.get(*place)).collect::<Option<Vec<_>>>()?;
         let distinct: BTreeSet<usize> = places.iter().copied().collect();
         if distinct.len() != places.len() || !self.key.iter().all(|place| distinct.contains(place)) {
             return None;
         }
-        let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
-        let values: Vec<String> =
-            columns.iter().zip(1..).map(|((_, cast), n)| format!("${n}::text::{cast}")).collect();
+        let list = |item: &dyn Fn(usize, &(String, String)) -> String| {
+            let items: Vec<String> = columns.iter().enumerate().map(|(n, column)| item(n, column)).collect();
+            items.join(", ")
+        };
         let mut text = format!(
-            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})",
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM unnest({}) AS u ({})",
             self.base,
-            names.join(", "),
-            values.join(", ")
+            list(&|_, (name, _)| name.clone()),
+            list(&|n, (_, cast)| format!("u.c{n}::{cast}")),
+            list(&|n, _| format!("${}::text[]", n + 1)),
+            list(&|n, _| format!("c{n}")),
         );
-        if updates {
+        if existing == Existing::Update {
             let key: Vec<&str> =
                 self.key.iter().filter_map(|place| Some(self.columns.get(*place)?.0.as_str())).collect();
-            let set: Vec<String> = names
+            let set: Vec<String> = columns
                 .iter()
-                .filter(|name| !key.contains(name))
-                .map(|name| format!("{name} = excluded.{name}"))
+                .filter(|(name, _)| !key.contains(&name.as_str()))
+                .map(|(name, _)| format!("{name} = excluded.{name}"))
                 .collect();
             let action =
                 if set.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", set.join(", ")) };
@@ -205,6 +204,13 @@ impl Statements {
         }
         Some(sql(text))
     }
+}
+
+/// The texts of columns.
+fn texts(columns: &[Column], alias: &str) -> String {
+    let texts: Vec<String> =
+        columns.iter().map(|column| format!("{alias}.{}::text", quoted(&column.name))).collect();
+    texts.join(", ")
 }
 
 /// The columns in the canonical form of `peer_sync::content`.
@@ -219,13 +225,13 @@ fn canonical(columns: &[Column], alias: &str) -> String {
     parts.join(" || ")
 }
 
-/// Enters rows into the log, each with a stamp of its own.
-fn entries(table: &Table, keys: &[&Column], rows: &str, deleted: &str, content: &str) -> String {
+/// Enters all rows of a table into the log, each with a stamp of its own.
+fn adopt(table: &Table, keys: &[&Column], base: &str) -> String {
     format!(
-        "INSERT INTO p2p_peer.log (table_name, key, xid, us, counter, deleted, content)
+        "INSERT INTO p2p_peer.log (table_name, key, xid, us, counter, deleted)
          SELECT {}, {}, (SELECT pg_current_xact_id()::text::bigint), stamps.us,
-             stamps.counter + row_number() OVER () - 1, {deleted}, {content}
-         FROM {rows} AS r, p2p_peer.take_stamps((SELECT count(*) FROM {rows})) AS stamps",
+             stamps.counter + row_number() OVER () - 1, false
+         FROM {base} AS r, p2p_peer.take_stamps((SELECT count(*) FROM {base})) AS stamps",
         literal(table.name.as_str()),
         key_texts(keys, "r"),
     )
@@ -258,33 +264,56 @@ fn capture(table: &Table, shape: &Shape, base: &str, keys: &[&Column]) -> String
     };
     let for_key = settings(keys.iter().any(|column| column.pinned));
     let for_all = settings(shape.columns.iter().any(|column| column.pinned));
-    let written = entries(table, keys, "new_rows", "false", "NULL");
-    let gone = entries(table, keys, "old_rows", "true", &canonical(&shape.columns, "r"));
-    let function = |kind: &str, settings: &str, guard: &str, body: &str| {
+    // What is counted first is stamped in one go. A single row is what most statements write, and it needs no window.
+    let entered = |rows: &str, deleted: bool| {
+        let content = if deleted { canonical(&shape.columns, "r") } else { "NULL".to_owned() };
+        let entries = |counter: &str| {
+            format!(
+                "INSERT INTO p2p_peer.log (table_name, key, xid, us, counter, deleted, content)
+                 SELECT {name}, {}, own_xid, stamp.us, stamp.counter{counter}, {deleted}, {content}
+                 FROM {rows} AS r",
+                key_texts(keys, "r"),
+            )
+        };
+        format!(
+            "SELECT count(*) INTO written FROM {rows};
+             IF written = 0 THEN RETURN NULL; END IF;
+             own_xid := pg_current_xact_id()::text::bigint;
+             stamp := p2p_peer.take_stamps(written);
+             IF written = 1 THEN {}; ELSE {}; END IF",
+            entries(""),
+            entries(" + row_number() OVER () - 1"),
+        )
+    };
+    let function = |kind: &str, settings: &str, body: &str| {
         format!(
             "CREATE OR REPLACE FUNCTION p2p_peer.capture_{kind}_{number}() RETURNS trigger
              LANGUAGE plpgsql SECURITY DEFINER {settings} AS $capture$
+             #variable_conflict use_variable
+             DECLARE
+                 written bigint;
+                 stamp   record;
+                 own_xid bigint;
              BEGIN
-                 {guard}
                  {body};
                  RETURN NULL;
              END
              $capture$;"
         )
     };
-    let some = |rows: &str| format!("IF NOT EXISTS (SELECT FROM {rows}) THEN RETURN NULL; END IF;");
     let moved = format!(
-        "INSERT INTO p2p_peer.log (table_name, key, xid, us, counter, deleted, content)
-         SELECT {name}, {}, pg_current_xact_id()::text::bigint, stamps.us, stamps.counter, true, {}
-         FROM p2p_peer.take_stamps(1) AS stamps",
+        "own_xid := pg_current_xact_id()::text::bigint;
+         stamp := p2p_peer.take_stamps(1);
+         INSERT INTO p2p_peer.log (table_name, key, xid, us, counter, deleted, content)
+         VALUES ({name}, {}, own_xid, stamp.us, stamp.counter, true, {})",
         key_texts(keys, "OLD"),
         canonical(&shape.columns, "OLD"),
     );
     [
-        function("insert", &for_key, &some("new_rows"), &written),
-        function("update", &for_key, &some("new_rows"), &written),
-        function("moved", &for_all, "", &moved),
-        function("delete", &for_all, &some("old_rows"), &gone),
+        function("insert", &for_key, &entered("new_rows", false)),
+        function("update", &for_key, &entered("new_rows", false)),
+        function("moved", &for_all, &moved),
+        function("delete", &for_all, &entered("old_rows", true)),
         format!(
             "CREATE OR REPLACE TRIGGER p2p_peer_insert AFTER INSERT ON {base}
              REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION p2p_peer.capture_insert_{number}();
@@ -325,5 +354,34 @@ mod tests {
     fn names_and_texts_stay_what_they_are() {
         assert_eq!(quoted("a\"; DROP TABLE b; --"), "\"a\"\"; DROP TABLE b; --\"");
         assert_eq!(literal("it's"), "'it''s'");
+    }
+
+    #[test]
+    fn applications_rows_are_written_by_quoted_names_and_parameters() {
+        let table = Table::new("users", &["id", "email", "n"], &["id"]).unwrap();
+        let column =
+            |name: &str, cast: &str| Column { name: name.to_owned(), cast: cast.to_owned(), pinned: false };
+        let shape = Shape {
+            schema: "public".to_owned(),
+            columns: vec![column("id", "uuid"), column("ema\"il", "text"), column("n", "integer")],
+            key: vec![0],
+            number: 1,
+            is_plain: true,
+        };
+        let statements = Statements::new(&table, &shape);
+        let put = |places: &[usize], existing| {
+            statements.put(places, existing).map(|statement| statement.as_str().to_owned())
+        };
+        assert_eq!(
+            put(&[0, 1], Existing::Refuse).unwrap(),
+            "INSERT INTO \"public\".\"users\" (\"id\", \"ema\"\"il\") OVERRIDING SYSTEM VALUE SELECT u.c0::uuid, u.c1::text \
+             FROM unnest($1::text[], $2::text[]) AS u (c0, c1)"
+        );
+        let updates = put(&[2, 0], Existing::Update).unwrap();
+        assert!(updates.ends_with("ON CONFLICT (\"id\") DO UPDATE SET \"n\" = excluded.\"n\""), "{updates}");
+        assert!(put(&[0], Existing::Update).unwrap().ends_with("DO NOTHING"));
+        for wrong in [&[3, 0][..], &[0, 0], &[1]] {
+            assert_eq!(put(wrong, Existing::Update), None, "{wrong:?}");
+        }
     }
 }

@@ -6,21 +6,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
+use super::totals::Totals;
 use crate::id::Incarnation;
 use crate::limits;
 use crate::peer_sync::position::{Frontier, Position};
-use crate::peer_sync::row::Origin;
+use crate::peer_sync::row::{Origin, TableName};
 use crate::peer_sync::snapshot::Snapshot;
-use crate::peer_sync::version::NodeId;
+use crate::peer_sync::store::TableDescription;
+use crate::peer_sync::version::{NodeId, Stamp};
 use crate::runtime::postgres::PostgresError;
 
 const NODE: &str = "SELECT incarnation, own_xid, frontier, purged_floor, purged_snapshot FROM p2p_peer.node";
-const SAVE_NODE: &str =
-    "UPDATE p2p_peer.node SET incarnation = $1, own_xid = $2, frontier = $3, purged_floor = $4,
-    purged_snapshot = $5";
+/// What changes with almost every request, in one statement. Whatever did not change is given as no rows.
+const SAVE: &str = "WITH parts AS (
+        UPDATE p2p_peer.digests AS d SET rows = u.rows::bigint[], sums = u.sums::bigint[]
+        FROM unnest($1::integer[], $2::text[], $3::text[]) AS u (parts, rows, sums) WHERE d.parts = u.parts
+    ), totals AS (
+        UPDATE p2p_peer.tables AS t SET rows = u.rows, tombstones = u.tombstones, set_aside = u.set_aside, us = u.us,
+            counter = u.counter, sum = u.sum
+        FROM unnest($4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[])
+            AS u (table_name, rows, tombstones, set_aside, us, counter, sum)
+        WHERE t.table_name = u.table_name COLLATE \"C\"
+    ), node AS (
+        UPDATE p2p_peer.node SET incarnation = $11, own_xid = $12, frontier = $13, purged_floor = $14,
+            purged_snapshot = $15
+        WHERE $16
+    ), positions AS (
+        INSERT INTO p2p_peer.positions SELECT * FROM unnest($17::text[], $18::text[])
+        ON CONFLICT (peer) DO UPDATE SET position = excluded.position
+    )
+    SELECT CASE WHEN $19 IS NOT NULL THEN p2p_peer.absorb_stamp($19, $20) END";
 const POSITIONS: &str = "SELECT peer, position FROM p2p_peer.positions";
-const SAVE_POSITIONS: &str = "INSERT INTO p2p_peer.positions SELECT * FROM unnest($1::text[], $2::text[])
-    ON CONFLICT (peer) DO UPDATE SET position = excluded.position";
 const PASSED: &str = "SELECT peer, position FROM p2p_peer.passed";
 const CLEAR_PASSED: &str = "DELETE FROM p2p_peer.passed";
 const SAVE_PASSED: &str = "INSERT INTO p2p_peer.passed SELECT * FROM unnest($1::text[], $2::text[])
@@ -44,6 +60,7 @@ pub(super) struct State {
     pub(super) passed: BTreeMap<NodeId, Position>,
     pub(super) refused: BTreeSet<NodeId>,
     pub(super) purged: Purged,
+    pub(super) totals: Totals,
 }
 
 /// What is remembered of rows that were purged or dropped.
@@ -91,6 +108,7 @@ impl State {
                 floor: row.try_get::<i64, _>(3)?.cast_unsigned(),
                 snapshot: snapshot.parse().map_err(|_| PostgresError::Unexpected)?,
             },
+            totals: Totals::read(connection).await?,
         };
         let refused: Vec<String> = sqlx::query_scalar(REFUSED).fetch_all(&mut *connection).await?;
         for peer in refused {
@@ -101,32 +119,61 @@ impl State {
         Ok(state)
     }
 
-    /// Writes what differs from what was there before.
+    /// Writes what differs from what was there before, and takes in the greatest stamp that was seen.
     pub(super) async fn save(
         &self,
         connection: &mut PgConnection,
         before: &Self,
+        seen: Option<Stamp>,
     ) -> Result<(), PostgresError> {
         let of_node = |state: &Self| {
             let Purged { floor, snapshot, .. } = &state.purged;
             (state.incarnation, state.own_xid, state.others.clone(), *floor, snapshot.clone())
         };
-        if of_node(self) != of_node(before) {
-            sqlx::query(SAVE_NODE)
+        let node_changed = of_node(self) != of_node(before);
+        let (parts, part_rows, part_sums) = self.totals.changed_parts(&before.totals);
+        let tables = self.totals.tables.iter();
+        let tables: Vec<(&TableName, &TableDescription)> =
+            tables.filter(|(name, totals)| before.totals.tables.get(*name) != Some(*totals)).collect();
+        let positions = changed_positions(&self.positions, &before.positions)?;
+        if node_changed
+            || !parts.is_empty()
+            || !tables.is_empty()
+            || !positions.0.is_empty()
+            || seen.is_some()
+        {
+            let of = |number: fn(&TableDescription) -> u64| -> Vec<i64> {
+                tables.iter().map(|(_, totals)| number(totals).cast_signed()).collect()
+            };
+            sqlx::query(SAVE)
+                .bind(parts)
+                .bind(part_rows)
+                .bind(part_sums)
+                .bind(tables.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())
+                .bind(of(|totals| totals.rows))
+                .bind(of(|totals| totals.tombstones))
+                .bind(of(|totals| totals.set_aside))
+                .bind(of(|totals| totals.stamp.us))
+                .bind(of(|totals| totals.stamp.counter.into()))
+                .bind(of(|totals| totals.sum))
                 .bind(self.incarnation.0.cast_signed())
                 .bind(self.own_xid.map(u64::cast_signed))
-                .bind(text(&self.others)?)
+                .bind(if node_changed { text(&self.others)? } else { String::new() })
                 .bind(self.purged.floor.cast_signed())
                 .bind(self.purged.snapshot.to_string())
+                .bind(node_changed)
+                .bind(positions.0)
+                .bind(positions.1)
+                .bind(seen.map(|stamp| stamp.us.cast_signed()))
+                .bind(seen.map(|stamp| i64::from(stamp.counter)))
                 .execute(&mut *connection)
                 .await?;
         }
-        save_positions(connection, SAVE_POSITIONS, &self.positions, &before.positions).await?;
         if before.passed.keys().any(|peer| !self.passed.contains_key(peer)) {
             sqlx::query(CLEAR_PASSED).execute(&mut *connection).await?;
-            save_positions(connection, SAVE_PASSED, &self.passed, &BTreeMap::new()).await?;
+            save_passed(connection, changed_positions(&self.passed, &BTreeMap::new())?).await?;
         } else {
-            save_positions(connection, SAVE_PASSED, &self.passed, &before.passed).await?;
+            save_passed(connection, changed_positions(&self.passed, &before.passed)?).await?;
         }
         if self.refused != before.refused {
             let peers: Vec<&str> = self.refused.iter().map(NodeId::as_str).collect();
@@ -183,20 +230,23 @@ async fn positions(
     rows.iter().map(|(peer, position)| Ok((node(peer)?, parsed(position)?))).collect()
 }
 
-async fn save_positions(
-    connection: &mut PgConnection,
-    statement: &'static str,
-    now: &BTreeMap<NodeId, Position>,
+/// Peers, and their positions as JSON.
+type Positions<'a> = (Vec<&'a str>, Vec<String>);
+
+fn changed_positions<'a>(
+    now: &'a BTreeMap<NodeId, Position>,
     before: &BTreeMap<NodeId, Position>,
+) -> Result<Positions<'a>, PostgresError> {
+    let changed = now.iter().filter(|(peer, position)| before.get(*peer) != Some(*position));
+    changed.map(|(peer, position)| Ok((peer.as_str(), text(position)?))).collect()
+}
+
+async fn save_passed(
+    connection: &mut PgConnection,
+    (peers, positions): Positions<'_>,
 ) -> Result<(), PostgresError> {
-    let mut peers = Vec::new();
-    let mut positions = Vec::new();
-    for (peer, position) in now.iter().filter(|(peer, position)| before.get(*peer) != Some(*position)) {
-        peers.push(peer.as_str());
-        positions.push(text(position)?);
-    }
     if !peers.is_empty() {
-        sqlx::query(statement).bind(peers).bind(positions).execute(connection).await?;
+        sqlx::query(SAVE_PASSED).bind(peers).bind(positions).execute(connection).await?;
     }
     Ok(())
 }

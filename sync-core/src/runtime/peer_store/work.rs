@@ -1,38 +1,29 @@
 //! One request at work: a transaction, what it has read, and what it changes beside the rows that it is asked for.
 //!
-//! Every version goes through [`Work::put`] and [`Work::forget`], which keep digests, totals, ties and what transactions
+//! Every version goes through [`Work::put`] and [`Work::forget`], which keep totals, ties and what transactions
 //! have lost in step with the versions, as the in-memory store's places of the same names do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
-use super::rows::{self, Class, Life, Stored};
+use super::rows::{self, Life, Stored};
 use super::state::State;
 use super::{Shared, settle};
 use crate::limits;
 use crate::peer_sync::row::{Origin, RowId, TableName};
 use crate::peer_sync::snapshot::Snapshot;
-use crate::peer_sync::store::DigestPart;
 use crate::peer_sync::version::{NodeId, Stamp};
 use crate::runtime::postgres::PostgresError;
 use crate::time::Timestamp;
 
-const LOOK: &str = "SELECT p2p_peer.clock_us(), pg_current_snapshot()::text,
-    ARRAY(SELECT DISTINCT table_name FROM p2p_peer.log)";
+/// A transaction that has locked rows has its number already. Its snapshot's text then begins with that, although it is not
+/// among those under way, so it is no text of a [`Snapshot`].
+const LOOK: &str = "SELECT p2p_peer.clock_us(), pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+    ARRAY(SELECT xid::text::bigint FROM pg_snapshot_xip(pg_current_snapshot()) AS xid),
+    ARRAY(SELECT DISTINCT table_name FROM p2p_peer.log), CASE WHEN $1 THEN pg_current_xact_id()::text::bigint END";
 const XID: &str = "SELECT pg_current_xact_id()::text::bigint";
-const SUM_DIGESTS: &str = "UPDATE p2p_peer.digests AS d
-    SET rows = d.rows + u.rows, sum = mod(d.sum + u.sum::numeric, 18446744073709551616)
-    FROM unnest($1::integer[], $2::bigint[], $3::text[]) AS u (part, rows, sum) WHERE d.part = u.part";
-const SUM_TABLES: &str =
-    "UPDATE p2p_peer.tables AS t SET rows = t.rows + u.rows, tombstones = t.tombstones + u.tombstones,
-        set_aside = t.set_aside + u.set_aside, sum = mod(t.sum + u.sum::numeric, 18446744073709551616),
-        us = CASE WHEN (u.us, u.counter) > (t.us, t.counter) THEN u.us ELSE t.us END,
-        counter = CASE WHEN (u.us, u.counter) > (t.us, t.counter) THEN u.counter ELSE t.counter END
-    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[])
-        AS u (table_name, rows, tombstones, set_aside, sum, us, counter)
-    WHERE t.table_name = u.table_name COLLATE \"C\"";
 /// Of transactions of which something is left, and so many rows of each as belong together at most. Each transaction is
 /// looked for once: of one whose rows were all overwritten the index holds as many dead entries.
 const LOSE: &str = "WITH alive AS MATERIALIZED (
@@ -76,8 +67,9 @@ pub(super) struct Work<'a> {
     pub(super) replaces: bool,
     /// Rows that were folded.
     pub(super) folded: usize,
+    /// The greatest stamp that was taken in.
+    pub(super) seen: Option<Stamp>,
     xid: Option<u64>,
-    deltas: Deltas,
 }
 
 /// A version to be stored.
@@ -92,43 +84,30 @@ pub(super) struct Put {
 /// A transaction that has lost a row, the row, and the transaction in which that was born.
 pub(super) type Lost = (u64, RowId, u64);
 
-/// What changed of digests and totals; sums modulo 2^64.
-#[derive(Default)]
-struct Deltas {
-    parts: BTreeMap<u32, (i64, u64)>,
-    tables: BTreeMap<TableName, TableDelta>,
-}
-
-#[derive(Default)]
-struct TableDelta {
-    visible: i64,
-    tombstones: i64,
-    set_aside: i64,
-    sum: u64,
-    stamp: Stamp,
-}
-
 impl<'a> Work<'a> {
-    /// Looks at the clock, and at what is visible. In a transaction with one snapshot everything after sees the same.
+    /// Looks at the clock, and at what is visible. In a transaction with one snapshot everything after sees the same. With
+    /// `draws` the transaction gets its number at once.
     pub(super) async fn begin(
         connection: &'a mut PgConnection,
         shared: &'a Shared,
         state: State,
+        draws: bool,
     ) -> Result<Self, PostgresError> {
-        let row = sqlx::query(LOOK).fetch_one(&mut *connection).await?;
-        let snapshot: &str = row.try_get(1)?;
-        let written: Vec<String> = row.try_get(2)?;
+        let row = sqlx::query(LOOK).bind(draws).fetch_one(&mut *connection).await?;
+        let xmax = row.try_get::<i64, _>(1)?.cast_unsigned();
+        let under_way: Vec<i64> = row.try_get(2)?;
+        let written: Vec<String> = row.try_get(3)?;
         Ok(Self {
             now: Timestamp::from_us(row.try_get::<i64, _>(0)?.cast_unsigned()),
-            snapshot: snapshot.parse().map_err(|_| PostgresError::Unexpected)?,
+            snapshot: Snapshot::new(xmax, under_way.into_iter().map(i64::cast_unsigned)),
             written: written.iter().filter_map(|name| shared.table_name(name).ok()).collect(),
             connection,
             shared,
             state,
             replaces: false,
             folded: 0,
-            xid: None,
-            deltas: Deltas::default(),
+            xid: row.try_get::<Option<i64>, _>(4)?.map(i64::cast_unsigned),
+            seen: None,
         })
     }
 
@@ -171,7 +150,7 @@ impl<'a> Work<'a> {
         let mut lost = BTreeSet::new();
         let mut beats = Vec::new();
         for Put { new, found, losers } in puts {
-            self.deltas.replace(found.as_ref(), Some(new));
+            self.state.totals.replace(found.as_ref(), Some(new));
             lost.extend(losers.iter().map(|xid| (*xid, new.row.clone(), new.born)));
             let Some(found) = found else { continue };
             if found.xid != new.xid {
@@ -225,7 +204,7 @@ impl<'a> Work<'a> {
         settle::tie(self.connection, self.shared, gone.iter().map(|stored| (Some(stored), None))).await?;
         let mut xids = Vec::new();
         for stored in gone {
-            self.deltas.replace(Some(stored), None);
+            self.state.totals.replace(Some(stored), None);
             self.state.purged.add(stored.xid);
             self.state.others.raise_horizon(&stored.version);
             xids.push(stored.xid.cast_signed());
@@ -233,78 +212,4 @@ impl<'a> Work<'a> {
         sqlx::query(FORGET_LOST).bind(xids).execute(&mut *self.connection).await?;
         Ok(())
     }
-
-    /// A row counts as something else from now on.
-    pub(super) fn reclass(&mut self, table: &TableName, before: Class, after: Class) {
-        let delta = self.deltas.tables.entry(table.clone()).or_default();
-        *delta.count(before) -= 1;
-        *delta.count(after) += 1;
-    }
-
-    /// Writes what changed of digests and totals.
-    pub(super) async fn flush(&mut self) -> Result<(), PostgresError> {
-        let Deltas { parts, tables } = std::mem::take(&mut self.deltas);
-        if !parts.is_empty() {
-            let numbers: Vec<i32> = parts.keys().map(|part| part.cast_signed()).collect();
-            let rows: Vec<i64> = parts.values().map(|(rows, _)| *rows).collect();
-            let sums: Vec<String> = parts.values().map(|(_, sum)| sum.to_string()).collect();
-            let sum = sqlx::query(SUM_DIGESTS).bind(numbers).bind(rows).bind(sums);
-            sum.execute(&mut *self.connection).await?;
-        }
-        if !tables.is_empty() {
-            let names: Vec<&str> = tables.keys().map(TableName::as_str).collect();
-            let of = |number: fn(&TableDelta) -> i64| tables.values().map(number).collect::<Vec<i64>>();
-            sqlx::query(SUM_TABLES)
-                .bind(names)
-                .bind(of(|delta| delta.visible))
-                .bind(of(|delta| delta.tombstones))
-                .bind(of(|delta| delta.set_aside))
-                .bind(tables.values().map(|delta| delta.sum.to_string()).collect::<Vec<_>>())
-                .bind(of(|delta| delta.stamp.us.cast_signed()))
-                .bind(of(|delta| i64::from(delta.stamp.counter)))
-                .execute(&mut *self.connection)
-                .await?;
-        }
-        Ok(())
-    }
-}
-
-impl Deltas {
-    fn replace(&mut self, before: Option<&Stored>, after: Option<&Stored>) {
-        for (stored, by) in
-            before.map(|stored| (stored, -1i64)).into_iter().chain(after.map(|stored| (stored, 1)))
-        {
-            let mut fingerprint = stored.fingerprint();
-            if by < 0 {
-                fingerprint = fingerprint.wrapping_neg();
-            }
-            let (rows, sum) = self.parts.entry(kept(stored.leaf())).or_default();
-            *rows += by;
-            *sum = sum.wrapping_add(fingerprint);
-            let delta = self.tables.entry(stored.row.table.clone()).or_default();
-            *delta.count(stored.class()) += by;
-            delta.sum = delta.sum.wrapping_add(fingerprint);
-            if by > 0 {
-                delta.stamp = delta.stamp.max(stored.version.stamp);
-            }
-        }
-    }
-}
-
-impl TableDelta {
-    fn count(&mut self, class: Class) -> &mut i64 {
-        match class {
-            Class::Visible => &mut self.visible,
-            Class::Tombstone => &mut self.tombstones,
-            Class::SetAside => &mut self.set_aside,
-        }
-    }
-}
-
-/// The level of which digests are kept.
-pub(super) const KEPT: u8 = 3;
-
-/// The number of the kept part in which a leaf lies.
-fn kept(leaf: u32) -> u32 {
-    leaf >> (4 * u32::from(DigestPart::LEVEL_MAX - KEPT))
 }

@@ -11,8 +11,9 @@ use super::error::PeerStoreError;
 use super::sql::{PINNED, Statements};
 use super::state::State;
 use super::work::Work;
-use super::{PeerStoreOptions, ReadTable, Shared, ShownRow, base, catalog, identity, migrations};
+use super::{PeerStoreOptions, Shared, base, catalog, identity, migrations};
 use crate::limits;
+use crate::peer_sync::interface::changes::{ReadRow, ReadRows};
 use crate::peer_sync::row::{RowId, RowVersion, TableName};
 use crate::peer_sync::store::{PeerReply, PeerRequest};
 use crate::runtime::duration;
@@ -32,9 +33,9 @@ const CAPTURED: &str = "SELECT CASE WHEN 5 = (SELECT count(*) FROM pg_trigger AS
 /// A table may be large, and an application's transaction that holds it may take its time.
 const PATIENCE: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '30s'";
 const CAPTURE: &str = "UPDATE p2p_peer.tables SET capture_sha256 = $2 WHERE table_name = $1";
-/// After a bulk statement the log is many empty pages, and every request looks at it.
+/// What was folded leaves empty pages in the log, and every request looks at all of it.
 const TIDY: &str = "VACUUM (TRUNCATE) p2p_peer.log";
-/// Rows of such a statement.
+/// Entries after which that is worth it.
 const MANY: usize = 10_000;
 const ONE_STATE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 const EACH_STATEMENT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
@@ -43,14 +44,14 @@ const EACH_STATEMENT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 #[derive(Clone, Debug)]
 pub(super) enum Task {
     Request(PeerRequest),
-    Read(ReadTable),
+    Read(ReadRows),
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub(super) enum Done {
     Reply(PeerReply),
-    Rows(Vec<ShownRow>),
+    Rows(Vec<ReadRow>),
 }
 
 /// See the module.
@@ -61,6 +62,8 @@ pub(super) struct Writer {
     connection: Option<PgConnection>,
     /// What the database says, as long as nothing went wrong.
     state: Option<State>,
+    /// Entries of the log that were folded since it was tidied.
+    folded: usize,
 }
 
 impl Writer {
@@ -85,7 +88,7 @@ impl Writer {
                 ("statement_timeout", milliseconds(options.request_timeout)),
                 ("lock_timeout", milliseconds(options.lock_timeout)),
             ]);
-        Self { target, connection: None, state: None }
+        Self { target, connection: None, state: None, folded: 0 }
     }
 
     /// Opens the connection for the first time and brings the schema up to date.
@@ -162,8 +165,10 @@ impl Writer {
             let error = match attempt {
                 Ok(Attempted { done, state, written: tables, folded }) => {
                     sqlx::raw_sql("COMMIT").execute(&mut connection).await?;
-                    if folded >= MANY {
+                    self.folded += folded;
+                    if self.folded >= MANY && done.is_some() {
                         sqlx::raw_sql(TIDY).execute(&mut connection).await?;
+                        self.folded = 0;
                     }
                     self.state = Some(state);
                     self.connection = Some(connection);
@@ -275,21 +280,18 @@ async fn attempt(
     if writes_rows(task) {
         base::lock(connection, shared, named(task)).await?;
     }
-    let mut work = Work::begin(connection, shared, state.clone()).await?;
+    let mut work = Work::begin(connection, shared, state.clone(), !received(task).is_empty()).await?;
     work.replaces = replaces;
     let written = work.written.clone();
     let is_folded = work.fold().await?;
-    // What was folded counts in what follows.
-    work.flush().await?;
     let mut done = None;
     if is_folded {
         done = Some(match task {
             Task::Request(request) => Done::Reply(work.perform(request.clone(), impossible).await?),
             Task::Read(read) => Done::Rows(work.read_table(read).await?),
         });
-        work.flush().await?;
     }
-    work.state.save(work.connection, state).await?;
+    work.state.save(work.connection, state, work.seen).await?;
     Ok(Attempted { done, state: work.state, written, folded: work.folded })
 }
 

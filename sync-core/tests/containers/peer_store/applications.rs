@@ -2,9 +2,10 @@
 
 use sqlx::Connection as _;
 use sync_core::peer_sync::content::Content;
+use sync_core::peer_sync::interface::changes::{Existing, ReadRows, Statement};
 use sync_core::peer_sync::schema::{OnDeleted, Reference, Schema, Table};
-use sync_core::peer_sync::store::{Outcome, PeerReply, PeerRequest, Unsound};
-use sync_core::runtime::peer_store::{PutRow, ReadTable};
+use sync_core::peer_sync::store::{Outcome, Unsound};
+use sync_core::runtime::peer_store::PutError;
 use sync_core::runtime::postgres::PostgresError;
 
 use super::support::{
@@ -62,21 +63,26 @@ fn rows_are_read_and_written_by_their_places() {
         let database = Database::with(NOTES).await;
         let store = database.store("a", notes()).await;
         let table = note(1).table;
-        let put = |id: &str, text: Option<&str>, updates| PutRow {
+        let put = |id: &str, text: Option<&str>, existing| Statement {
             table: table.clone(),
             columns: vec![(1, text.map(str::to_owned)), (0, Some(id.to_owned()))],
-            updates,
+            existing,
         };
-        let rows = [put("1", Some("x"), false), put("2", None, false), put("1", Some("y"), true)];
+        let rows = [
+            put("1", Some("x"), Existing::Refuse),
+            put("2", None, Existing::Refuse),
+            put("1", Some("y"), Existing::Update),
+        ];
         assert_eq!(store.put(&rows).await, Ok(3));
-        let refused = store.put(&[put("3", None, false), put("1", None, false)]).await;
-        assert_eq!(refused, Err(PostgresError::Refused { code: "23505".to_owned() }));
-        let nonsense = PutRow { columns: vec![(7, None)], ..put("1", None, false) };
-        assert!(store.put(&[nonsense]).await.is_err());
+        let refused = store.put(&[put("3", None, Existing::Refuse), put("1", None, Existing::Refuse)]).await;
+        let error = PostgresError::Refused { code: "23505".to_owned() };
+        assert_eq!(refused, Err(PutError::Postgres { error, constraint: Some("notes_pkey".to_owned()) }));
+        let nonsense = Statement { columns: vec![(7, None)], ..put("1", None, Existing::Refuse) };
+        assert_eq!(store.put(&[nonsense]).await, Err(PutError::Unknown));
         run(&mut database.raw().await, "DELETE FROM notes WHERE id = 2").await;
         let read = async |since, after: Option<&str>, rows_max| {
             let after = after.map(|key| Content::new([Some(key)]));
-            store.rows(ReadTable { table: table.clone(), since, after, rows_max }).await.unwrap()
+            store.rows(ReadRows { table: table.clone(), since, after, rows_max }).await.unwrap()
         };
         let all = read(None, None, 10).await;
         assert_eq!(
@@ -180,45 +186,5 @@ fn what_cascades_travels() {
         assert_eq!(count, 0);
         let stored = versions(&b, &[row(&schema(), "likes", &["3"])]).await;
         assert!(stored[0].as_ref().unwrap().image.is_tombstone());
-    });
-}
-
-/// Writers whose transactions last as long as they like, and a reader all the while: it misses none of them.
-#[test]
-fn many_writers_and_no_row_skipped() {
-    const WRITERS: u32 = 12;
-    const EACH: u32 = 40;
-    runtime().block_on(async {
-        let (one, other) = (Database::with(NOTES).await, Database::with(NOTES).await);
-        let (a, b) = (one.store("a", notes()).await, other.store("b", notes()).await);
-        let mut writers = tokio::task::JoinSet::new();
-        for writer in 0..WRITERS {
-            let mut client = one.raw().await;
-            writers.spawn(async move {
-                for n in 0..EACH {
-                    let id = writer * 10_000 + n * 20;
-                    let pause = (writer * 7 + n * 13) % 20;
-                    run(&mut client, &format!(
-                        "BEGIN; INSERT INTO notes SELECT {id} + n, 'x' FROM generate_series(1, 5) AS n; SELECT pg_sleep(0.001 * {pause});
-                         UPDATE notes SET text = 'y' WHERE id = {id} + 1; COMMIT"
-                    )).await;
-                }
-            });
-        }
-        while !writers.is_empty() {
-            pull(&b, &a).await;
-            while writers.try_join_next().is_some_and(|done| done.is_ok()) {}
-        }
-        pull(&b, &a).await;
-        let (mine, theirs) = (describe(&a).await, describe(&b).await);
-        assert_eq!(mine.digest.rows, u64::from(WRITERS * EACH * 5));
-        assert_eq!((mine.digest, mine.tables), (theirs.digest, theirs.tables));
-        let stamps: (i64, i64) = sqlx::query_as("SELECT count(*), count(DISTINCT (us, counter)) FROM p2p_peer.versions")
-            .fetch_one(&mut one.raw().await)
-            .await
-            .unwrap();
-        assert_eq!(stamps.0, stamps.1, "no stamp is given twice");
-        let reply = b.execute(PeerRequest::Digests(vec![])).await;
-        assert_eq!(reply, PeerReply::Digests(vec![]));
     });
 }

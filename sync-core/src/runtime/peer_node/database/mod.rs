@@ -11,11 +11,9 @@ use thiserror::Error;
 pub use memory::MemoryDatabase;
 pub use postgres::PostgresDatabase;
 
-use crate::peer_sync::content::Content;
-pub use crate::peer_sync::interface::changes::{Existing, ReadRow, Statement};
+pub use crate::peer_sync::interface::changes::{Existing, ReadRow, ReadRows, Statement};
 use crate::peer_sync::row::TableName;
 use crate::peer_sync::store::{PeerReply, PeerRequest};
-use crate::time::Timestamp;
 
 /// The database of a peer, for any number of callers at once.
 pub trait PeerDatabase: Send + Sync + 'static {
@@ -66,20 +64,6 @@ impl<D: PeerDatabase + ?Sized> PeerDatabase for Arc<D> {
     fn write(&self, statements: Vec<Statement>) -> BoxFuture<'_, Result<u64, DatabaseError>> {
         D::write(self, statements)
     }
-}
-
-/// Which rows to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadRows {
-    /// The table; one that travels.
-    pub table: TableName,
-    /// Only those written at this moment or later, by their writers' clocks, deleted ones included; none for all that
-    /// applications see.
-    pub since: Option<Timestamp>,
-    /// Only those behind this key.
-    pub after: Option<Content>,
-    /// So many at most.
-    pub rows_max: usize,
 }
 
 /// Why a statement or a read did not take effect. No message holds a secret.
