@@ -130,7 +130,8 @@ impl Postgres {
     pub(crate) async fn started_with(durable: bool, settings: &[&str]) -> Self {
         let image = GenericImage::new("pgvector/pgvector", "pg17");
         let server = Server::start(image, 5432, |request| {
-            let settings = settings.iter().chain(&["max_connections=50"]).flat_map(|setting| ["-c", setting]);
+            let settings =
+                settings.iter().chain(&["max_connections=100"]).flat_map(|setting| ["-c", setting]);
             let request = request.with_env_var("POSTGRES_PASSWORD", "secret").with_cmd(settings);
             if durable { request } else { request.with_mount(Mount::tmpfs_mount("/var/lib/postgresql/data")) }
         })

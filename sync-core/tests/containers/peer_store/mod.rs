@@ -12,6 +12,7 @@ mod applications;
 mod capture;
 mod differential;
 mod draw;
+mod late_commits;
 mod met;
 mod numbers;
 mod refusals;
