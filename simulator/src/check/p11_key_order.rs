@@ -12,10 +12,13 @@ use sync_core::id::MapName;
 use super::{Basis, Check, Findings, Property, said};
 use crate::history::{Event, Kind, OpRef, What};
 
+/// An account, its life, and the key that it writes.
+type Source = (u32, u64, SyncDataType, MapName);
+
 #[derive(Default)]
 pub(super) struct KeyOrder {
     /// By account and life, map and type: the latest counter and its operation.
-    latest: FxHashMap<(u32, u64, SyncDataType, MapName), (u64, Option<OpRef>)>,
+    latest: FxHashMap<Source, (u64, Option<OpRef>)>,
     /// Effects that followed another one of their source and key.
     followed: u64,
 }

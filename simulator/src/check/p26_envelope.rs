@@ -53,14 +53,12 @@ impl Check for EnvelopeIntegrity {
         };
         self.tampered += u64::from(is_judged);
         match (tampering, judgement) {
-            (Some(Tampering::Replayed), Judgement::Accepted) => {
-                if is_stale {
-                    findings.add(event.at_us, Some(*op), || {
-                        format!(
-                            "a request replayed {after_us} us after it was sent (operation {op}) was acted on"
-                        )
-                    });
-                }
+            (Some(Tampering::Replayed), Judgement::Accepted) if is_stale => {
+                findings.add(event.at_us, Some(*op), || {
+                    format!(
+                        "a request replayed {after_us} us after it was sent (operation {op}) was acted on"
+                    )
+                });
             }
             // An answer to an authentic message: there is nothing to find out from it.
             (Some(Tampering::Replayed), _) => {}
