@@ -303,6 +303,9 @@ pub const COUNTER_LIVES_MAX: usize = 10_000;
 pub const TRANSACTION_ROWS_MAX: usize = 10_000;
 /// Rows of one page of a feed, unless a transaction has more.
 pub const PAGE_ROWS_MAX: usize = 5_000;
+/// Pages that have to be stored one after another before pages that were made shorter, since one was refused, are made twice
+/// as long.
+pub const PAGES_STORED_TO_GROW: u32 = 4;
 /// Bytes of one page of a feed, unless a transaction or a single row has more.
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Transactions remembered of which tombstones were purged; all older ones are taken for such.

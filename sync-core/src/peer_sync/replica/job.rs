@@ -186,6 +186,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                 }
                 Applied::Done(merged) => self.page_applied(now, job, *apply, merged, last, fx),
                 Applied::Failed(failure) => {
+                    self.pages.refused(apply.rows().len());
                     if self.policy.advances_after_failure()
                         && let Some(advance) = apply.advance().cloned()
                     {
@@ -286,7 +287,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         let question = PeerQuestion::Pull {
             since: job.position.clone(),
             frontier,
-            rows_max: u32::try_from(self.settings.page_rows_max).unwrap_or(u32::MAX),
+            rows_max: self.pages.rows(self.settings.page_rows_max),
             refused: job.refused,
         };
         job.stage = Stage::Pulling;
@@ -344,6 +345,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         if !merged.advanced {
             return self.end_round(now, job, Some(RoundFailure::Store), fx);
         }
+        self.pages.stored();
         job.refused |= refuses(&merged);
         self.advanced(&job, &apply);
         job.position = apply.advance().map(|advance| advance.position.clone());

@@ -22,6 +22,7 @@ mod members;
 mod messages;
 mod notices;
 mod outcomes;
+mod pages;
 mod pending;
 mod policy;
 mod rounds;
@@ -39,6 +40,7 @@ use self::apply::Rules;
 use self::job::Job;
 use self::members::PeerState;
 use self::notices::Notices;
+use self::pages::Pages;
 use self::pending::Pending;
 use self::upkeep::Upkeep;
 use super::announcement::PeerAddress;
@@ -84,6 +86,7 @@ pub struct Replica<E, P = Standard> {
     known: BTreeSet<NodeId>,
     job: Option<Job>,
     jobs: u64,
+    pages: Pages,
     notices: Notices,
     upkeep: Upkeep,
     next_token: u64,
@@ -127,6 +130,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             known: BTreeSet::new(),
             job: None,
             jobs: 0,
+            pages: Pages::default(),
             notices: Notices::default(),
             upkeep: Upkeep::default(),
             next_token: 1,

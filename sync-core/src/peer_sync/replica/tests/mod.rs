@@ -2,6 +2,7 @@
 
 mod convergence;
 mod identity;
+mod locks;
 mod membership;
 mod planted;
 mod repair;
