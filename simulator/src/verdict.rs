@@ -67,8 +67,16 @@ pub struct Judgement {
     pub demanded: bool,
     /// How much was looked at, in words, or why it is unknown.
     pub basis: String,
+    /// What would have been a violation and was counted instead, for a reason that the property states; `basis` says
+    /// which.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub excused: u64,
     /// Violations in all.
     pub violations: u64,
     /// The first of them.
     pub findings: Vec<Finding>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

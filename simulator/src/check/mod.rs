@@ -95,11 +95,22 @@ pub struct Basis {
     pub count: u64,
     /// Of what, in words that begin with the number.
     pub words: String,
+    /// What would have been a violation and was counted instead, for a reason that the property states.
+    pub excused: u64,
 }
 
 impl Basis {
     fn new(count: u64, of_what: &str) -> Self {
-        Self { count, words: format!("{count} {of_what}") }
+        Self { count, words: format!("{count} {of_what}"), excused: 0 }
+    }
+
+    /// So many more were excused; the words say so if there were any.
+    fn excusing(mut self, count: u64, why: &str) -> Self {
+        if count > 0 {
+            self.words += &format!("; {count} {why}");
+        }
+        self.excused += count;
+        self
     }
 }
 
@@ -272,7 +283,7 @@ impl Jury {
 impl Seat {
     fn finish(mut self, observable: &[Kind], demanded: &[String]) -> Judgement {
         let blind: Vec<_> = self.property.needs.iter().filter(|kind| !observable.contains(kind)).collect();
-        let Basis { count, words: mut basis } = self.check.finish(&mut self.findings);
+        let Basis { count, words: mut basis, excused } = self.check.finish(&mut self.findings);
         let verdict = match (self.findings.count, blind.is_empty(), count) {
             (0, false, _) => {
                 basis = format!("this rig cannot observe {blind:?}");
@@ -290,6 +301,7 @@ impl Seat {
             verdict,
             demanded: demanded.iter().any(|id| id == self.property.id),
             basis,
+            excused,
             violations: self.findings.count,
             findings: self.findings.kept,
         }

@@ -120,6 +120,7 @@ impl Check for IvDiscipline {
             true => Basis {
                 count: 0,
                 words: format!("{} initialisation vectors, fewer than {JUDGED_MIN}", self.count),
+                excused: 0,
             },
             false => Basis::new(self.count, "initialisation vectors looked at"),
         }

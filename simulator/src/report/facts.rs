@@ -143,6 +143,7 @@ mod tests {
             verdict: crate::verdict::Verdict::Pass,
             demanded: true,
             basis: String::new(),
+            excused: 0,
             violations: 7,
             findings: Vec::new(),
         };
