@@ -16,6 +16,8 @@ pub(super) struct Acknowledged {
     open: BTreeMap<OpRef, Vec<(RowNumber, Version)>>,
     wanted: Vec<Option<Wanted>>,
     latest: Vec<Option<Holding>>,
+    /// The greatest version of a row that was on one disk only when that was set back: the latest is what others hold.
+    lost: BTreeMap<RowNumber, Holding>,
     /// Acknowledged writes, and rows that were there from the start.
     pub(super) writes: u64,
     /// Of them, those that nobody else held when the disk of their peer was set back: lost by it, and not judged.
@@ -74,6 +76,12 @@ impl Acknowledged {
     /// beats it is purged: it is taken for a new row, and the delete is over. (P7 judges what was known.)
     pub(super) fn merged(&mut self, node: u32, row: RowNumber, merged: &MergedRow) {
         let came = &merged.version;
+        // What was lost with a disk, and was on its way to somebody, is not lost.
+        if self.lost.get(&row).is_some_and(|lost| lost.version == *came)
+            && let Some(back) = self.lost.remove(&row)
+        {
+            self.committed(row, &back.version, back.deleted);
+        }
         let inserted = matches!(merged.outcome, MergeOutcome::Inserted | MergeOutcome::Updated)
             && !merged.deleted
             && merged.holds.as_ref() == Some(came);
@@ -95,7 +103,7 @@ impl Acknowledged {
         self.wanted.get(row as usize)?.as_ref()
     }
 
-    /// The greatest version of a row that any transaction wrote.
+    /// The greatest version of a row that any transaction wrote, and that was not lost with a disk.
     pub(super) fn latest(&self, row: RowNumber) -> Option<&Holding> {
         self.latest.get(row as usize)?.as_ref()
     }
@@ -143,6 +151,13 @@ impl Acknowledged {
             if !kept && !gone {
                 self.set_back += 1;
                 *wanted = greatest.map(|version| Wanted { version, op: None });
+            }
+        }
+        for (row, latest) in (0..).zip(&mut self.latest) {
+            let Some(greatest) = held.greatest(self.peers, row) else { continue };
+            let lost = latest.as_ref().is_some_and(|latest| latest.version > greatest.version);
+            if lost && held.names.rule(row) == Rule::LastWriter {
+                self.lost.extend(latest.replace(greatest).map(|lost| (row, lost)));
             }
         }
     }

@@ -110,9 +110,32 @@ impl Check for NothingLost {
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::history::peers::HeldRow;
 
     fn check() -> NothingLost {
         NothingLost::new(&terms())
+    }
+
+    #[test]
+    fn a_delete_of_what_was_written_again_on_a_disk_that_was_set_back_may_be_purged() {
+        let grave = v(5, "p0");
+        let copy = HeldRow { row: row(1), version: grave.clone(), deleted: true };
+        let again = vec![write(1, v(6, "p0"), Some(grave.clone()))];
+        let story = vec![
+            committed(0, 1, 1, vec![delete(1, grave.clone(), None)]),
+            acknowledged(0, 1),
+            merged(1, 0, vec![dead(took(1, grave))]),
+            committed(0, 2, 2, again),
+            acknowledged(0, 2),
+            PeerWhat::SetBack { node: 0, holds: vec![copy] },
+        ];
+        let purged = PeerWhat::Purged { node: 1, rows: 1 };
+        let nothing = ends(1, &[0, 1, 2], None);
+        passes(check(), [story.clone(), vec![purged, nothing.clone()]].concat());
+        fails(check(), [story.clone(), vec![nothing]].concat(), "no peer holds the row in the end");
+        // It was on its way to somebody.
+        let arrives = merged(2, 0, vec![took(1, v(6, "p0"))]);
+        passes(check(), [story, vec![arrives, ends(1, &[0, 1, 2], lives(v(6, "p0")))]].concat());
     }
 
     fn wrote() -> Vec<PeerWhat> {
