@@ -33,7 +33,7 @@ fn writers(writers: u64, rows: u64) {
     println!("seed {seed}; repeat it with P2P_TEST_SEED={seed}");
     runtime().block_on(async {
         let (one, other) = (Database::with(NOTES).await, Database::with(NOTES).await);
-        let (a, b) = (one.store("a", notes()).await, other.store("b", notes()).await);
+        let (a, b) = (one.patient_store("a", notes()).await, other.patient_store("b", notes()).await);
         let mut writing = JoinSet::new();
         for writer in 0..writers {
             let draw = Draw(seed.wrapping_mul(1_000).wrapping_add(writer));

@@ -15,6 +15,7 @@ use sync_core::peer_sync::store::{
 use sync_core::peer_sync::version::NodeId;
 use sync_core::runtime::peer_store::{PeerStore, PeerStoreError, PeerStoreOptions};
 use sync_core::secret::Secret;
+use sync_core::time::Span;
 
 use crate::runtime_support::{Postgres, runtime};
 
@@ -56,6 +57,13 @@ impl Database {
 
     pub(super) async fn store(&self, node: &str, schema: Schema) -> PeerStore {
         self.try_store(node, schema).await.unwrap()
+    }
+
+    /// One whose requests may take as long as a debug build needs for what many writers have left.
+    pub(super) async fn patient_store(&self, node: &str, schema: Schema) -> PeerStore {
+        let options =
+            PeerStoreOptions { request_timeout: Span::from_secs(300), ..PeerStoreOptions::default() };
+        PeerStore::connect(&self.dsn, schema, NodeId::new(node).unwrap(), options).await.unwrap()
     }
 
     pub(super) async fn try_store(&self, node: &str, schema: Schema) -> Result<PeerStore, PeerStoreError> {
