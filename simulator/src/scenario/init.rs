@@ -1,10 +1,14 @@
 //! Commented scenarios to start from, as `p2psim init` writes them.
 
 /// The kinds of starter scenario, each with what it shows.
-pub const TEMPLATES: [(&str, &str); 3] = [
+pub const TEMPLATES: [(&str, &str); 4] = [
     ("host", "a hundred hosts on an ordinary network"),
     ("overload", "more work than the hosts can send, with critical operations that must come through"),
     ("faults", "partitions, crashes and clock steps, and a system that must come to rest afterwards"),
+    (
+        "peers",
+        "peers with a database each, which are written side by side, cut off and set back, and must come to agree",
+    ),
 ];
 
 /// The starter scenario of this kind; the kinds are in [`TEMPLATES`].
@@ -13,6 +17,7 @@ pub fn template(kind: &str) -> Option<&'static str> {
         "host" => Some(HOST),
         "overload" => Some(OVERLOAD),
         "faults" => Some(FAULTS),
+        "peers" => Some(PEERS),
         _ => None,
     }
 }
@@ -167,6 +172,54 @@ faults:
 
 expect:
   properties: [P5, P14, P30]
+";
+
+const PEERS: &str = r"# yaml-language-server: $schema=schema.json
+# Peers with a database each, which applications read and write side by side. When the last fault is over, what
+# they hold differently must become alike within `converge_within`, with nothing acknowledged lost.
+name: my-peers
+about: Three peers are written side by side while one is cut off, one dies and one is set back; afterwards they agree.
+duration: 60s          # applications work and faults happen this long, in simulated time
+settle: 60s            # then everything must come to rest within this time
+
+clocks:
+  skew: 500ms          # each database's clock is off by up to this much, either way
+
+peers:
+  count: 3
+  links: mesh          # or ring, star, line, {random: {degree: 6}}
+  sync_interval: 2s
+  reconcile_interval: 10s        # how often everything is compared, by digests
+  network: {loss: 1%, duplicate: 1%}
+  rows: {users: 100, products: 50}   # there from the start; tables: {declared: ...} has your own
+
+transactions:
+  - name: writers
+    peers: all         # or {first: 2}, or {only: [0, 2]}
+    arrivals: {poisson: 5/s}     # at each peer
+    sessions: 4        # a session does one thing after the other
+    statements_max: 3  # of a transaction, which travels whole
+    open_for: {exponential: {mean: 50ms}}
+    mix:               # drawn by weight; row numbers from 0 up to `rows`
+      - {do: put, table: users, rows: 120, weight: 4}
+      - {do: put, table: products, rows: 60, weight: 2}
+      - {do: delete, table: users, rows: 120}
+      - {do: read, table: users, rows: 120, weight: 2}
+    # texts: odd       # floats, emoji, control characters; large: one mebibyte each
+
+steps:                 # transactions that are written down, for what must meet just so
+  - {at: 12s, peer: 0, do: [{put: {table: users, row: 1}}]}
+  - {at: 12s, peer: 2, do: [{delete: {table: users, row: 1}}]}
+
+faults:
+  - {at: 10s, for: 15s, inject: {peers: {cut: {from: {only: [2]}, to: all}}}}
+  - {at: 30s, for: 5s, inject: {peers: {crash: {only: [0]}}}}
+  - {at: 45s, inject: {peers: {set_back: {peers: {only: [1]}, by: 10s}}}}
+
+expect:
+  # `p2psim list` says what each property is; more of them fit peers.
+  properties: [P1, P2, P4, P5, P6, P7, P9, P10, P11, P16, P18, P30]
+  converge_within: 30s
 ";
 
 #[cfg(test)]

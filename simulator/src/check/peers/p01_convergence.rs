@@ -93,7 +93,7 @@ impl Check for Convergence {
         let peers = self.told.len();
         Basis::new(
             if peers < 2 { 0 } else { self.rows.len() as u64 },
-            &format!("rows alike at {peers} peers"),
+            &format!("rows compared between {peers} peers"),
         )
     }
 }

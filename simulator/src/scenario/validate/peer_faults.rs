@@ -99,6 +99,8 @@ impl Rules<'_> {
         if newest < oldest {
             let message = format!("`newest` is {newest}, and `oldest` is {oldest}");
             self.refuse(&format!("{path}.newest"), message, format!("write {oldest} or more"));
+        } else {
+            self.range(&format!("{path}.newest"), u32::from(*newest), 1..=u32::from(u16::MAX));
         }
     }
 
