@@ -7,6 +7,7 @@ use std::future::Future;
 use clap::{Args, Subcommand};
 
 use super::{INVALID, complain};
+use crate::live_rig::peers::node as peer;
 use crate::live_rig::{EXIT_UNKNOWN, RunId, janitor, node as main_server, proxy, sync_proxy};
 
 /// Be a part of a live run, as a child process of it.
@@ -30,6 +31,8 @@ enum Node {
     MainServer,
     /// Be a sync proxy.
     SyncProxy,
+    /// Be a peer with a database of its own.
+    Peer,
 }
 
 pub(super) fn run(arguments: &Arguments) -> u8 {
@@ -38,6 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         Node::FaultProxy => serve(proxy::serve()),
         Node::MainServer => ended(main_server::serve()),
         Node::SyncProxy => ended(sync_proxy::serve()),
+        Node::Peer => ended(peer::serve()),
     }
 }
 

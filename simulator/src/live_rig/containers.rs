@@ -290,7 +290,7 @@ async fn start_postgres(engine: &Engine, run: &RunId) -> Result<Server<Secret<St
             .with_env_var("POSTGRES_DB", "p2psim")
             .with_cmd([
                 "-c",
-                "max_connections=100",
+                "max_connections=400",
                 "-c",
                 "fsync=on",
                 "-c",

@@ -100,6 +100,9 @@ pub enum LiveError {
     /// The fault proxy refused something.
     #[error("the fault proxy refused: {0}")]
     Proxy(String),
+    /// Peers, or the links between them, could not be had.
+    #[error("{0}")]
+    Mesh(String),
     /// The system gave no randomness.
     #[error("the system gives no randomness")]
     Randomness,
@@ -139,6 +142,10 @@ impl LiveError {
                 "see what it wrote above; too few open files? `p2psim doctor` shows the limit"
             }
             Self::Proxy(_) => "see the names of the links and the values given",
+            Self::Mesh(_) => {
+                "peers listen on addresses of 127.0.0.0/8, which Linux has without further ado; see that the machine has \
+                 memory left"
+            }
             Self::Randomness => "see that this process may call getrandom",
         }
     }

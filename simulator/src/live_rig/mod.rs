@@ -29,6 +29,7 @@ pub mod limits;
 pub(crate) mod node;
 mod outlook;
 pub mod parent;
+pub(crate) mod peers;
 mod planted;
 mod postgres;
 pub mod proxy;

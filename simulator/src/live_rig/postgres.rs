@@ -97,12 +97,20 @@ pub(super) async fn create_database(url: &Secret<String>, run: &RunId) -> Result
     }
 }
 
-/// Drops this run's database, whoever is connected to it.
+/// Drops this run's database and those of its peers, whose names begin alike, whoever is connected to them.
 pub(super) async fn drop_database(url: &Secret<String>, run: &RunId) -> Result<(), LiveError> {
     let work = async {
         let mut connection = connect(url).await?;
-        let statement = format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", database_of(run));
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT datname::text FROM pg_database WHERE datname = $1 OR datname LIKE $1 || '\\_n%'",
+        )
+        .bind(database_of(run))
+        .fetch_all(&mut connection)
+        .await?;
+        for name in names {
+            let statement = format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)");
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
+        }
         farewell(connection).await;
         Ok(())
     };

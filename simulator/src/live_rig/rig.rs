@@ -34,6 +34,7 @@ use super::interrupts::Interrupts;
 use super::limits;
 use super::node::{MainServerSpec, ProviderSpec};
 use super::outlook::{Retention, Subscriber, cached, tail};
+use super::peers::Ground;
 use super::run_id::random_hex;
 use super::stage::{BEHIND, CACHE, DATABASE, HOSTS, Life, SpecOf, Stage};
 use super::texts;
@@ -47,6 +48,7 @@ use crate::history::Kind;
 use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::run::{Ran, RunResult, ServerVersion, Threshold, conclude, terms};
+use crate::scenario::model::Peers;
 use crate::verdict::Verdict;
 use crate::virtual_rig::rotation::rotations;
 use crate::virtual_rig::search::{Named, is_demanded};
@@ -163,6 +165,9 @@ impl LiveRig {
         record: Option<(&Path, EffectForm)>,
     ) -> Result<RunResult, LiveRunError> {
         self.cannot(plan)?;
+        if let Some(peers) = &plan.world.peers {
+            return self.run_peers(plan, peers);
+        }
         match plan.defect.and_then(zoo::planted) {
             Some(planted) => self.run_in(plan, planted, record),
             None => self.run_in(plan, Sealed, record),
@@ -185,6 +190,16 @@ impl LiveRig {
             [] => Ok(()),
             faults => Err(LiveRunError::Left(faults.join("; "))),
         }
+    }
+
+    fn run_peers(&mut self, plan: &Plan, peers: &Peers) -> Result<RunResult, LiveRunError> {
+        let versions = servers(&self.versions);
+        let ground = Ground {
+            server: self.servers.postgres_dsn(),
+            prefix: super::postgres::database_of(self.servers.run()),
+            versions: versions.into_iter().filter(|server| server.name != "Redis").collect(),
+        };
+        self.interrupts.or(&self.runtime, super::peers::run(ground, plan, peers))?
     }
 
     fn run_in<V>(

@@ -37,6 +37,11 @@ impl NodeClock {
             .unwrap_or(u64::MAX)
     }
 
+    /// How far its wall clock is from the world's at this moment, in microseconds.
+    pub fn ahead_us(&self, world_us: u64) -> i64 {
+        self.now(world_us).wall.as_us().cast_signed() - (WORLD_START_US + world_us).cast_signed()
+    }
+
     /// Lets the wall clock jump.
     pub fn step(&mut self, by_us: i64) {
         self.offset_us = self.offset_us.saturating_add(by_us);

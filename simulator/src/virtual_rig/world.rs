@@ -27,7 +27,7 @@ use sync_core::store::StoreError;
 use sync_core::time::Span;
 
 use schedule::HEAL_RANK;
-pub(super) use settings::host_clock;
+pub(crate) use settings::host_clock;
 use settings::session_settings;
 
 use super::host::Host;

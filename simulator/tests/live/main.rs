@@ -8,4 +8,5 @@ mod support;
 mod canaries;
 mod containers;
 mod hosts;
+mod peers;
 mod runs;

@@ -11,8 +11,14 @@ use crate::zoo;
 impl LiveRig {
     pub(super) fn cannot(&self, plan: &Plan) -> Result<(), LiveRunError> {
         let no = |why: &str| Err(LiveRunError::Cannot(why.to_owned()));
-        if plan.world.peers.is_some() {
-            return no("scenarios among peers are for the virtual rig: there is no live peer yet");
+        if let Some(peers) = &plan.world.peers {
+            return match super::super::peers::cannot(plan, peers) {
+                Some(why) => no(&why),
+                None if !self.keeps_commit_moments => no(
+                    "the PostgreSQL that was given does not keep the moments of commits (track_commit_timestamp)",
+                ),
+                None => Ok(()),
+            };
         }
         if plan.world.network.frames == Frames::Modelled {
             return no("`frames: modelled` are for the virtual rig: real servers open sealed frames only");

@@ -44,7 +44,7 @@ impl Convergence {
 }
 
 /// When a fault has ended: what jumps, is set back, altered or replaced does so at one moment, and stays so.
-pub(super) fn ends_us(fault: &Fault, duration_us: u64) -> u64 {
+pub(crate) fn ends_us(fault: &Fault, duration_us: u64) -> u64 {
     let at_us = fault.at.as_us();
     let stays = match &fault.inject {
         Injection::Peers(fault) => fault.stays(),

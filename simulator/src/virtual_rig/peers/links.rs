@@ -6,7 +6,7 @@ use crate::draw::{Draws, Label};
 use crate::scenario::model::Links;
 
 /// For each peer those that it knows, ascending. Links go both ways and connect everybody.
-pub(super) fn neighbours(draws: Draws, links: &Links, count: u32) -> Vec<Vec<u32>> {
+pub(crate) fn neighbours(draws: Draws, links: &Links, count: u32) -> Vec<Vec<u32>> {
     let mut known = vec![BTreeSet::new(); count as usize];
     let mut link = |a: u32, b: u32| {
         if a != b {

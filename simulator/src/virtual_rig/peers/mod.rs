@@ -5,20 +5,22 @@
 
 mod announcements;
 mod conclusion;
-mod convergence;
+pub(crate) mod convergence;
 mod faults;
 mod identities;
-mod links;
+pub(crate) mod links;
 mod locks;
 mod messages;
-mod network;
+pub(crate) mod network;
 mod node;
 pub mod own;
 mod sessions;
-mod sizes;
+mod settings;
+pub(crate) mod sizes;
 mod store;
 mod variant;
 mod world;
 
+pub(crate) use settings::settings;
 pub use variant::{AnyPolicy, AnyVariant, Healthy, PeerVariant};
 pub use world::PeerWorld;

@@ -6,7 +6,7 @@ use crate::draw::{Draws, Label};
 use crate::scenario::model::{Cut, DegradeLinks, Link};
 
 /// The links between peers, and what is wrong with them.
-pub(super) struct PeerNetwork {
+pub(crate) struct PeerNetwork {
     draws: Draws,
     latency: Sampler,
     loss_ppm: u32,
@@ -21,13 +21,13 @@ pub(super) struct PeerNetwork {
 }
 
 /// When copies of a message arrive, after its sending: none, one or two.
-pub(super) struct Fate {
+pub(crate) struct Fate {
     /// Delays in microseconds.
-    pub(super) copies: Vec<u64>,
+    pub(crate) copies: Vec<u64>,
 }
 
 impl PeerNetwork {
-    pub(super) fn new(draws: Draws, link: &Link, count: u32) -> Self {
+    pub(crate) fn new(draws: Draws, link: &Link, count: u32) -> Self {
         Self {
             draws,
             latency: Sampler::new(&link.latency),
@@ -42,22 +42,22 @@ impl PeerNetwork {
         }
     }
 
-    pub(super) fn cut(&mut self, fault: u32, cut: Cut) {
+    pub(crate) fn cut(&mut self, fault: u32, cut: Cut) {
         self.cuts.push((fault, cut));
     }
 
-    pub(super) fn degrade(&mut self, fault: u32, degrade: DegradeLinks) {
+    pub(crate) fn degrade(&mut self, fault: u32, degrade: DegradeLinks) {
         let sampler = degrade.latency.as_ref().map(Sampler::new);
         self.degraded.push((fault, degrade, sampler));
     }
 
-    pub(super) fn heal(&mut self, fault: u32) {
+    pub(crate) fn heal(&mut self, fault: u32) {
         self.cuts.retain(|(other, _)| *other != fault);
         self.degraded.retain(|(other, ..)| *other != fault);
     }
 
     /// What becomes of the next message from one peer to another.
-    pub(super) fn send(&mut self, from: u32, to: u32) -> Fate {
+    pub(crate) fn send(&mut self, from: u32, to: u32) -> Fate {
         let entity = from * self.count + to;
         let sent = &mut self.sent[entity as usize];
         let ordinal = *sent;

@@ -14,21 +14,21 @@ const ENTRY: u64 = 70;
 
 /// Bytes and rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Size {
-    pub(super) bytes: u64,
-    pub(super) rows: u64,
+pub(crate) struct Size {
+    pub(crate) bytes: u64,
+    pub(crate) rows: u64,
     /// Whether it belongs to a comparison of everything.
-    pub(super) reconcile: bool,
+    pub(crate) reconcile: bool,
 }
 
 /// One datagram: JSON, without the head of a request.
-pub(super) fn of_announcement(announcement: &Announcement) -> Size {
+pub(crate) fn of_announcement(announcement: &Announcement) -> Size {
     let peer = &announcement.peer;
     let texts = [peer.peer_id.as_str(), &peer.host, &peer.last_seen, &peer.api_version, &peer.status];
     plain(DATAGRAM + texts.iter().map(|text| text.len() as u64).sum::<u64>())
 }
 
-pub(super) fn of_question(question: &PeerQuestion) -> Size {
+pub(crate) fn of_question(question: &PeerQuestion) -> Size {
     let size = match question {
         PeerQuestion::Hello(_) => Size::default(),
         PeerQuestion::Pull { frontier, .. } => plain(of_frontier(frontier) + ENTRY),
@@ -40,7 +40,7 @@ pub(super) fn of_question(question: &PeerQuestion) -> Size {
     Size { bytes: size.bytes + HEAD, ..size }
 }
 
-pub(super) fn of_answer(answer: &PeerAnswer) -> Size {
+pub(crate) fn of_answer(answer: &PeerAnswer) -> Size {
     let size = match answer {
         PeerAnswer::Page(page) => {
             let frontier = page.frontier.as_ref().map_or(0, of_frontier);

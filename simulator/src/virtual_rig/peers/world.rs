@@ -20,6 +20,7 @@ use super::convergence::{Convergence, ends_us};
 use super::links::neighbours;
 use super::network::PeerNetwork;
 use super::node::Node;
+use super::settings::settings;
 use super::sizes::Size;
 use super::variant::PeerVariant;
 use crate::arrivals::{Stream, holds};
@@ -30,7 +31,7 @@ use crate::history::{Event, OpRef, What};
 use crate::own_resolvers::OwnResolvers;
 use crate::peer_schema::{node_id, schema};
 use crate::plan::{Act, Action, Plan};
-use crate::scenario::model::{Discovery, Fault, Injection, PeerFault, Peers};
+use crate::scenario::model::{Fault, Injection, PeerFault, Peers};
 use crate::transactions::TransactionStream;
 use crate::virtual_rig::kernel::EventQueue;
 use crate::virtual_rig::world::{Observer, host_clock};
@@ -185,7 +186,13 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         let resolvers = own.of(&schema);
         let names = (0..count).map(|peer| (node_id(peer, count), peer)).collect();
         let links = neighbours(draws, &peers.links, count);
-        let settings = links.iter().map(|known| settings(peers, known)).collect();
+        let address = |peer: u32| PeerAddress::new(node_id(peer, count).as_str(), PORT).ok();
+        let settings = |known: &Vec<u32>| ReplicaSettings {
+            listen_port: PORT,
+            api_port: PORT,
+            ..settings(peers, known.iter().filter_map(|peer| address(*peer)))
+        };
+        let settings = links.iter().map(settings).collect();
         let stamp_ahead = variant.stamp_ahead_us_max(peers.stamp_ahead_max.as_us());
         let nodes = (0..count).map(|peer| {
             let incarnation = Incarnation(draws.bits(Label::Engine, u64::from(peer), u64::MAX));
@@ -455,25 +462,4 @@ fn rank(stream: u32, peer: u32) -> u64 {
 /// Where a peer is in this world: its node id, which has no character that a host's name may not have.
 pub(super) fn host_name(peer: u32, count: u32) -> Option<HostName> {
     HostName::new(node_id(peer, count).as_str()).ok()
-}
-
-fn settings(peers: &Peers, linked: &[u32]) -> ReplicaSettings {
-    let address = |peer: &u32| PeerAddress::new(node_id(*peer, peers.count).as_str(), PORT).ok();
-    let announces = peers.discovery == Discovery::Announcements;
-    let given = linked.iter().filter(|_| !announces);
-    ReplicaSettings {
-        auto_discovery: announces,
-        sync_interval: peers.sync_interval.span(),
-        listen_port: PORT,
-        api_port: PORT,
-        static_peers: given.filter_map(address).collect(),
-        peers_max: peers.count as usize,
-        anti_entropy_interval: peers.reconcile_interval.span(),
-        scrub_interval: peers.scrub_interval.span(),
-        retention: peers.tombstone_retention.span(),
-        page_rows_max: peers.page_rows_max as usize,
-        health_interval: peers.health_interval.span(),
-        unseen_max: peers.unseen_max.span(),
-        ..ReplicaSettings::default()
-    }
 }

@@ -49,7 +49,7 @@ pub(crate) fn server_settings(scenario: &Scenario) -> ServerSettings {
     }
 }
 
-pub(in crate::virtual_rig) fn host_clock(scenario: &Scenario, draws: Draws, host: u32) -> NodeClock {
+pub(crate) fn host_clock(scenario: &Scenario, draws: Draws, host: u32) -> NodeClock {
     let either_way = |bound: u64, label| {
         let bound = i64::try_from(bound).unwrap_or(i64::MAX / 4);
         draws.below(2 * bound as u64 + 1, label, u64::from(host), 0) as i64 - bound

@@ -38,6 +38,7 @@ use crate::peer_sync::message::{Asked, PeerAnswer};
 use crate::peer_sync::replica::{NoAnswer, Replica, Standard};
 use crate::peer_sync::resolver::Resolvers;
 use crate::peer_sync::schema::Schema;
+use crate::peer_sync::settings::ReplicaSettings;
 use crate::peer_sync::store::{PeerReply, PeerRequest};
 use crate::peer_sync::version::NodeId;
 use crate::time::Span;
@@ -98,13 +99,26 @@ impl PeerNode {
     /// # Errors
     /// When a port cannot be opened.
     pub async fn start(config: &PeerConfig, parts: Parts) -> Result<Self, PeerNodeError> {
+        Self::start_with(config, parts, |settings| settings).await
+    }
+
+    /// The same with other settings of the engine than the environment can say: `adjust` is given those of the
+    /// environment.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_with(
+        config: &PeerConfig,
+        parts: Parts,
+        adjust: impl FnOnce(ReplicaSettings) -> ReplicaSettings,
+    ) -> Result<Self, PeerNodeError> {
         let (api, api_address) = listen("API_PORT", config.bind_address, config.api_port).await?;
         let (p2p, p2p_address) = listen("P2P_PORT", config.bind_address, config.p2p_port).await?;
         let (socket, discovery_address) = hear(config.bind_address, config.discovery_port).await?;
         let socket = Arc::new(socket);
         let Parts { node, schema, resolvers, database } = parts;
-        let settings =
-            config.settings(&announced_host(config.bind_address), api_address.port(), p2p_address.port());
+        let host = announced_host(config.bind_address);
+        let settings = adjust(config.settings(&host, api_address.port(), p2p_address.port()));
         let replica =
             Replica::new(node, Arc::clone(&schema), resolvers, settings, OsEntropy::new(), Standard);
         let keys = Keys::new(config.shared_key.clone());

@@ -7,9 +7,9 @@
 //! of applications, with a version beside it; only tombstones, and tables with references, natural keys or a policy, have
 //! theirs kept in the versions, too.
 //!
-//! The modules: `applications` is what is read and written for them, `sql` quotes names and makes the statements of each table, `catalog` sees whether a table can travel,
-//! `identity` recognises the database, `state` is how far everything has come and `totals` what there is,
-//! `rows` the stored versions, `base` what
+//! The modules: `applications` is what is read and written for them, `sql` quotes names and makes the statements of each
+//! table, `catalog` sees whether a table can travel, `identity` recognises the database, `witness` watches it, `state` is how
+//! far everything has come and `totals` what there is, `rows` the stored versions, `base` what
 //! applications see; `work` is one request, with `fold`, `merge`, `settle`, `page`, `digests` and `purge`.
 
 mod applications;
@@ -31,11 +31,12 @@ mod sql;
 mod state;
 mod totals;
 mod transactions;
+mod witness;
 mod work;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex as StdMutex;
+use std::sync::{Arc, Mutex as StdMutex};
 
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::sync::Mutex;
@@ -59,6 +60,7 @@ use crate::time::Span;
 pub use applications::PutError;
 pub use error::{PeerStoreError, TableProblem};
 pub use migrations::PEER_MIGRATIONS;
+pub use witness::{Decided, Witness};
 
 /// Of a large statement the beginning is enough: what is behind it is told once it is folded.
 const UNFOLDED: &str =
@@ -180,6 +182,13 @@ impl PeerStore {
             folded: StdMutex::default(),
             fault: StdMutex::default(),
         })
+    }
+
+    /// The same store, watched: `witness` is told of each request before it is committed. Costs a statement for each.
+    #[must_use]
+    pub fn witnessed(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.writer.get_mut().watch(witness);
+        self
     }
 
     /// Executes one request. Whatever goes wrong is [`PeerReply::Unavailable`], and [`fault`](Self::fault) knows why.

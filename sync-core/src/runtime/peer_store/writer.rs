@@ -1,6 +1,7 @@
 //! The one connection that executes requests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -10,6 +11,7 @@ use tokio::time::sleep;
 use super::error::PeerStoreError;
 use super::sql::{PINNED, Statements};
 use super::state::State;
+use super::witness::{Decided, Witness};
 use super::work::Work;
 use super::{PeerStoreOptions, Shared, base, catalog, identity, migrations};
 use crate::limits;
@@ -18,6 +20,7 @@ use crate::peer_sync::row::{RowId, RowVersion, TableName};
 use crate::peer_sync::store::{PeerReply, PeerRequest};
 use crate::runtime::duration;
 use crate::runtime::postgres::{PostgresError, migrations as ledger};
+use crate::time::Timestamp;
 
 /// "p2peernd" in ASCII: who holds it works on this database as a peer.
 const HOLD: &str = "SELECT pg_try_advisory_lock(8083542183459124836)";
@@ -37,6 +40,8 @@ const CAPTURE: &str = "UPDATE p2p_peer.tables SET capture_sha256 = $2 WHERE tabl
 const TIDY: &str = "VACUUM (TRUNCATE) p2p_peer.log";
 /// Entries after which that is worth it.
 const MANY: usize = 10_000;
+/// The number of the transaction, if it has written anything.
+const ASSIGNED: &str = "SELECT pg_current_xact_id_if_assigned()::text::bigint";
 const ONE_STATE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 const EACH_STATEMENT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
@@ -64,6 +69,7 @@ pub(super) struct Writer {
     state: Option<State>,
     /// Entries of the log that were folded since it was tidied.
     folded: usize,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl Writer {
@@ -88,7 +94,12 @@ impl Writer {
                 ("statement_timeout", milliseconds(options.request_timeout)),
                 ("lock_timeout", milliseconds(options.lock_timeout)),
             ]);
-        Self { target, connection: None, state: None, folded: 0 }
+        Self { target, connection: None, state: None, folded: 0, witness: None }
+    }
+
+    /// Has somebody told of what is about to be committed.
+    pub(super) fn watch(&mut self, witness: Arc<dyn Witness>) {
+        self.witness = Some(witness);
     }
 
     /// Opens the connection for the first time and brings the schema up to date.
@@ -163,7 +174,15 @@ impl Writer {
             }
             let attempt = attempt(&mut connection, shared, &state, &task, &impossible, replaces).await;
             let error = match attempt {
-                Ok(Attempted { done, state, written: tables, folded }) => {
+                Ok(Attempted { done, state, written: tables, folded, now }) => {
+                    if let (Some(witness), Task::Request(request), Some(Done::Reply(reply))) =
+                        (&self.witness, &task, &done)
+                    {
+                        let xid: Option<i64> =
+                            sqlx::query_scalar(ASSIGNED).fetch_one(&mut connection).await?;
+                        let (xid, incarnation) = (xid.map(i64::cast_unsigned), state.incarnation);
+                        witness.decides(Decided { request, reply, xid, now, incarnation });
+                    }
                     sqlx::raw_sql("COMMIT").execute(&mut connection).await?;
                     self.folded += folded;
                     if self.folded >= MANY && done.is_some() {
@@ -266,6 +285,8 @@ struct Attempted {
     state: State,
     written: Vec<TableName>,
     folded: usize,
+    /// The clock by which it was decided.
+    now: Timestamp,
 }
 
 /// One attempt at a task, within a transaction.
@@ -292,7 +313,7 @@ async fn attempt(
         });
     }
     work.state.save(work.connection, state, work.seen).await?;
-    Ok(Attempted { done, state: work.state, written, folded: work.folded })
+    Ok(Attempted { done, now: work.now, state: work.state, written, folded: work.folded })
 }
 
 /// Whether a request may write rows that applications see.

@@ -76,7 +76,12 @@ impl PostgresDatabase {
         node: NodeId,
     ) -> Result<Self, PeerStoreError> {
         let store = PeerStore::connect(url, schema.clone(), node, PeerStoreOptions::default()).await?;
-        Ok(Self { store, mark: Mutex::default() })
+        Ok(Self::over(store))
+    }
+
+    /// The same over a store that is connected already.
+    pub fn over(store: PeerStore) -> Self {
+        Self { store, mark: Mutex::default() }
     }
 
     /// Ends all connections, in order.

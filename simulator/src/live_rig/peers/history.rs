@@ -1,0 +1,413 @@
+//! A history out of what applications, processes and links have told, in the order in which it happened.
+//!
+//! A commit takes place at the moment that its database keeps of it, or somewhat later: that is when its record was
+//! written, and others see it a little after. A read takes place when its snapshot was taken, so it stands behind each
+//! commit that it saw and before each that it did not. All moments are of the one clock of the machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashMap;
+use sync_core::peer_sync::row::RowId;
+use sync_core::peer_sync::store::DigestEntry;
+use sync_core::peer_sync::version::Version;
+
+use super::facts::Fact;
+use super::mesh::Sent;
+use super::session::{ReadRows, Told, Transaction};
+use crate::history::peers::{HeldRow, MergeOutcome, PeerWhat};
+use crate::history::{Event, What};
+
+/// What was told of one run, and what became of its transactions.
+pub(super) struct Telling {
+    /// When the run began, in microseconds since 1970.
+    pub(super) start_us: u64,
+    pub(super) peers: u32,
+    pub(super) stock: Vec<HeldRow>,
+    pub(super) told: Vec<Told>,
+    /// By peer.
+    pub(super) facts: Vec<Vec<Fact>>,
+    pub(super) sent: Vec<Sent>,
+    /// By peer: when transactions were committed, in microseconds since 1970.
+    pub(super) committed: Vec<BTreeMap<u64, u64>>,
+}
+
+/// An event before it has its place.
+struct Draft {
+    at_us: u64,
+    /// The commit that it is of.
+    commit: Option<(u32, u64)>,
+    what: Draught,
+}
+
+/// What becomes an event.
+enum Draught {
+    Event(What),
+    /// Rows that go from a peer, each if it is still held in that version.
+    Drops(u32, Vec<HeldRow>),
+    /// A row is altered where it is stored: nothing that anybody is told of.
+    Damage(u32, RowId),
+}
+
+/// Commits of one database by their number, with the moments at which they take place.
+type Commits = BTreeMap<u64, u64>;
+
+impl Telling {
+    /// The events of the run, in their order; moments count from its start.
+    pub(super) fn events(self) -> Vec<Event> {
+        let Self { start_us, peers, stock, told, facts, sent, mut committed } = self;
+        let mut drafts = Vec::new();
+        let mut reads = Vec::new();
+        let at = |at_us: u64, what: What| Draft { at_us, commit: None, what: Draught::Event(what) };
+        for told in told {
+            match told {
+                Told::At(at_us, what) => drafts.push(at(at_us, what)),
+                Told::Read(read) => reads.push(read),
+                Told::Damaged(at_us, peer, row) => {
+                    drafts.push(Draft { at_us, commit: None, what: Draught::Damage(peer, row) });
+                }
+                Told::Transaction(transaction) => drafts.extend(of_transaction(transaction, &committed)),
+            }
+        }
+        for (peer, facts) in (0..).zip(facts) {
+            // What a peer did before the run began shows in what it held then.
+            for fact in facts.into_iter().filter(|fact| fact.wall_us >= start_us) {
+                drafts.extend(of_fact(peer, fact, &committed));
+            }
+        }
+        drafts.extend(sent.into_iter().map(|(at_us, what)| at(at_us, What::Peer(what))));
+        let placed = place(&reads, &mut committed);
+        for (read, at_us) in reads.into_iter().zip(placed) {
+            let ReadRows { op, session, rows, .. } = read;
+            drafts.push(at(at_us, What::Peer(PeerWhat::Read { op, session, rows })));
+        }
+        for draft in &mut drafts {
+            if let Some((peer, xid)) = draft.commit
+                && let Some(at_us) = committed[peer as usize].get(&xid)
+            {
+                draft.at_us = draft.at_us.max(*at_us);
+            }
+        }
+        // What follows from a commit is told behind it.
+        drafts.sort_by_key(|draft| draft.at_us);
+        let mut replay = Replay::new(peers, &stock);
+        let mut events = Vec::with_capacity(drafts.len() + 2);
+        if !stock.is_empty() {
+            events.push(Event { at_us: 0, what: What::Peer(PeerWhat::Stocked { rows: stock }) });
+        }
+        for Draft { at_us, what, .. } in drafts {
+            let at_us = at_us.saturating_sub(start_us);
+            let mut what = match what {
+                Draught::Event(what) => what,
+                Draught::Drops(node, drops) => {
+                    let rows = replay.dropped(node, drops);
+                    What::Peer(PeerWhat::Dropped { node, rows })
+                }
+                Draught::Damage(peer, row) => {
+                    replay.damaged.insert((peer, row));
+                    continue;
+                }
+            };
+            let equal = replay.take(&mut what);
+            events.push(Event { at_us, what });
+            events.extend(equal.map(|bytes| Event { at_us, what: What::Peer(PeerWhat::Equal { bytes }) }));
+        }
+        events
+    }
+}
+
+fn of_transaction(transaction: Transaction, committed: &[Commits]) -> Vec<Draft> {
+    let Transaction { op, session, incarnation, xid, writes, answered_us } = transaction;
+    let Some(at_us) = committed[op.host as usize].get(&xid).copied() else { return Vec::new() };
+    let draft = |at_us: u64, what: PeerWhat| {
+        let commit = Some((op.host, xid));
+        Draft { at_us, commit, what: Draught::Event(What::Peer(what)) }
+    };
+    let mut drafts = vec![draft(at_us, PeerWhat::Committed { op, session, incarnation, xid, writes })];
+    drafts.extend(answered_us.map(|answered_us| draft(answered_us, PeerWhat::Acknowledged { op })));
+    drafts
+}
+
+fn of_fact(peer: u32, fact: Fact, committed: &[Commits]) -> Vec<Draft> {
+    let Fact { wall_us, xid, what, drops, .. } = fact;
+    let commit = xid.map(|xid| (peer, xid));
+    let at_us = match xid {
+        // Given up, or lost with its process.
+        Some(xid) if !committed[peer as usize].contains_key(&xid) => return Vec::new(),
+        Some(xid) => committed[peer as usize][&xid],
+        None => wall_us,
+    };
+    let draft = |what| Draft { at_us, commit, what };
+    let mut drafts: Vec<Draft> =
+        what.into_iter().map(|what| draft(Draught::Event(What::Peer(what)))).collect();
+    if !drops.is_empty() {
+        let held = |entry: DigestEntry| HeldRow { row: entry.row, version: entry.version, deleted: false };
+        drafts.push(draft(Draught::Drops(peer, drops.into_iter().map(held).collect())));
+    }
+    drafts
+}
+
+/// The moments of reads, in their order; commits that were written down earlier than a read which did not see them are
+/// moved behind it.
+fn place(reads: &[ReadRows], committed: &mut [Commits]) -> Vec<u64> {
+    let mut order: Vec<usize> = (0..reads.len()).collect();
+    order.sort_by_key(|place| reads[*place].sent_us);
+    let mut by_moment: Vec<BTreeSet<(u64, u64)>> =
+        committed.iter().map(|commits| commits.iter().map(|(xid, at_us)| (*at_us, *xid)).collect()).collect();
+    let mut placed = vec![0; reads.len()];
+    // A commit that was moved may have been seen by a read that was placed before it.
+    for _ in 0..ROUNDS_MAX {
+        let mut is_settled = true;
+        for &number in &order {
+            let ReadRows { op, snapshot, sent_us, .. } = &reads[number];
+            let by_moment = &mut by_moment[op.host as usize];
+            let near = (sent_us.saturating_sub(NEAR_US), 0)..(sent_us.saturating_add(NEAR_US), 0);
+            let near: Vec<(u64, u64)> = by_moment.range(near).copied().collect();
+            let seen = near.iter().filter(|(_, xid)| snapshot.sees(*xid)).map(|(at_us, _)| *at_us);
+            let at_us = seen.max().unwrap_or(0).max(*sent_us);
+            is_settled &= placed[number] == at_us;
+            placed[number] = at_us;
+            for unseen in near.iter().filter(|(moment, xid)| *moment <= at_us && !snapshot.sees(*xid)) {
+                by_moment.remove(unseen);
+                by_moment.insert((at_us + 1, unseen.1));
+                committed[op.host as usize].insert(unseen.1, at_us + 1);
+                is_settled = false;
+            }
+        }
+        if is_settled {
+            break;
+        }
+    }
+    placed
+}
+
+/// What everybody holds as the history goes on: for what a refusal leaves unsaid, and for the moment at which all hold the
+/// same of what they held differently when the last fault was over.
+struct Replay {
+    held: Vec<FxHashMap<RowId, (Version, bool)>>,
+    /// Rows that are stored otherwise than they were written.
+    damaged: BTreeSet<(u32, RowId)>,
+    /// Since the last fault: rows that are held differently, and the bytes sent.
+    healed: Option<(BTreeSet<RowId>, u64)>,
+}
+
+impl Replay {
+    fn new(peers: u32, stock: &[HeldRow]) -> Self {
+        let stock: FxHashMap<RowId, (Version, bool)> =
+            stock.iter().map(|held| (held.row.clone(), (held.version.clone(), held.deleted))).collect();
+        Self { held: vec![stock; peers as usize], damaged: BTreeSet::new(), healed: None }
+    }
+
+    /// Of these rows those that a peer holds in just this version, or does not hold any more.
+    fn dropped(&self, node: u32, drops: Vec<HeldRow>) -> Vec<RowId> {
+        let held = &self.held[node as usize];
+        let goes = |drop: &HeldRow| held.get(&drop.row).is_none_or(|(version, _)| *version == drop.version);
+        drops.into_iter().filter(goes).map(|drop| drop.row).collect()
+    }
+
+    /// Takes one event, and says what it leaves unsaid. The bytes since the heal, if with it all hold the same.
+    fn take(&mut self, what: &mut What) -> Option<u64> {
+        let what = match what {
+            What::Healed => {
+                let rows: BTreeSet<RowId> = self.held.iter().flat_map(|held| held.keys().cloned()).collect();
+                let differing: BTreeSet<RowId> = rows.into_iter().filter(|row| !self.is_alike(row)).collect();
+                let none = differing.is_empty();
+                self.healed = Some((differing, 0));
+                return none.then_some(0);
+            }
+            What::Peer(what) => what,
+            _ => return None,
+        };
+        let mut changed = Vec::new();
+        match what {
+            PeerWhat::Sent { bytes, .. } => {
+                if let Some((_, sent)) = &mut self.healed {
+                    *sent += *bytes;
+                }
+            }
+            PeerWhat::Committed { op, writes, .. } => {
+                for write in writes.iter() {
+                    let held = (write.version.clone(), write.deleted);
+                    self.held[op.host as usize].insert(write.row.clone(), held);
+                    self.damaged.remove(&(op.host, write.row.clone()));
+                    changed.push(write.row.clone());
+                }
+            }
+            PeerWhat::Merged { node, rows, .. } => {
+                let held = &mut self.held[*node as usize];
+                for merged in rows.iter_mut() {
+                    if matches!(merged.outcome, MergeOutcome::TooFarAhead | MergeOutcome::Unsound) {
+                        merged.holds = held.get(&merged.row).map(|(version, _)| version.clone());
+                    }
+                    match &merged.holds {
+                        Some(version) if *version == merged.version => {
+                            held.insert(merged.row.clone(), (version.clone(), merged.deleted));
+                            if merged.outcome != MergeOutcome::Equal {
+                                self.damaged.remove(&(*node, merged.row.clone()));
+                            }
+                        }
+                        Some(_) => {}
+                        None => drop(held.remove(&merged.row)),
+                    }
+                    changed.push(merged.row.clone());
+                }
+            }
+            PeerWhat::Dropped { node, rows } => {
+                for row in rows.iter() {
+                    self.held[*node as usize].remove(row);
+                    changed.push(row.clone());
+                }
+            }
+            _ => {}
+        }
+        self.watch(&changed)
+    }
+
+    fn watch(&mut self, changed: &[RowId]) -> Option<u64> {
+        let (mut differing, sent) = self.healed.take()?;
+        let was_empty = differing.is_empty();
+        for row in changed {
+            if differing.contains(row) && self.is_alike(row) {
+                differing.remove(row);
+            }
+        }
+        let is_empty = differing.is_empty();
+        self.healed = Some((differing, sent));
+        (is_empty && !was_empty).then_some(sent)
+    }
+
+    /// Whether everybody holds the same of a row that lives, undamaged: tombstones are purged at different moments.
+    fn is_alike(&self, row: &RowId) -> bool {
+        if self.damaged.iter().any(|(_, damaged)| damaged == row) {
+            return false;
+        }
+        let living = |held: &FxHashMap<RowId, (Version, bool)>| {
+            held.get(row).filter(|(_, deleted)| !deleted).map(|(version, _)| version.clone())
+        };
+        let mut all = self.held.iter().map(living);
+        let first = all.next().flatten();
+        all.all(|other| other == first)
+    }
+}
+
+/// How far from a read commits are looked at.
+const NEAR_US: u64 = 20_000_000;
+const ROUNDS_MAX: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use sync_core::id::Incarnation;
+    use sync_core::peer_sync::content::Content;
+    use sync_core::peer_sync::schema::Table;
+    use sync_core::peer_sync::snapshot::Snapshot;
+    use sync_core::peer_sync::version::{ContentHash, Stamp};
+
+    use super::*;
+    use crate::history::OpRef;
+    use crate::history::peers::{MergedRow, Written};
+    use crate::peer_schema::node_id;
+
+    const START: u64 = 1_000_000;
+
+    fn row(number: &str) -> RowId {
+        let table = Table::new("notes", &["id"], &["id"]).unwrap().name;
+        RowId { table, key: Content::new([Some(number)]) }
+    }
+
+    fn version(us: u64) -> Version {
+        let stamp = Stamp { us, counter: 0 };
+        Version { stamp, node: node_id(0, 2), hash: ContentHash::default() }
+    }
+
+    fn op(ticket: u64) -> OpRef {
+        OpRef { host: 0, ticket }
+    }
+
+    fn wrote(ticket: u64, xid: u64, answered_us: Option<u64>) -> Told {
+        let write = Written {
+            row: row("1"),
+            version: version(xid),
+            deleted: false,
+            seen: None,
+            clock_us: 0,
+            clock_us_max: 0,
+        };
+        let (writes, incarnation) = (vec![write], Incarnation(1));
+        Told::Transaction(Transaction { op: op(ticket), session: 0, incarnation, xid, writes, answered_us })
+    }
+
+    fn read(ticket: u64, sent_us: u64, snapshot: Snapshot) -> Told {
+        let rows = Vec::new();
+        Told::Read(ReadRows { op: op(ticket), session: 1, rows, snapshot, sent_us })
+    }
+
+    fn merged(outcome: MergeOutcome, xid: Option<u64>, wall_us: u64) -> Fact {
+        let came = (outcome == MergeOutcome::Inserted).then(|| version(10));
+        let row = MergedRow {
+            row: row("1"),
+            version: version(10),
+            deleted: false,
+            origin: Incarnation(1),
+            origin_xid: 10,
+            outcome,
+            holds: came,
+            ahead_us: 0,
+        };
+        let what =
+            PeerWhat::Merged { node: 1, from: 0, xid, rows: vec![row], repair: false, reconcile: false };
+        Fact { wall_us, xid, incarnation: None, what: vec![what], drops: Vec::new() }
+    }
+
+    fn telling(told: Vec<Told>, facts: Vec<Fact>, committed: [&[(u64, u64)]; 2]) -> Vec<Event> {
+        let committed = committed.map(|commits| commits.iter().copied().collect());
+        let facts = vec![Vec::new(), facts];
+        let (start_us, stock, sent) = (START, Vec::new(), Vec::new());
+        Telling { start_us, peers: 2, stock, told, facts, sent, committed: committed.into() }.events()
+    }
+
+    fn names(events: &[Event]) -> Vec<String> {
+        let name = |event: &Event| match &event.what {
+            What::Healed => "healed".to_owned(),
+            What::Peer(PeerWhat::Committed { op, .. }) => format!("committed {}", op.ticket),
+            What::Peer(PeerWhat::Acknowledged { op }) => format!("acknowledged {}", op.ticket),
+            What::Peer(PeerWhat::Read { op, .. }) => format!("read {}", op.ticket),
+            What::Peer(PeerWhat::Merged { rows, .. }) => format!("merged {:?}", rows[0].holds.is_some()),
+            What::Peer(PeerWhat::Equal { bytes }) => format!("equal {bytes}"),
+            other => format!("{other:?}"),
+        };
+        events.iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_read_stands_between_what_it_saw_and_what_it_did_not() {
+        // 11 was written down first and became visible last: the read saw 12 alone.
+        let told = vec![
+            wrote(1, 11, Some(START + 900)),
+            wrote(2, 12, Some(START + 800)),
+            read(3, START + 400, Snapshot::new(13, [11])),
+        ];
+        let events = telling(told, Vec::new(), [&[(11, START + 500), (12, START + 600)], &[]]);
+        assert_eq!(
+            names(&events),
+            ["committed 2", "read 3", "committed 1", "acknowledged 2", "acknowledged 1"]
+        );
+        assert_eq!(events[1].at_us, 600);
+    }
+
+    #[test]
+    fn what_was_never_committed_is_not_told_and_what_was_never_answered_is() {
+        let told = vec![wrote(1, 11, None), wrote(2, 12, None)];
+        let lost = merged(MergeOutcome::Inserted, Some(21), START + 700);
+        let events = telling(told, vec![lost], [&[(12, START + 5)], &[]]);
+        assert_eq!(names(&events), ["committed 2"]);
+    }
+
+    #[test]
+    fn equality_is_told_when_the_last_row_is_held_alike() {
+        let told = vec![wrote(1, 10, Some(START + 3)), Told::At(START + 10, What::Healed)];
+        let refused = merged(MergeOutcome::TooFarAhead, None, START + 20);
+        let taken = merged(MergeOutcome::Inserted, Some(21), START + 30);
+        let events = telling(told, vec![refused, taken], [&[(10, START + 2)], &[(21, START + 31)]]);
+        let expected = ["committed 1", "acknowledged 1", "healed", "merged false", "merged true", "equal 0"];
+        assert_eq!(names(&events), expected);
+    }
+}

@@ -1,0 +1,398 @@
+//! Applications at live peers: transactions in plain SQL, one after the other in each session, over a connection of the
+//! session's own.
+//!
+//! What a transaction wrote is read in its own last statement from the log of what triggers captured: the stamps are there,
+//! and nobody else sees them yet. Whether a transaction whose commit was never answered took place is asked in the end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+use sync_core::id::Incarnation;
+use sync_core::peer_sync::content::Content;
+use sync_core::peer_sync::row::RowId;
+use sync_core::peer_sync::schema::Table;
+use sync_core::peer_sync::snapshot::Snapshot;
+use sync_core::peer_sync::version::{NodeId, Stamp, Version};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::sleep;
+
+use super::database::{Database, connect};
+use super::now_us;
+use super::tables::{Looked, Statements, TableStatements};
+use crate::draw::Draws;
+use crate::history::peers::{PeerWhat, Seen, Written};
+use crate::history::{OpRef, What};
+use crate::peer_schema::{Filler, row_id};
+use crate::plan::Body;
+use crate::scenario::model::{Put, RowName, Statement};
+
+/// What all sessions share.
+pub(super) struct Shared {
+    pub(super) draws: Draws,
+    pub(super) statements: Statements,
+    /// Rows of each table that are there from the start.
+    pub(super) parents: BTreeMap<String, u32>,
+    told: Mutex<Vec<Told>>,
+    /// Transactions that have arrived and not ended.
+    open: AtomicI64,
+}
+
+/// What is told of applications. Moments are microseconds since 1970.
+#[derive(Clone, Debug)]
+pub(super) enum Told {
+    /// Something at this moment.
+    At(u64, What),
+    /// At this moment a row was altered where this peer stores it.
+    Damaged(u64, u32, RowId),
+    /// A session has read rows.
+    Read(ReadRows),
+    /// A transaction wrote something, and was asked to commit.
+    Transaction(Transaction),
+}
+
+/// Rows that one statement read.
+#[derive(Clone, Debug)]
+pub(super) struct ReadRows {
+    pub(super) op: OpRef,
+    pub(super) session: u32,
+    pub(super) rows: Vec<Seen>,
+    /// What was visible to the statement.
+    pub(super) snapshot: Snapshot,
+    /// When it was sent.
+    pub(super) sent_us: u64,
+}
+
+/// A transaction that may have committed.
+#[derive(Clone, Debug)]
+pub(super) struct Transaction {
+    pub(super) op: OpRef,
+    pub(super) session: u32,
+    pub(super) incarnation: Incarnation,
+    pub(super) xid: u64,
+    pub(super) writes: Vec<Written>,
+    /// When the application learnt that it committed; none if it never did.
+    pub(super) answered_us: Option<u64>,
+}
+
+/// A peer as its applications know it.
+pub(super) struct Place {
+    pub(super) node: NodeId,
+    pub(super) database: Database,
+    pub(super) is_up: AtomicBool,
+    /// Counts its lives: what was asked of an earlier one and had not begun never will.
+    pub(super) life: AtomicU32,
+    /// The greatest that its clock has ever shown.
+    pub(super) clock_us_max: AtomicU64,
+}
+
+/// The sessions of every peer.
+pub(super) struct Applications {
+    shared: Arc<Shared>,
+    places: Vec<Arc<Place>>,
+    sessions: BTreeMap<(u32, u32), UnboundedSender<Letter>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+struct Letter {
+    op: OpRef,
+    intended_us: u64,
+    life: u32,
+    body: Body,
+}
+
+struct Session {
+    shared: Arc<Shared>,
+    place: Arc<Place>,
+    number: u32,
+    /// With the life of the peer that it was opened in.
+    connection: Option<(u32, PgConnection)>,
+}
+
+/// How a transaction ended, other than by its commit.
+enum Ended {
+    Aborted(String),
+    /// Nobody answers any more.
+    Broken,
+}
+
+/// What a transaction has written so far, by table and row: what was there before, and what it put there; none for a delete.
+type Writes = BTreeMap<RowId, (Option<Version>, Option<Content>, u64)>;
+
+impl Shared {
+    pub(super) fn new(draws: Draws, statements: Statements, parents: BTreeMap<String, u32>) -> Self {
+        Self { draws, statements, parents, told: Mutex::default(), open: AtomicI64::new(0) }
+    }
+
+    /// Tells something that happens now.
+    pub(super) fn tell(&self, what: What) {
+        self.push(Told::At(now_us(), what));
+    }
+
+    /// Tells something of that moment.
+    pub(super) fn push(&self, told: Told) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+    }
+
+    /// Transactions that have arrived and not ended.
+    pub(super) fn open(&self) -> u64 {
+        self.open.load(Ordering::SeqCst).max(0).cast_unsigned()
+    }
+
+    /// Everything told so far.
+    pub(super) fn take(&self) -> Vec<Told> {
+        std::mem::take(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Place {
+    /// Its clock has shown this.
+    pub(super) fn shows(&self, clock_us: u64) -> u64 {
+        self.clock_us_max.fetch_max(clock_us, Ordering::SeqCst).max(clock_us)
+    }
+}
+
+impl Applications {
+    pub(super) fn new(shared: Arc<Shared>, places: Vec<Arc<Place>>) -> Self {
+        Self { shared, places, sessions: BTreeMap::new(), tasks: Vec::new() }
+    }
+
+    /// A transaction arrives, as intended for that moment of the run.
+    pub(super) fn arrive(&mut self, op: OpRef, intended_us: u64, body: Body) {
+        let Some(place) = self.places.get(op.host as usize) else { return };
+        if !place.is_up.load(Ordering::SeqCst) {
+            return self.shared.tell(What::Peer(PeerWhat::Unsent { op, intended_us }));
+        }
+        let (shared, tasks, number) = (&self.shared, &mut self.tasks, body.session);
+        let session = self.sessions.entry((op.host, number)).or_insert_with(|| {
+            let (sender, letters) = unbounded_channel();
+            let (shared, place) = (Arc::clone(shared), Arc::clone(place));
+            let session = Session { shared, place, number, connection: None };
+            tasks.push(tokio::spawn(session.work(letters)));
+            sender
+        });
+        self.shared.open.fetch_add(1, Ordering::SeqCst);
+        // A session ends only after this.
+        let _ = session.send(Letter { op, intended_us, life: place.life.load(Ordering::SeqCst), body });
+    }
+
+    /// Ends every session where it is.
+    pub(super) fn end(self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+impl Session {
+    async fn work(mut self, mut letters: UnboundedReceiver<Letter>) {
+        while let Some(letter) = letters.recv().await {
+            self.take(letter).await;
+            self.shared.open.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    async fn take(&mut self, Letter { op, intended_us, life, body }: Letter) {
+        let (shared, place, session) = (Arc::clone(&self.shared), Arc::clone(&self.place), self.number);
+        let Some(connection) = self.connected(life).await else {
+            return shared.tell(What::Peer(PeerWhat::Unsent { op, intended_us }));
+        };
+        let mut work = Work { shared: &shared, place: &place, session, op, writes: Writes::new() };
+        shared.tell(What::Peer(PeerWhat::Began { op, session, intended_us }));
+        let why = match work.carry_out(connection, &body).await {
+            Ok(()) => return,
+            Err(Ended::Aborted(why)) => why,
+            Err(Ended::Broken) => {
+                self.connection = None;
+                return shared.tell(What::Peer(PeerWhat::Indefinite { op }));
+            }
+        };
+        shared.tell(What::Peer(PeerWhat::Aborted { op, why }));
+        if sqlx::raw_sql("ROLLBACK").execute(connection).await.is_err() {
+            self.connection = None;
+        }
+    }
+
+    /// A connection of this life of the peer; none if that is over, or nobody answers.
+    async fn connected(&mut self, life: u32) -> Option<&mut PgConnection> {
+        let now = self.place.life.load(Ordering::SeqCst);
+        if life != now || !self.place.is_up.load(Ordering::SeqCst) {
+            return None;
+        }
+        if self.connection.as_ref().is_none_or(|(of, _)| *of != now) {
+            let connection = connect(self.place.database.dsn()).await.ok()?;
+            self.connection = Some((now, connection));
+        }
+        self.connection.as_mut().map(|(_, connection)| connection)
+    }
+}
+
+/// One transaction at work.
+struct Work<'a> {
+    shared: &'a Shared,
+    place: &'a Place,
+    session: u32,
+    op: OpRef,
+    writes: Writes,
+}
+
+impl Work<'_> {
+    async fn carry_out(&mut self, connection: &mut PgConnection, body: &Body) -> Result<(), Ended> {
+        sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
+        for (number, statement) in (0..).zip(&body.statements) {
+            self.execute(connection, number, statement).await?;
+        }
+        if body.open_us > 0 {
+            sleep(Duration::from_micros(body.open_us)).await;
+        }
+        let transaction = self.written(connection).await?;
+        let committed = sqlx::raw_sql("COMMIT").execute(&mut *connection).await.map_err(Ended::from);
+        let answered_us = now_us();
+        if let Some(mut transaction) = transaction {
+            transaction.answered_us = committed.is_ok().then_some(answered_us);
+            if !matches!(committed, Err(Ended::Aborted(_))) {
+                self.shared.push(Told::Transaction(transaction));
+            }
+        }
+        committed.map(|_| ())
+    }
+
+    async fn execute(
+        &mut self,
+        connection: &mut PgConnection,
+        number: u32,
+        statement: &Statement,
+    ) -> Result<(), Ended> {
+        let shared = self.shared;
+        let (Statement::Read(RowName { table, row })
+        | Statement::Delete(RowName { table, row })
+        | Statement::Put(Put { table, row, .. })) = statement;
+        // Validated: the table is one of the schema.
+        let Some(statements) = shared.statements.of(table) else { return Ok(()) };
+        let row = row_id(&statements.table, *row);
+        let key = row.key.column(0).unwrap_or_default().to_owned();
+        if !matches!(statement, Statement::Read(_)) {
+            sqlx::query(statements.lock.clone()).bind(&key).fetch_optional(&mut *connection).await?;
+        }
+        let sent_us = now_us();
+        let Looked { seen, snapshot, clock_us, content } =
+            statements.look(connection, &row, &self.place.node).await?;
+        let put = match statement {
+            Statement::Put(put) => {
+                let filler =
+                    Filler { draws: shared.draws, op: self.op, statement: number, parents: &shared.parents };
+                Some(filler.fill(&statements.table, put, content.as_ref()))
+            }
+            Statement::Delete(_) if content.is_some() => None,
+            // A delete that finds no row has looked and seen none. What the transaction itself has written is nobody
+            // else's business.
+            Statement::Read(_) | Statement::Delete(_) => {
+                if !self.writes.contains_key(&row) {
+                    let (op, session) = (self.op, self.session);
+                    shared.push(Told::Read(ReadRows { op, session, rows: vec![seen], snapshot, sent_us }));
+                }
+                return Ok(());
+            }
+        };
+        write(connection, statements, &key, content.is_some(), put.as_ref()).await?;
+        let before = self.writes.remove(&row).map_or(seen.version, |(before, ..)| before);
+        self.writes.insert(row, (before, put, clock_us));
+        Ok(())
+    }
+
+    /// What the transaction has written, as captured; none if nothing was.
+    async fn written(&self, connection: &mut PgConnection) -> Result<Option<Transaction>, Ended> {
+        let rows = sqlx::query(WRITTEN).fetch_all(&mut *connection).await?;
+        let mut last: BTreeMap<RowId, (Stamp, bool, Option<Content>)> = BTreeMap::new();
+        let (mut xid, mut incarnation, mut clock_us) = (0, Incarnation(0), 0);
+        for row in &rows {
+            let table: &str = row.try_get(0)?;
+            let Some(table) = self.shared.statements.of(table).map(|statements| &statements.table) else {
+                continue;
+            };
+            let key: Vec<String> = row.try_get(1)?;
+            let stamp = Stamp {
+                us: row.try_get::<i64, _>(2)?.cast_unsigned(),
+                counter: u32::try_from(row.try_get::<i64, _>(3)?).unwrap_or(u32::MAX),
+            };
+            let content: Option<&str> = row.try_get(5)?;
+            let content = content.and_then(|content| Content::from_canonical(content).ok());
+            (xid, clock_us) =
+                (row.try_get::<i64, _>(6)?.cast_unsigned(), row.try_get::<i64, _>(8)?.cast_unsigned());
+            incarnation = Incarnation(row.try_get::<i64, _>(7)?.cast_unsigned());
+            let entry = (stamp, row.try_get(4)?, content);
+            let known = last.entry(named(table, &key)).or_insert_with(|| entry.clone());
+            if known.0 < stamp {
+                *known = entry;
+            }
+        }
+        if last.is_empty() {
+            return Ok(None);
+        }
+        let clock_us_max = self.place.shows(clock_us);
+        let mut writes = Vec::with_capacity(last.len());
+        for (row, (stamp, deleted, content)) in last {
+            let (seen, put, clock_us) = match self.writes.get(&row) {
+                Some((seen, put, clock_us)) => (seen.clone(), put.clone(), *clock_us),
+                // It went with its parent.
+                None => {
+                    let Some(statements) = self.shared.statements.of(row.table.as_str()) else { continue };
+                    let looked = statements.look(connection, &row, &self.place.node).await?;
+                    (looked.seen.version, None, 0)
+                }
+            };
+            let hash = match (&put, deleted) {
+                (Some(put), false) => put.hash(),
+                _ => Content::tombstone_hash(content.as_ref()),
+            };
+            let version = Version { stamp, node: self.place.node.clone(), hash };
+            writes.push(Written { row, version, deleted, seen, clock_us, clock_us_max });
+        }
+        // In the order of the writing.
+        writes.sort_by_key(|write| write.version.stamp);
+        let (op, session) = (self.op, self.session);
+        Ok(Some(Transaction { op, session, incarnation, xid, writes, answered_us: None }))
+    }
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    statements: &TableStatements,
+    key: &str,
+    is_there: bool,
+    put: Option<&Content>,
+) -> Result<(), sqlx::Error> {
+    let Some(put) = put else {
+        sqlx::query(statements.delete.clone()).bind(key).execute(connection).await?;
+        return Ok(());
+    };
+    let text = if is_there { &statements.update } else { &statements.insert };
+    let query =
+        put.columns().fold(sqlx::query(text.clone()), |query, column| query.bind(column.map(str::to_owned)));
+    query.execute(connection).await?;
+    Ok(())
+}
+
+fn named(table: &Table, key: &[String]) -> RowId {
+    RowId { table: table.name.clone(), key: Content::new(key.iter().map(|column| Some(column.as_str()))) }
+}
+
+impl From<sqlx::Error> for Ended {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            // operator_intervention: the server shuts down, crashed, or cut the connection; 25P03 and the like are its
+            // patience.
+            sqlx::Error::Database(found) if !found.code().is_some_and(|code| code.starts_with("57P")) => {
+                Self::Aborted(found.message().to_owned())
+            }
+            _ => Self::Broken,
+        }
+    }
+}
+
+/// What triggers captured of this transaction, with the life of the database and its clock.
+const WRITTEN: &str =
+    "SELECT l.table_name, l.key, l.us, l.counter, l.deleted, l.content, l.xid, n.incarnation,
+        p2p_peer.clock_us()
+    FROM p2p_peer.log AS l, p2p_peer.node AS n WHERE l.xid = pg_current_xact_id_if_assigned()::text::bigint";

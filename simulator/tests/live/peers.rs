@@ -1,0 +1,92 @@
+//! Peers against real ones: `peer-node` processes, a PostgreSQL database each, plain SQL.
+
+#![allow(clippy::print_stderr, reason = "a test says what it has seen")]
+
+use simulator::live_rig::{LiveOptions, LiveRig, LiveRunError, child};
+use simulator::plan::Plan;
+use simulator::run::Summary;
+use simulator::scenario::Scenario;
+use simulator::verdict::Verdict;
+
+/// As scenarios/conflict/concurrent-update.yaml, shorter. How fast rows travel on a busy machine is not what is shown.
+const CONCURRENT: &str = "
+name: concurrent
+about: Peers write the same few rows at once.
+duration: 8s
+settle: 60s
+peers: { count: 3, sync_interval: 2s, rows: { users: 20, products: 20 } }
+steps:
+  - { at: 3s, peer: 0, do: [{ put: { table: users, row: 1, set: { full_name: from the first } } }] }
+  - { at: 3002ms, peer: 1, do: [{ put: { table: users, row: 1, set: { full_name: from the second } } }] }
+transactions:
+  - name: writers
+    arrivals: { poisson: 4/s }
+    sessions: 3
+    statements_max: 3
+    mix:
+      - { do: put, table: users, rows: 20, weight: 2 }
+      - { do: put, table: products, rows: 20, weight: 2 }
+      - { do: delete, table: products, rows: 20 }
+      - { do: read, table: users, rows: 20, weight: 2 }
+expect:
+  properties: [P1, P2, P4, P5, P6, P7, P9, P10, P11, P12, P13, P14, P15, P16, P17, P18, P30]
+";
+
+fn rig() -> LiveRig {
+    child::use_program(env!("CARGO_BIN_EXE_p2psim"));
+    LiveRig::start(LiveOptions::default()).unwrap_or_else(|error| panic!("{error}: {}", error.remedy()))
+}
+
+fn plan(text: &str) -> Plan {
+    Plan::new(&Scenario::parse("peers", text.as_bytes()).unwrap(), 1)
+}
+
+fn faults(summary: &Summary) -> Vec<String> {
+    let properties =
+        summary.properties.iter().filter(|found| found.demanded && found.verdict != Verdict::Pass);
+    let thresholds = summary.thresholds.iter().filter(|threshold| threshold.verdict != Verdict::Pass);
+    properties.map(|found| format!("{found:?}")).chain(thresholds.map(|found| format!("{found:?}"))).collect()
+}
+
+fn verdict(summary: &Summary, property: &str) -> Verdict {
+    summary.properties.iter().find(|found| found.property == property).unwrap().verdict
+}
+
+#[test]
+fn writes_at_three_live_peers_end_alike_and_every_check_has_something_to_judge() {
+    let mut rig = rig();
+    let summary = rig.run(&plan(CONCURRENT), None).unwrap().summary;
+    assert_eq!(summary.verdict, Verdict::Pass, "{:#?}", faults(&summary));
+    let figures = summary.peers.unwrap();
+    eprintln!("convergence {:?}, {:?}", figures.convergence, figures.receivers);
+    assert!(figures.conflicts > 0 && figures.traffic.rows > 0, "{figures:?}");
+    rig.remove().unwrap();
+}
+
+#[test]
+fn a_row_that_one_database_holds_otherwise_is_found() {
+    let text = CONCURRENT.replace(
+        "steps:",
+        "faults: [{ at: 7s, inject: { peers: { corrupt: { peers: { only: [1] }, rows: 3 } } } }]\nsteps:",
+    );
+    let text = text.replace("settle: 60s", "settle: 3s").replace("poisson: 4/s", "poisson: 1/s");
+    let mut rig = rig();
+    let summary = rig.run(&plan(&text), None).unwrap().summary;
+    // Nobody looks through stored rows in so short a time.
+    let found = ["P1", "P6", "P18"].map(|property| verdict(&summary, property));
+    assert_eq!(found, [Verdict::Fail; 3], "{:#?}", faults(&summary));
+    assert_eq!(verdict(&summary, "P30"), Verdict::Pass);
+    rig.remove().unwrap();
+}
+
+#[test]
+fn what_cannot_be_done_live_is_refused_with_its_place() {
+    let fault = "faults: [{ at: 1s, inject: { peers: { same_name: { peer: 2, of: 0 } } } }]\nsteps:";
+    let mut rig = rig();
+    let refused = rig.run(&plan(&CONCURRENT.replace("steps:", fault)), None).err().unwrap();
+    assert!(
+        matches!(&refused, LiveRunError::Cannot(why) if why.starts_with("fault 0: `same_name`")),
+        "{refused}"
+    );
+    rig.remove().unwrap();
+}
