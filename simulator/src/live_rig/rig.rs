@@ -199,7 +199,9 @@ impl LiveRig {
             prefix: super::postgres::database_of(self.servers.run()),
             versions: versions.into_iter().filter(|server| server.name != "Redis").collect(),
         };
-        self.interrupts.or(&self.runtime, super::peers::run(ground, plan, peers))?
+        let mut plan = plan.clone();
+        plan.world.expect = plan.world.expect.live();
+        self.interrupts.or(&self.runtime, super::peers::run(ground, &plan, peers))?
     }
 
     fn run_in<V>(

@@ -16,7 +16,7 @@ mod workload;
 
 pub use connection::{Connection, ConnectionEnd, Process};
 pub use distribution::{Distribution, Exponential, Lognormal, Uniform};
-pub use expect::{Expect, Figure, Overload, ProviderBounds, Recovery};
+pub use expect::{Expect, Figure, LiveBounds, Overload, ProviderBounds, Recovery};
 pub use fault::{
     ClockStep, Crash, CutNotifications, Degrade, Direction, Disturbance, EmbeddingAnswer, EmbeddingTrouble,
     Fault, Injection, Move, Partition, RotateKeys, ShutDown,

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use sync_core::id::Incarnation;
 use sync_core::peer_sync::events::ReplicaEvent;
 use sync_core::peer_sync::message::Refusal;
 use sync_core::peer_sync::resolver::Reason;
@@ -32,8 +31,9 @@ pub(super) struct Fact {
     pub(super) wall_us: u64,
     /// The transaction; none for what took place whatever is committed.
     pub(super) xid: Option<u64>,
-    /// The life of the database, where the database was asked.
-    pub(super) incarnation: Option<Incarnation>,
+    /// The database's clock when the request began to work, in microseconds since 1970; 0 where it was not asked.
+    #[serde(default)]
+    pub(super) began_us: u64,
     /// What is to be told. Of rows that were refused it is not said what the peer holds.
     pub(super) what: Vec<PeerWhat>,
     /// Rows that are to go, each if its version is still this.
@@ -195,8 +195,8 @@ impl Witness for FactFile {
             _ => return,
         };
         if !what.is_empty() || !drops.is_empty() {
-            let (xid, incarnation) = (decided.xid, Some(decided.incarnation));
-            self.write(&Fact { wall_us: now_us(), xid, incarnation, what, drops });
+            let (xid, began_us) = (decided.xid, decided.now.as_us());
+            self.write(&Fact { wall_us: now_us(), xid, began_us, what, drops });
         }
     }
 }
@@ -224,6 +224,7 @@ const EXIT_UNWRITTEN: i32 = 5;
 
 #[cfg(test)]
 mod tests {
+    use sync_core::id::Incarnation;
     use sync_core::peer_sync::content::Content;
     use sync_core::peer_sync::row::{Extra, Image, Origin, RowId};
     use sync_core::peer_sync::schema::Table;

@@ -48,6 +48,15 @@ enum Draught {
     Damage(u32, RowId),
 }
 
+/// A merge that took in stamps: a clock goes by them from some moment of the merge on, before it is committed.
+struct Absorbs {
+    /// The peer's clock when it began.
+    began_us: u64,
+    committed_us: u64,
+    /// The greatest of them.
+    stamp_us: u64,
+}
+
 /// Commits of one database by their number, with the moments at which they take place.
 type Commits = BTreeMap<u64, u64>;
 
@@ -57,6 +66,8 @@ impl Telling {
         let Self { start_us, peers, stock, told, facts, sent, mut committed } = self;
         let mut drafts = Vec::new();
         let mut reads = Vec::new();
+        let merges: Vec<Vec<Absorbs>> =
+            facts.iter().zip(&committed).map(|(facts, committed)| absorbed(facts, committed)).collect();
         let at = |at_us: u64, what: What| Draft { at_us, commit: None, what: Draught::Event(what) };
         for told in told {
             match told {
@@ -65,7 +76,10 @@ impl Telling {
                 Told::Damaged(at_us, peer, row) => {
                     drafts.push(Draft { at_us, commit: None, what: Draught::Damage(peer, row) });
                 }
-                Told::Transaction(transaction) => drafts.extend(of_transaction(transaction, &committed)),
+                Told::Transaction(transaction) => {
+                    let merges = &merges[transaction.op.host as usize];
+                    drafts.extend(of_transaction(transaction, &committed, merges));
+                }
             }
         }
         for (peer, facts) in (0..).zip(facts) {
@@ -115,9 +129,30 @@ impl Telling {
     }
 }
 
-fn of_transaction(transaction: Transaction, committed: &[Commits]) -> Vec<Draft> {
-    let Transaction { op, session, incarnation, xid, writes, answered_us } = transaction;
+/// The merges of a peer that were committed.
+fn absorbed(facts: &[Fact], committed: &Commits) -> Vec<Absorbs> {
+    let of = |fact: &Fact| {
+        let committed_us = *committed.get(&fact.xid?)?;
+        let stamps = fact.what.iter().flat_map(|what| match what {
+            PeerWhat::Merged { rows, .. } => rows.as_slice(),
+            _ => &[],
+        });
+        let taken = stamps.filter(|row| !matches!(row.outcome, MergeOutcome::TooFarAhead | MergeOutcome::Unsound));
+        let stamp_us = taken.map(|row| row.version.stamp.us).max()?;
+        Some(Absorbs { began_us: fact.began_us, committed_us, stamp_us })
+    };
+    facts.iter().filter_map(of).collect()
+}
+
+fn of_transaction(transaction: Transaction, committed: &[Commits], merges: &[Absorbs]) -> Vec<Draft> {
+    let Transaction { op, session, incarnation, xid, mut writes, clock_us, answered_us } = transaction;
     let Some(at_us) = committed[op.host as usize].get(&xid).copied() else { return Vec::new() };
+    // Stamps that a merge under way had taken in by then are told with the merge, later than this.
+    let under_way = merges.iter().filter(|merge| merge.began_us <= clock_us && merge.committed_us >= at_us);
+    let absorbed_us = under_way.map(|merge| merge.stamp_us.saturating_add(1)).max().unwrap_or(0);
+    for write in &mut writes {
+        write.clock_us_max = write.clock_us_max.max(absorbed_us);
+    }
     let draft = |at_us: u64, what: PeerWhat| {
         let commit = Some((op.host, xid));
         Draft { at_us, commit, what: Draught::Event(What::Peer(what)) }
@@ -354,7 +389,7 @@ mod tests {
         };
         let what =
             PeerWhat::Merged { node: 1, from: 0, xid, rows: vec![row], repair: false, reconcile: false };
-        Fact { wall_us, xid, incarnation: None, what: vec![what], drops: Vec::new() }
+        Fact { wall_us, xid, began_us: 0, what: vec![what], drops: Vec::new() }
     }
 
     fn telling(told: Vec<Told>, facts: Vec<Fact>, committed: [&[(u64, u64)]; 2]) -> Vec<Event> {

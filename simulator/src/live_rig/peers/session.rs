@@ -74,6 +74,8 @@ pub(super) struct Transaction {
     pub(super) incarnation: Incarnation,
     pub(super) xid: u64,
     pub(super) writes: Vec<Written>,
+    /// The peer's clock when all was written.
+    pub(super) clock_us: u64,
     /// When the application learnt that it committed; none if it never did.
     pub(super) answered_us: Option<u64>,
 }
@@ -333,8 +335,8 @@ impl Work<'_> {
         let clock_us_max = self.place.shows(clock_us);
         let mut writes = Vec::with_capacity(last.len());
         for (row, (stamp, deleted, content)) in last {
-            let (seen, put, clock_us) = match self.writes.get(&row) {
-                Some((seen, put, clock_us)) => (seen.clone(), put.clone(), *clock_us),
+            let (seen, put, shown_us) = match self.writes.get(&row) {
+                Some((seen, put, shown_us)) => (seen.clone(), put.clone(), *shown_us),
                 // It went with its parent.
                 None => {
                     let Some(statements) = self.shared.statements.of(row.table.as_str()) else { continue };
@@ -347,12 +349,12 @@ impl Work<'_> {
                 _ => Content::tombstone_hash(content.as_ref()),
             };
             let version = Version { stamp, node: self.place.node.clone(), hash };
-            writes.push(Written { row, version, deleted, seen, clock_us, clock_us_max });
+            writes.push(Written { row, version, deleted, seen, clock_us: shown_us, clock_us_max });
         }
         // In the order of the writing.
         writes.sort_by_key(|write| write.version.stamp);
         let (op, session) = (self.op, self.session);
-        Ok(Some(Transaction { op, session, incarnation, xid, writes, answered_us: None }))
+        Ok(Some(Transaction { op, session, incarnation, xid, writes, clock_us, answered_us: None }))
     }
 }
 

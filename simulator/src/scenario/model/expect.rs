@@ -44,12 +44,45 @@ pub struct Expect {
     /// From the last fault's end until every peer holds the same; among peers. `settle` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub converge_within: Option<Length>,
+    /// Bounds that count in the live rig in place of those above; among peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<LiveBounds>,
     /// How often the embedding provider is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderBounds>,
     /// Figures with an upper bound.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub at_most: BTreeMap<Figure, Length>,
+}
+
+/// Bounds for real peers, which take time to start, to look for what was written and to share a machine. What is absent
+/// stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LiveBounds {
+    /// In place of `staleness_max`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staleness_max: Option<Length>,
+    /// In place of `converge_within`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub converge_within: Option<Length>,
+    /// In place of `copies_max`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies_max: Option<Factor>,
+}
+
+impl Expect {
+    /// What must hold in the live rig.
+    #[must_use]
+    pub fn live(&self) -> Self {
+        let live = self.live.clone().unwrap_or_default();
+        Self {
+            staleness_max: live.staleness_max.or(self.staleness_max),
+            converge_within: live.converge_within.or(self.converge_within),
+            copies_max: live.copies_max.or(self.copies_max),
+            ..self.clone()
+        }
+    }
 }
 
 /// Goodput after an overload: of the operations intended later than `overload_ends` and `within` together, at

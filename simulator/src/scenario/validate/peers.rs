@@ -60,6 +60,7 @@ impl Rules<'_> {
                 ("expect.copies_max", s.expect.copies_max.is_some()),
                 ("expect.staleness_max", s.expect.staleness_max.is_some()),
                 ("expect.converge_within", s.expect.converge_within.is_some()),
+                ("expect.live", s.expect.live.is_some()),
             ];
             let help = "add peers, as in `peers: {count: 3}`, or remove it";
             refuse_all(self, &given, "is of peers, and this scenario has none", help);
