@@ -137,7 +137,8 @@ fn absorbed(facts: &[Fact], committed: &Commits) -> Vec<Absorbs> {
             PeerWhat::Merged { rows, .. } => rows.as_slice(),
             _ => &[],
         });
-        let taken = stamps.filter(|row| !matches!(row.outcome, MergeOutcome::TooFarAhead | MergeOutcome::Unsound));
+        let taken =
+            stamps.filter(|row| !matches!(row.outcome, MergeOutcome::TooFarAhead | MergeOutcome::Unsound));
         let stamp_us = taken.map(|row| row.version.stamp.us).max()?;
         Some(Absorbs { began_us: fact.began_us, committed_us, stamp_us })
     };
@@ -329,120 +330,4 @@ const NEAR_US: u64 = 20_000_000;
 const ROUNDS_MAX: usize = 10;
 
 #[cfg(test)]
-mod tests {
-    use sync_core::id::Incarnation;
-    use sync_core::peer_sync::content::Content;
-    use sync_core::peer_sync::schema::Table;
-    use sync_core::peer_sync::snapshot::Snapshot;
-    use sync_core::peer_sync::version::{ContentHash, Stamp};
-
-    use super::*;
-    use crate::history::OpRef;
-    use crate::history::peers::{MergedRow, Written};
-    use crate::peer_schema::node_id;
-
-    const START: u64 = 1_000_000;
-
-    fn row(number: &str) -> RowId {
-        let table = Table::new("notes", &["id"], &["id"]).unwrap().name;
-        RowId { table, key: Content::new([Some(number)]) }
-    }
-
-    fn version(us: u64) -> Version {
-        let stamp = Stamp { us, counter: 0 };
-        Version { stamp, node: node_id(0, 2), hash: ContentHash::default() }
-    }
-
-    fn op(ticket: u64) -> OpRef {
-        OpRef { host: 0, ticket }
-    }
-
-    fn wrote(ticket: u64, xid: u64, answered_us: Option<u64>) -> Told {
-        let write = Written {
-            row: row("1"),
-            version: version(xid),
-            deleted: false,
-            seen: None,
-            clock_us: 0,
-            clock_us_max: 0,
-        };
-        let (writes, incarnation) = (vec![write], Incarnation(1));
-        Told::Transaction(Transaction { op: op(ticket), session: 0, incarnation, xid, writes, answered_us })
-    }
-
-    fn read(ticket: u64, sent_us: u64, snapshot: Snapshot) -> Told {
-        let rows = Vec::new();
-        Told::Read(ReadRows { op: op(ticket), session: 1, rows, snapshot, sent_us })
-    }
-
-    fn merged(outcome: MergeOutcome, xid: Option<u64>, wall_us: u64) -> Fact {
-        let came = (outcome == MergeOutcome::Inserted).then(|| version(10));
-        let row = MergedRow {
-            row: row("1"),
-            version: version(10),
-            deleted: false,
-            origin: Incarnation(1),
-            origin_xid: 10,
-            outcome,
-            holds: came,
-            ahead_us: 0,
-        };
-        let what =
-            PeerWhat::Merged { node: 1, from: 0, xid, rows: vec![row], repair: false, reconcile: false };
-        Fact { wall_us, xid, began_us: 0, what: vec![what], drops: Vec::new() }
-    }
-
-    fn telling(told: Vec<Told>, facts: Vec<Fact>, committed: [&[(u64, u64)]; 2]) -> Vec<Event> {
-        let committed = committed.map(|commits| commits.iter().copied().collect());
-        let facts = vec![Vec::new(), facts];
-        let (start_us, stock, sent) = (START, Vec::new(), Vec::new());
-        Telling { start_us, peers: 2, stock, told, facts, sent, committed: committed.into() }.events()
-    }
-
-    fn names(events: &[Event]) -> Vec<String> {
-        let name = |event: &Event| match &event.what {
-            What::Healed => "healed".to_owned(),
-            What::Peer(PeerWhat::Committed { op, .. }) => format!("committed {}", op.ticket),
-            What::Peer(PeerWhat::Acknowledged { op }) => format!("acknowledged {}", op.ticket),
-            What::Peer(PeerWhat::Read { op, .. }) => format!("read {}", op.ticket),
-            What::Peer(PeerWhat::Merged { rows, .. }) => format!("merged {:?}", rows[0].holds.is_some()),
-            What::Peer(PeerWhat::Equal { bytes }) => format!("equal {bytes}"),
-            other => format!("{other:?}"),
-        };
-        events.iter().map(name).collect()
-    }
-
-    #[test]
-    fn a_read_stands_between_what_it_saw_and_what_it_did_not() {
-        // 11 was written down first and became visible last: the read saw 12 alone.
-        let told = vec![
-            wrote(1, 11, Some(START + 900)),
-            wrote(2, 12, Some(START + 800)),
-            read(3, START + 400, Snapshot::new(13, [11])),
-        ];
-        let events = telling(told, Vec::new(), [&[(11, START + 500), (12, START + 600)], &[]]);
-        assert_eq!(
-            names(&events),
-            ["committed 2", "read 3", "committed 1", "acknowledged 2", "acknowledged 1"]
-        );
-        assert_eq!(events[1].at_us, 600);
-    }
-
-    #[test]
-    fn what_was_never_committed_is_not_told_and_what_was_never_answered_is() {
-        let told = vec![wrote(1, 11, None), wrote(2, 12, None)];
-        let lost = merged(MergeOutcome::Inserted, Some(21), START + 700);
-        let events = telling(told, vec![lost], [&[(12, START + 5)], &[]]);
-        assert_eq!(names(&events), ["committed 2"]);
-    }
-
-    #[test]
-    fn equality_is_told_when_the_last_row_is_held_alike() {
-        let told = vec![wrote(1, 10, Some(START + 3)), Told::At(START + 10, What::Healed)];
-        let refused = merged(MergeOutcome::TooFarAhead, None, START + 20);
-        let taken = merged(MergeOutcome::Inserted, Some(21), START + 30);
-        let events = telling(told, vec![refused, taken], [&[(10, START + 2)], &[(21, START + 31)]]);
-        let expected = ["committed 1", "acknowledged 1", "healed", "merged false", "merged true", "equal 0"];
-        assert_eq!(names(&events), expected);
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@
 mod database;
 mod facts;
 mod history;
+mod judge;
 mod mesh;
 pub(crate) mod node;
 mod places;
@@ -25,37 +26,33 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sync_core::peer_sync::row::RowId;
 use sync_core::peer_sync::schema::Schema;
 use sync_core::secret::Secret;
-use sync_core::store::Content as HostContent;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::database::{Database, are_alike, wait_until_alike};
 use self::facts::Fact;
-use self::history::Telling;
+use self::judge::{Carried, judge};
 use self::mesh::Mesh;
 use self::node::PeerSpec;
 use self::places::Places;
 use self::session::{Applications, Place, Shared, Told};
-use self::stage::{Stage, Struck};
+use self::stage::Stage;
 use self::tables::Statements;
 use super::LiveError;
 use super::rig::LiveRunError;
 use super::run_id::random_hex;
 use crate::arrivals::TICKET_STREAM_BIT;
-use crate::check;
 use crate::draw::Draws;
-use crate::history::peers::{FinalState, HeldRow, PeerWhat};
-use crate::history::{Event, Kind, OpRef, What};
+use crate::history::peers::{FinalState, HeldRow};
+use crate::history::{Kind, OpRef, What};
 use crate::peer_schema::{Filler, node_id, schema};
 use crate::plan::{Act, Action, Plan};
-use crate::recorder::Recorder;
-use crate::run::{Ran, RunResult, ServerVersion, Threshold, conclude, terms};
+use crate::run::{RunResult, ServerVersion};
 use crate::scenario::model::{Discovery, Peers, Put, Texts};
-use crate::verdict::Verdict;
 use crate::virtual_rig::clock::NodeClock;
 use crate::virtual_rig::peers::links::neighbours;
 use crate::virtual_rig::peers::network::PeerNetwork;
 use crate::virtual_rig::peers::settings;
-use crate::virtual_rig::world::{Observer as _, RunFigures, WakeUps, host_clock};
+use crate::virtual_rig::world::host_clock;
 
 pub(super) use plan::cannot;
 
@@ -91,21 +88,6 @@ pub(super) struct Ground {
 
 /// A folder of this run, gone with it.
 struct Folder(std::path::PathBuf);
-
-/// What the run came to, before it is told.
-struct Carried {
-    start_us: u64,
-    length_us: u64,
-    stock: Vec<HeldRow>,
-    told: Vec<Told>,
-    sent: Vec<mesh::Sent>,
-    struck: Struck,
-    open: u64,
-    late_us_max: u64,
-    ends: Vec<Vec<(RowId, FinalState)>>,
-    facts: Vec<Vec<Fact>>,
-    committed: Vec<BTreeMap<u64, u64>>,
-}
 
 /// Carries a plan of peers out.
 ///
@@ -382,94 +364,6 @@ async fn committed(
     Ok(all)
 }
 
-/// Puts the history together, shows it to the checks, and says what came of the run.
-fn judge(plan: &Plan, carried: Carried, versions: Vec<ServerVersion>, count: u32) -> RunResult {
-    let Carried { start_us, length_us, stock, told, sent, struck, open, late_us_max, ends, facts, committed } =
-        carried;
-    let bytes_sent =
-        sent.iter().map(|(_, what)| if let PeerWhat::Sent { bytes, .. } = what { *bytes } else { 0 }).sum();
-    let telling = Telling { start_us, peers: count, stock, told, facts, sent, committed };
-    let mut recorder = Recorder::new(&terms(plan), plan.world.history);
-    let events = telling.events();
-    let kernel_events = events.len() as u64;
-    let end_us = events.last().map_or(length_us, |last| last.at_us.max(length_us));
-    events.into_iter().for_each(|event| recorder.event(event));
-    let mut observe = |what| recorder.event(Event { at_us: end_us, what });
-    observe(What::Settled { open });
-    for (row, states) in final_rows(ends) {
-        for (holds, nodes) in states {
-            observe(What::Peer(PeerWhat::FinalRow { row: row.clone(), nodes, holds }));
-        }
-    }
-    for (host, (arrivals, moments)) in (0..).zip(plan.count_arrivals(check::moment)) {
-        if arrivals > 0 {
-            observe(What::Planned { host, arrivals, moments });
-        }
-    }
-    let figures = RunFigures {
-        simulated_us: end_us,
-        kernel_events,
-        wake_ups: WakeUps::default(),
-        bytes_sent,
-        published: 0,
-        provider: None,
-        content: HostContent::default(),
-    };
-    let mut thresholds = vec![lateness(late_us_max)];
-    thresholds.extend(struck.offences.into_iter().map(offence));
-    let ran = Ran {
-        rig: "live",
-        observable: OBSERVABLE.to_vec(),
-        servers: versions,
-        notes: plan::notes(plan),
-        thresholds,
-        secrets: Vec::new(),
-    };
-    conclude(plan, recorder, figures, &ran)
-}
-
-/// For each row its different states, none for nothing, and the peers in each.
-fn final_rows(ends: Vec<Vec<(RowId, FinalState)>>) -> BTreeMap<RowId, Vec<(Option<FinalState>, Vec<u32>)>> {
-    let count = ends.len() as u32;
-    let mut rows: BTreeMap<RowId, Vec<(Option<FinalState>, Vec<u32>)>> = BTreeMap::new();
-    for (peer, held) in (0..).zip(ends) {
-        for (row, state) in held {
-            let states = rows.entry(row).or_default();
-            match states.iter_mut().find(|(other, _)| other.as_ref() == Some(&state)) {
-                Some((_, peers)) => peers.push(peer),
-                None => states.push((Some(state), vec![peer])),
-            }
-        }
-    }
-    for states in rows.values_mut() {
-        let told: BTreeSet<u32> = states.iter().flat_map(|(_, peers)| peers.iter().copied()).collect();
-        let others: Vec<u32> = (0..count).filter(|peer| !told.contains(peer)).collect();
-        if !others.is_empty() {
-            states.push((None, others));
-        }
-    }
-    rows
-}
-
-/// Whether the rig kept up with the plan. If not, nothing is shown by the run.
-fn lateness(late_us_max: u64) -> Threshold {
-    Threshold {
-        figure: "lateness of the rig itself".to_owned(),
-        bound: format!("{} ms", LATENESS_US_MAX / 1_000),
-        actual: format!("{} ms", late_us_max / 1_000),
-        verdict: if late_us_max > LATENESS_US_MAX { Verdict::Unknown } else { Verdict::Pass },
-    }
-}
-
-fn offence(actual: String) -> Threshold {
-    Threshold {
-        figure: "starts and ends of peers".to_owned(),
-        bound: "in order".to_owned(),
-        actual,
-        verdict: Verdict::Fail,
-    }
-}
-
 impl Folder {
     fn make() -> Result<Self, LiveRunError> {
         use std::os::unix::fs::DirBuilderExt as _;
@@ -500,8 +394,6 @@ const LOADED: u64 = 1 << 22;
 const ROWS_AT_ONCE: usize = 2_000;
 /// How long peers may take to come to hold the first rows.
 const SETTING_UP: Duration = Duration::from_secs(180);
-/// How late the rig itself may be in handing over a transaction.
-const LATENESS_US_MAX: u64 = 1_000_000;
 const GRAIN: Duration = Duration::from_millis(1);
 const LOOK: Duration = Duration::from_millis(250);
 /// How often clocks that drift are set.
