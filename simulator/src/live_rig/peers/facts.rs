@@ -64,7 +64,7 @@ impl FactFile {
     pub(super) fn tell(&self, wall_us: u64, event: &ReplicaEvent) {
         let what = self.told(event);
         if let Some(what) = what {
-            self.write(&Fact { wall_us, xid: None, incarnation: None, what: vec![what], drops: Vec::new() });
+            self.write(&Fact { wall_us, xid: None, began_us: 0, what: vec![what], drops: Vec::new() });
         }
     }
 

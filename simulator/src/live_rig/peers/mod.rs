@@ -23,7 +23,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sync_core::peer_sync::row::RowId;
 use sync_core::peer_sync::schema::Schema;
 use sync_core::secret::Secret;
 use tokio::time::{Instant, sleep, sleep_until};

@@ -35,7 +35,8 @@ fn wrote(ticket: u64, xid: u64, answered_us: Option<u64>) -> Told {
         clock_us_max: 0,
     };
     let (writes, incarnation) = (vec![write], Incarnation(1));
-    Told::Transaction(Transaction { op: op(ticket), session: 0, incarnation, xid, writes, answered_us })
+    let op = op(ticket);
+    Told::Transaction(Transaction { op, session: 0, incarnation, xid, writes, clock_us: 50, answered_us })
 }
 
 fn read(ticket: u64, sent_us: u64, snapshot: Snapshot) -> Told {
@@ -108,4 +109,26 @@ fn equality_is_told_when_the_last_row_is_held_alike() {
     let events = telling(told, vec![refused, taken], [&[(10, START + 2)], &[(21, START + 31)]]);
     let expected = ["committed 1", "acknowledged 1", "healed", "merged false", "merged true", "equal 0"];
     assert_eq!(names(&events), expected);
+}
+
+#[test]
+fn stamps_that_a_merge_under_way_has_taken_in_count_for_the_clock() {
+    let shown = |began_us, merged_us| {
+        let write = wrote(1, 11, Some(START + 8));
+        let mut taken = merged(MergeOutcome::Inserted, Some(21), START + 9);
+        taken.began_us = began_us;
+        let committed = [BTreeMap::from([(11, START + 5), (21, merged_us)]), BTreeMap::new()];
+        // The merge is at the writer's own peer.
+        let facts = vec![vec![taken], Vec::new()];
+        let (start_us, stock, sent, told) = (START, Vec::new(), Vec::new(), vec![write]);
+        let telling = Telling { start_us, peers: 2, stock, told, facts, sent, committed: committed.into() };
+        let shown = telling.events().into_iter().find_map(|event| match event.what {
+            What::Peer(PeerWhat::Committed { writes, .. }) => Some(writes[0].clock_us_max),
+            _ => None,
+        });
+        shown.unwrap()
+    };
+    assert_eq!(shown(40, START + 9), 11, "it began before the write and ended after it");
+    assert_eq!(shown(60, START + 9), 0, "it began later");
+    assert_eq!(shown(40, START + 4), 0, "it was over before");
 }
