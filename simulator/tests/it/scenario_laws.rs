@@ -123,8 +123,11 @@ proptest! {
 
     #[test]
     fn the_canonical_text_reads_back(
-        text in templates(),
-        sets in prop::collection::vec(settings(), 0..12),
+        (text, sets) in templates().prop_flat_map(|text| {
+            let of_peers = text.contains("\npeers:");
+            let setting = if of_peers { settings_of_peers().boxed() } else { settings().boxed() };
+            (Just(text), prop::collection::vec(setting, 0..12))
+        }),
     ) {
         let scenario = Scenario::parse_with("x", text.as_bytes(), &sets).map_err(|diagnostics| {
             TestCaseError::fail(diagnostics.iter().map(|d| format!("{d}\n")).collect::<String>())
@@ -136,7 +139,25 @@ proptest! {
     }
 }
 
-/// Settings that are valid for every starter scenario, one for each shape of value.
+/// Settings that are valid for the starter scenario among peers.
+fn settings_of_peers() -> impl Strategy<Value = String> {
+    let us = 1..3_000_000_u64;
+    prop_oneof![
+        us.clone().prop_map(|us| format!("peers.network.latency.constant={us}us")),
+        us.clone().prop_map(|us| format!("transactions[0].from={us}us")),
+        us.prop_map(|us| format!("expect.converge_within={us}us")),
+        (0..=1_000_000_u32).prop_map(|ppm| format!(
+            "peers.network.loss={}.{:04}%",
+            ppm / 10_000,
+            ppm % 10_000
+        )),
+        prop::sample::select(vec!["full", "failing_keys", "none"]).prop_map(|mode| format!("history={mode}")),
+        prop::sample::select(vec!["all", "{first: 2}", "{only: [2, 0]}"])
+            .prop_map(|peers| format!("transactions[0].peers={peers}")),
+    ]
+}
+
+/// Settings that are valid for every starter scenario of hosts, one for each shape of value.
 fn settings() -> impl Strategy<Value = String> {
     let us = 1..3_000_000_u64;
     prop_oneof![
