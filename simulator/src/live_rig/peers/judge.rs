@@ -81,10 +81,13 @@ pub(super) fn judge(plan: &Plan, carried: Carried, versions: Vec<ServerVersion>,
     conclude(plan, recorder, figures, &ran)
 }
 
+/// What a row ends as, and which peers hold that.
+type Contents = Vec<(Option<FinalState>, Vec<u32>)>;
+
 /// For each row its different states, none for nothing, and the peers in each.
-fn final_rows(ends: Vec<Vec<(RowId, FinalState)>>) -> BTreeMap<RowId, Vec<(Option<FinalState>, Vec<u32>)>> {
+fn final_rows(ends: Vec<Vec<(RowId, FinalState)>>) -> BTreeMap<RowId, Contents> {
     let count = ends.len() as u32;
-    let mut rows: BTreeMap<RowId, Vec<(Option<FinalState>, Vec<u32>)>> = BTreeMap::new();
+    let mut rows: BTreeMap<RowId, Contents> = BTreeMap::new();
     for (peer, held) in (0..).zip(ends) {
         for (row, state) in held {
             let states = rows.entry(row).or_default();
