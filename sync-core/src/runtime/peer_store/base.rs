@@ -1,6 +1,6 @@
 //! The tables of applications: what they show, read and written in sets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Row as _, SqlStr};
@@ -13,6 +13,11 @@ use super::work::Work;
 use crate::peer_sync::content::Content;
 use crate::peer_sync::row::{RowId, RowVersion, TableName};
 use crate::runtime::postgres::PostgresError;
+
+/// What applications have committed since the log was emptied, which is little.
+const MET: &str = "SELECT table_name, key FROM p2p_peer.log LIMIT $1";
+/// More than that is not looked at: the request begins anew, and folds it first.
+const MET_MAX: i64 = 10_000;
 
 /// What is to be done to rows that applications see.
 #[derive(Debug, Default)]
@@ -128,6 +133,24 @@ impl Work<'_> {
         }
         Ok(shown)
     }
+}
+
+/// Whether applications have committed anything about these rows since everything was folded. Rows that they saw were
+/// locked, but one that was not there can have come and gone again, by writes that are later than what was decided.
+pub(super) async fn met<'i>(
+    connection: &mut PgConnection,
+    shared: &Shared,
+    ids: &BTreeSet<&'i RowId>,
+) -> Result<bool, PostgresError> {
+    let entries = sqlx::query(MET).bind(MET_MAX).fetch_all(connection).await?;
+    let mut met = entries.len() as i64 >= MET_MAX;
+    for entry in entries {
+        let (name, key): (&str, Vec<String>) = (entry.try_get(0)?, entry.try_get(1)?);
+        let key = Content::new(key.iter().map(|column| Some(column.as_str())));
+        // A table that no longer travels has no rows among these.
+        met |= shared.table_name(name).is_ok_and(|table| ids.contains(&RowId { table, key }));
+    }
+    Ok(met)
 }
 
 /// Locks the rows that applications see of these, in the order of their keys.

@@ -31,12 +31,13 @@ impl Work<'_> {
     /// should hold: then the transaction is committed and the next one goes on, before any request is decided.
     pub(super) async fn fold(&mut self) -> Result<bool, PostgresError> {
         let mut changed: BTreeMap<RowId, Put> = BTreeMap::new();
+        let mut hidden = Vec::new();
         'tables: for table in self.written.clone() {
             loop {
                 if self.folded >= ROWS_MAX {
                     break 'tables;
                 }
-                let puts = self.take(&table).await?;
+                let puts = self.take(&table, &mut hidden).await?;
                 let Some(puts) = puts else { break };
                 self.put(&puts).await?;
                 if self.shared.is_tied(&table) {
@@ -60,12 +61,18 @@ impl Work<'_> {
             }
         }
         settled.show(&mut base);
+        hidden.iter().for_each(|row| base.hide(row));
         self.write_base(base).await?;
         Ok(self.folded < ROWS_MAX)
     }
 
-    /// Takes entries of a table out of the log, as versions to be stored; none at the end of the log.
-    async fn take(&mut self, table: &TableName) -> Result<Option<Vec<Put>>, PostgresError> {
+    /// Takes entries of a table out of the log, as versions to be stored; none at the end of the log. Adds to `hidden`
+    /// the rows that applications must no longer see although they have written them.
+    async fn take(
+        &mut self,
+        table: &TableName,
+        hidden: &mut Vec<RowId>,
+    ) -> Result<Option<Vec<Put>>, PostgresError> {
         let shared = self.shared;
         let statements = shared.statements(table)?;
         let query = sqlx::query(statements.fold.clone()).bind(table.as_str()).bind(CHUNK);
@@ -96,7 +103,14 @@ impl Work<'_> {
             if let Some(found) = &found {
                 new.born = found.born;
                 // The log is taken in pieces; a later write of the row may have come with an earlier one.
-                if found.version.node == shared.node && found.version.stamp > new.version.stamp {
+                let is_late = found.version.node == shared.node && found.version.stamp > new.version.stamp;
+                // A row that nobody saw could not be locked: while an application was inserting it, a greater version
+                // came from a peer that hides it, as a delete does.
+                let is_beaten = by_version && found.class() != Class::Visible && found.version > new.version;
+                if is_late || is_beaten {
+                    if !is_late && !new.deleted {
+                        hidden.push(new.row.clone());
+                    }
                     losers.insert(new.xid);
                     losers.remove(&found.xid);
                     late.extend(losers.into_iter().map(|xid| (xid, new.row.clone(), found.born)));

@@ -45,6 +45,9 @@ const ASSIGNED: &str = "SELECT pg_current_xact_id_if_assigned()::text::bigint";
 const ONE_STATE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 const EACH_STATEMENT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
+/// serialization_failure: what the request decided on was changed, see [`base::met`].
+const MET: &str = "40001";
+
 /// What there is to do.
 #[derive(Clone, Debug)]
 pub(super) enum Task {
@@ -174,7 +177,8 @@ impl Writer {
             }
             let attempt = attempt(&mut connection, shared, &state, &task, &impossible, replaces).await;
             let error = match attempt {
-                Ok(Attempted { done, state, written: tables, folded, now }) => {
+                Ok(Attempted { met: true, .. }) => PostgresError::Refused { code: MET.to_owned() },
+                Ok(Attempted { done, state, written: tables, folded, now, met: false }) => {
                     if let (Some(witness), Task::Request(request), Some(Done::Reply(reply))) =
                         (&self.witness, &task, &done)
                     {
@@ -207,7 +211,7 @@ impl Writer {
                     true
                 }
                 // serialization_failure, deadlock_detected
-                "40001" | "40P01" => true,
+                MET | "40P01" => true,
                 // Some row cannot be held by its table: data exceptions, and integrity constraints of its own.
                 code if code.starts_with("22") || code.starts_with("23") => {
                     let rows = received(&task);
@@ -287,6 +291,8 @@ struct Attempted {
     folded: usize,
     /// The clock by which it was decided.
     now: Timestamp,
+    /// Whether applications have changed meanwhile what it was decided on.
+    met: bool,
 }
 
 /// One attempt at a task, within a transaction.
@@ -312,8 +318,12 @@ async fn attempt(
             Task::Read(read) => Done::Rows(work.read_table(read).await?),
         });
     }
-    work.state.save(work.connection, state, work.seen).await?;
-    Ok(Attempted { done, now: work.now, state: work.state, written, folded: work.folded })
+    let named = if done.is_some() { named(task) } else { BTreeSet::new() };
+    let met = !named.is_empty() && base::met(work.connection, shared, &named).await?;
+    if !met {
+        work.state.save(work.connection, state, work.seen).await?;
+    }
+    Ok(Attempted { met, done, now: work.now, state: work.state, written, folded: work.folded })
 }
 
 /// Whether a request may write rows that applications see.

@@ -13,6 +13,7 @@ mod capture;
 mod differential;
 mod draw;
 mod late_commits;
+mod meeting;
 mod met;
 mod numbers;
 mod refusals;
