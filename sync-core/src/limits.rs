@@ -373,6 +373,10 @@ const _: () = assert!(DIGEST_PARTS_MAX >= 16 && REPAIR_ROWS_MAX >= 1);
 pub const RECONCILE_ROWS_MAX: usize = 100_000;
 /// Pages that one round reads; then it is others' turn, although what was read in part may come again from them.
 pub const PAGES_PER_ROUND_MAX: u64 = 10_000;
+/// How long a round waits for its peer before a round with another peer may begin.
+pub const ROUND_PATIENCE: Span = Span::from_ms(1_000);
+/// Rounds under way at once, all but one of them waiting for their peers.
+pub const ROUNDS_MAX: usize = 16;
 /// Corrupt rows that wait for a sound copy.
 pub const CORRUPT_ROWS_MAX: usize = 10_000;
 /// Rows of one push: more than a transaction may have, since those that were cut short go with the next.

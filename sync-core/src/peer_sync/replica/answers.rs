@@ -236,6 +236,10 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
 
     /// Begins a new life of the database; a question may wait for it.
     pub(super) fn renew(&mut self, read: Option<Reading>, fx: &mut Vec<ReplicaEffect>) {
+        let under_way = |pending: &Pending| matches!(pending, Pending::Renew { read: None, .. });
+        if read.is_none() && self.pending.values().any(under_way) {
+            return;
+        }
         let incarnation = self.next_incarnation();
         self.store(PeerRequest::Renew(incarnation), Pending::Renew { incarnation, read }, fx);
     }

@@ -65,9 +65,10 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         }
         for question in questions {
             let id = job.id;
+            job.asks(now);
             self.ask(now, job.address.clone(), Some(&job.peer), question, Pending::JobAsked(id), fx);
         }
-        self.job = Some(job);
+        self.jobs.insert(job.id, job);
     }
 
     /// Both sides hold the same, but for what was written meanwhile.

@@ -16,7 +16,7 @@ use crate::peer_sync::row::{RowId, TableName};
 use crate::peer_sync::snapshot::Snapshot;
 use crate::peer_sync::store::{Advance, Merged, Outcome, Page, PeerReply, PeerRequest};
 use crate::peer_sync::version::NodeId;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 /// A round under way.
 #[derive(Debug)]
@@ -46,6 +46,29 @@ pub(super) struct Job {
     pub(super) omitted: u64,
     /// Rows that changed something, by table.
     pub(super) changed: BTreeMap<TableName, u64>,
+    /// Questions that the peer has not answered.
+    questions: u32,
+    /// When the peer was last asked or last answered.
+    moved_at: Instant,
+}
+
+impl Job {
+    /// Since when the peer has kept the round waiting, if it does.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        (self.questions > 0).then_some(self.moved_at)
+    }
+
+    /// The peer is asked.
+    pub(super) fn asks(&mut self, now: Now) {
+        self.questions += 1;
+        self.moved_at = now.monotonic;
+    }
+
+    /// The peer has answered a question, or did not in time.
+    fn answered(&mut self, now: Now) {
+        self.questions = self.questions.saturating_sub(1);
+        self.moved_at = now.monotonic;
+    }
 }
 
 /// What the round waits for.
@@ -75,6 +98,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
     /// Begins a round.
     pub(super) fn start_job(
         &mut self,
+        now: Now,
         peer: NodeId,
         address: PeerAddress,
         news: Option<Frontier>,
@@ -82,9 +106,9 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         tables_asked: BTreeSet<TableName>,
         fx: &mut Vec<ReplicaEffect>,
     ) {
-        self.jobs += 1;
-        self.job = Some(Job {
-            id: self.jobs,
+        self.jobs_begun += 1;
+        let job = Job {
+            id: self.jobs_begun,
             peer,
             address,
             news,
@@ -100,8 +124,10 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             rows: 0,
             omitted: 0,
             changed: BTreeMap::new(),
-        });
-        self.store(PeerRequest::Describe, Pending::JobStored(self.jobs), fx);
+            questions: 0,
+            moved_at: now.monotonic,
+        };
+        self.wait_store(job, PeerRequest::Describe, fx);
     }
 
     /// The peer answered a question of a round, or did not.
@@ -112,7 +138,8 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         answer: Result<PeerAnswer, NoAnswer>,
         fx: &mut Vec<ReplicaEffect>,
     ) {
-        let Some(mut job) = self.job.take_if(|job| job.id == id) else { return };
+        let Some(mut job) = self.jobs.remove(&id) else { return };
+        job.answered(now);
         let stage = std::mem::replace(&mut job.stage, Stage::Moving);
         let answer = match answer {
             Ok(answer) => answer,
@@ -157,7 +184,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
 
     /// The own database replied to a request of a round.
     pub(super) fn job_stored(&mut self, now: Now, id: u64, reply: PeerReply, fx: &mut Vec<ReplicaEffect>) {
-        let Some(mut job) = self.job.take_if(|job| job.id == id) else { return };
+        let Some(mut job) = self.jobs.remove(&id) else { return };
         let stage = std::mem::replace(&mut job.stage, Stage::Moving);
         match (stage, reply) {
             (Stage::Describing { theirs }, PeerReply::Described(description)) => {
@@ -262,12 +289,13 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
 
     pub(super) fn wait_store(&mut self, job: Job, request: PeerRequest, fx: &mut Vec<ReplicaEffect>) {
         self.store(request, Pending::JobStored(job.id), fx);
-        self.job = Some(job);
+        self.jobs.insert(job.id, job);
     }
 
-    fn wait_peer(&mut self, now: Now, job: Job, question: PeerQuestion, fx: &mut Vec<ReplicaEffect>) {
+    fn wait_peer(&mut self, now: Now, mut job: Job, question: PeerQuestion, fx: &mut Vec<ReplicaEffect>) {
+        job.asks(now);
         self.ask(now, job.address.clone(), Some(&job.peer), question, Pending::JobAsked(job.id), fx);
-        self.job = Some(job);
+        self.jobs.insert(job.id, job);
     }
 
     /// Asks for the next page.

@@ -3,8 +3,10 @@
 //! Promises:
 //! - the position in a peer's feed moves only in the transaction that applies what was read, so that a crash, a lost
 //!   answer or a database that fails repeats work and loses none;
-//! - one round is under way at a time: what came from one peer is not asked of the next, since a question says what
+//! - one round makes headway at a time: what came from one peer is not asked of the next, since a question says what
 //!   is here already; a notice that tells nothing new is left alone;
+//! - a peer that keeps a round waiting keeps no other peer waiting: after a moment
+//!   ([`ROUND_PATIENCE`](limits::ROUND_PATIENCE)) the next round begins beside it;
 //! - nobody is believed unseen: an address is asked who is there before it is a peer, and one missed answer removes
 //!   nobody;
 //! - now and then, and whenever a position means nothing any more, everything is compared by digests, in both
@@ -84,8 +86,9 @@ pub struct Replica<E, P = Standard> {
     peers: BTreeMap<NodeId, PeerState>,
     /// Whom tombstones wait for: all that ever were peers of this database.
     known: BTreeSet<NodeId>,
-    job: Option<Job>,
-    jobs: u64,
+    /// The rounds under way: one that makes headway, and those whose peer keeps them waiting.
+    jobs: BTreeMap<u64, Job>,
+    jobs_begun: u64,
     pages: Pages,
     notices: Notices,
     upkeep: Upkeep,
@@ -128,8 +131,8 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             frontier: Frontier::default(),
             peers: BTreeMap::new(),
             known: BTreeSet::new(),
-            job: None,
-            jobs: 0,
+            jobs: BTreeMap::new(),
+            jobs_begun: 0,
             pages: Pages::default(),
             notices: Notices::default(),
             upkeep: Upkeep::default(),
@@ -165,7 +168,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
 
     /// Whether nothing is under way: no question, no request, no round.
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.job.is_none() && self.answering == 0
+        self.pending.is_empty() && self.jobs.is_empty() && self.answering == 0
     }
 
     fn command(&mut self, now: Now, command: Command, fx: &mut Vec<ReplicaEffect>) {

@@ -3,33 +3,42 @@
 use super::job::Job;
 use super::{Replica, ReplicaEffect, ReplicaPolicy};
 use crate::entropy::Entropy;
+use crate::limits;
 use crate::peer_sync::events::{ReplicaEvent, RoundFailure};
 use crate::peer_sync::row::TableName;
 use crate::peer_sync::version::NodeId;
 use crate::time::{Instant, Now};
 
 impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
-    /// When the next round is due, if none is under way.
+    /// When the next round is due, if none makes headway.
     pub(super) fn next_round(&self) -> Option<Instant> {
-        if self.job.is_some() {
-            return None;
-        }
-        self.turns().map(|(at, _)| at).min()
+        let free = self.free_at()?;
+        self.turns().map(|(at, _)| at.max(free)).min()
     }
 
-    /// Peers that answer, and when their turn is.
+    /// From when on another round may begin; none while one makes headway. Without this, one peer that has gone, or
+    /// whose answers are lost, would hold back all others for as long as a question may take.
+    fn free_at(&self) -> Option<Instant> {
+        if self.jobs.len() >= limits::ROUNDS_MAX {
+            return None;
+        }
+        let patient = |job: &Job| Some(job.waits_since()? + limits::ROUND_PATIENCE);
+        self.jobs.values().try_fold(Instant::default(), |free, job| Some(free.max(patient(job)?)))
+    }
+
+    /// Peers that answer and have no round under way, and when their turn is.
     fn turns(&self) -> impl Iterator<Item = (Instant, &NodeId)> {
-        self.peers.iter().filter(|(peer, _)| self.discovery.listens_at(peer).is_some()).map(
-            |(peer, state)| {
-                let wanted = state.wanted.as_ref().map_or(state.next_round, |wanted| wanted.at);
-                (wanted.min(state.next_round).max(state.retry_at), peer)
-            },
-        )
+        let idle = |peer: &NodeId| self.jobs.values().all(|job| job.peer != *peer);
+        let listens = |peer: &NodeId| self.discovery.listens_at(peer).is_some();
+        self.peers.iter().filter(move |(peer, _)| idle(peer) && listens(peer)).map(|(peer, state)| {
+            let wanted = state.wanted.as_ref().map_or(state.next_round, |wanted| wanted.at);
+            (wanted.min(state.next_round).max(state.retry_at), peer)
+        })
     }
 
     /// Begins the round that has been due for longest.
     pub(super) fn begin_round(&mut self, now: Now, fx: &mut Vec<ReplicaEffect>) {
-        while self.job.is_none() {
+        while self.free_at().is_some_and(|at| at <= now.monotonic) {
             let Some((_, peer)) = self.turns().filter(|(at, _)| *at <= now.monotonic).min() else { return };
             let peer = peer.clone();
             let Some(address) = self.discovery.listens_at(&peer) else { return };
@@ -42,7 +51,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             }
             let tables = std::mem::take(&mut state.tables);
             let compare = state.compare_at <= now.monotonic;
-            self.start_job(peer, address, news, compare, tables, fx);
+            self.start_job(now, peer, address, news, compare, tables, fx);
         }
     }
 

@@ -1,8 +1,10 @@
 //! P2 of the membership: who was away comes back (zoo 64).
 
 use super::World;
+use super::world::node_id;
+use crate::limits;
 use crate::peer_sync::events::{LeaveReason, ReplicaEvent};
-use crate::peer_sync::replica::{ReplicaPolicy, Standard};
+use crate::peer_sync::replica::{Command, ReplicaPolicy, Standard};
 use crate::time::Span;
 
 /// Nobody is given; all announce themselves. One is cut off for three minutes.
@@ -37,6 +39,22 @@ fn who_was_away_is_removed_and_welcomed_back() {
     assert!(world.events(0).any(left) && world.events(2).any(left));
     assert!(world.converges_within(Span::from_secs(60)).is_some());
     assert_eq!(world.content(1).len(), 3);
+}
+
+#[test]
+fn a_silent_peer_keeps_no_other_waiting() {
+    for place in 0..20 {
+        let mut world = World::mesh(place, 3);
+        world.start();
+        world.run(Span::from_secs(10));
+        // What the third says no longer arrives, and the first has just asked it.
+        world.cut.insert((2, 0));
+        world.command(0, Command::Trigger { peer: Some(node_id(2)) });
+        world.run(Span::from_ms(100));
+        world.write(1, &[(2, Some("meanwhile"))], 0);
+        world.run(limits::ROUND_PATIENCE + Span::from_ms(400));
+        assert_eq!(world.see(0, "items", "2"), ["2", "meanwhile"], "a question to a peer may take 10 s");
+    }
 }
 
 /// Removes at the first missed answer, and for good.
