@@ -48,6 +48,12 @@ pub struct PeerFigures {
     /// Times that a row that was set aside came to be seen again.
     #[serde(default)]
     pub brought_back: u64,
+    /// Transactions of applications that their databases refused or gave up, and so wrote nothing.
+    #[serde(default)]
+    pub aborted: u64,
+    /// The first of them.
+    #[serde(default)]
+    pub first_aborted: Vec<NamedAbort>,
     /// Tombstones purged.
     pub purged: u64,
     /// Peers whose disk was set back to an older copy.
@@ -141,6 +147,17 @@ pub enum HealedFrom {
     Writing,
 }
 
+/// A transaction that wrote nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NamedAbort {
+    /// When, in microseconds since the start of the run.
+    pub at_us: u64,
+    /// The transaction.
+    pub op: String,
+    /// What its database said.
+    pub why: String,
+}
+
 /// Why a row is set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -149,7 +166,7 @@ pub enum SetAsideBy {
     NaturalKey,
     /// It goes with its parent (`cascade`).
     Cascaded,
-    /// Its parent is not there (`restrict`), or is itself set aside.
+    /// Its parent is not there, or is itself set aside.
     Restricted,
 }
 
@@ -299,6 +316,13 @@ impl PeerMeter {
                 });
             }
             PeerWhat::Aside { node, row, standing } => self.stands(at_us, *node, row, standing),
+            PeerWhat::Aborted { op, why } => {
+                self.figures.aborted += 1;
+                if self.figures.first_aborted.len() < CONFLICTS_NAMED_MAX {
+                    let (op, why) = (op.to_string(), why.clone());
+                    self.figures.first_aborted.push(NamedAbort { at_us, op, why });
+                }
+            }
             PeerWhat::Purged { rows, .. } => self.figures.purged += rows,
             PeerWhat::Named { node, .. } => {
                 self.replaced.insert(*node);

@@ -178,6 +178,11 @@ impl Filler<'_> {
                 false => format!("{column}-of-{}", put.row),
             });
         }
+        if matches!(&table.policy, Policy::CounterDelta(counters) if counters.iter().any(|c| c == column)) {
+            // A counter takes whole numbers.
+            let number = self.draws.below(COUNTER_BELOW, Label::ColumnText, key.0 ^ salt, key.1);
+            return Some(number.to_string());
+        }
         let mark = format!("{} {}.{}", column, self.op, self.statement);
         match put.texts {
             Texts::Plain => Some(mark),
@@ -186,6 +191,9 @@ impl Filler<'_> {
         }
     }
 }
+
+/// What is written to counters is below this.
+const COUNTER_BELOW: u64 = 1_000;
 
 /// Texts that careless code damages; the mark keeps them apart.
 fn odd(bits: u64, mark: &str) -> Option<String> {

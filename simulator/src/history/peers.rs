@@ -278,6 +278,9 @@ pub struct Written {
     pub clock_us: u64,
     /// The greatest that it has shown so far: more than that only after it stepped back.
     pub clock_us_max: u64,
+    /// Hash over what the row holds, where the table's policy keeps something beside it: the version's hash covers both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<ContentHash>,
 }
 
 /// One row that a session saw.

@@ -56,7 +56,7 @@ pub(super) fn lines(figures: &PeerFigures) -> Vec<(&'static str, String)> {
             match by {
                 SetAsideBy::NaturalKey => format!("{count} by a natural key"),
                 SetAsideBy::Cascaded => format!("{count} with a parent (cascade)"),
-                SetAsideBy::Restricted => format!("{count} for want of a parent (restrict)"),
+                SetAsideBy::Restricted => format!("{count} for want of a parent"),
             }
         });
         let why = why.collect::<Vec<_>>().join(", ");
@@ -70,6 +70,14 @@ pub(super) fn lines(figures: &PeerFigures) -> Vec<(&'static str, String)> {
             };
             let (peer, at) = (aside.peer, facts::moment(aside.at_us));
             lines.push(("", format!("{}: {} {because}, at peer {peer}, {at}", aside.row, aside.winner)));
+        }
+    }
+    if figures.aborted > 0 {
+        let count = facts::grouped(figures.aborted);
+        lines.push(("aborted", format!("{count} transactions of applications, which wrote nothing")));
+        for abort in figures.first_aborted.iter().take(3) {
+            let at = facts::moment(abort.at_us);
+            lines.push(("", format!("{}: {}, {at}", abort.op, abort.why)));
         }
     }
     if figures.databases_replaced > 0 {

@@ -60,7 +60,7 @@ impl NoPhantom {
         }
         let number = self.names.number(&seen.row);
         let content = seen.visible.filter(|_| self.names.rule(number) != Rule::Joins)?;
-        let unknown = !self.recorded.may_hold(number, content);
+        let unknown = !self.recorded.may_hold(number, self.names.rule(number), content);
         unknown.then(|| format!("{} with content {content}, which no transaction wrote", seen.row))
     }
 
@@ -94,13 +94,16 @@ impl Check for NoPhantom {
             // What a copy holds was seen when it came there.
             PeerWhat::Stocked { rows } | PeerWhat::SetBack { holds: rows, .. } => {
                 for HeldRow { row, version, deleted } in rows {
-                    self.record(row, Write { version: version.clone(), deleted: *deleted, op: None });
+                    self.record(
+                        row,
+                        Write { version: version.clone(), deleted: *deleted, content: None, op: None },
+                    );
                 }
             }
             PeerWhat::Committed { op, writes, .. } => {
                 for write in writes {
-                    let (version, deleted) = (write.version.clone(), write.deleted);
-                    self.record(&write.row, Write { version, deleted, op: Some(*op) });
+                    let (version, deleted, content) = (write.version.clone(), write.deleted, write.content);
+                    self.record(&write.row, Write { version, deleted, content, op: Some(*op) });
                 }
             }
             PeerWhat::Merged { node, from, rows, .. } => {

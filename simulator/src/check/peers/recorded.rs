@@ -28,6 +28,8 @@ struct Row {
 pub(super) struct Write {
     pub(super) version: Version,
     pub(super) deleted: bool,
+    /// The hash over what it holds, where it is told; else it is the version's, if the greater version wins.
+    pub(super) content: Option<ContentHash>,
     /// None for a row that was there from the start.
     pub(super) op: Option<OpRef>,
 }
@@ -78,9 +80,13 @@ impl Recorded {
     }
 
     /// Whether a living version of the row with this content was written, as far as that is still known.
-    pub(super) fn may_hold(&self, row: RowNumber, content: ContentHash) -> bool {
+    pub(super) fn may_hold(&self, row: RowNumber, rule: Rule, content: ContentHash) -> bool {
         self.rows.get(row as usize).is_some_and(|row| {
-            let is_it = |write: &Write| !write.deleted && write.version.hash == content;
+            let of = |write: &Write| match (write.content, rule) {
+                (None, Rule::LastWriter) => Some(write.version.hash),
+                (told, _) => told,
+            };
+            let is_it = |write: &Write| !write.deleted && of(write).is_none_or(|own| own == content);
             row.floor.is_some() || row.writes.iter().any(is_it)
         })
     }
@@ -98,7 +104,7 @@ mod tests {
     fn the_latest_versions_of_a_row_are_known() {
         let mut recorded = Recorded::new(&terms());
         for us in 0..=KEPT_MIN as u64 {
-            recorded.add(0, Write { version: v(2 * us, "p0"), deleted: false, op: None });
+            recorded.add(0, Write { version: v(2 * us, "p0"), deleted: false, content: None, op: None });
         }
         let known = |version| recorded.find(0, Rule::LastWriter, &version);
         assert!(matches!(known(v(64, "p0")), Known::Written(_)));

@@ -62,7 +62,7 @@ pub(crate) fn committed(peer: u32, ticket: u64, xid: u64, writes: Vec<Written>) 
 /// A write whose stamp is what the clock showed.
 pub(crate) fn write(key: u32, version: Version, seen: Option<Version>) -> Written {
     let clock_us = version.stamp.us;
-    Written { row: row(key), version, deleted: false, seen, clock_us, clock_us_max: clock_us }
+    Written { row: row(key), version, deleted: false, seen, clock_us, clock_us_max: clock_us, content: None }
 }
 
 pub(super) fn delete(key: u32, version: Version, seen: Option<Version>) -> Written {

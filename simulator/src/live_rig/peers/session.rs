@@ -349,7 +349,8 @@ impl Work<'_> {
                 _ => Content::tombstone_hash(content.as_ref()),
             };
             let version = Version { stamp, node: self.place.node.clone(), hash };
-            writes.push(Written { row, version, deleted, seen, clock_us: shown_us, clock_us_max });
+            let (clock_us, content) = (shown_us, None);
+            writes.push(Written { row, version, deleted, seen, clock_us, clock_us_max, content });
         }
         // In the order of the writing.
         writes.sort_by_key(|write| write.version.stamp);

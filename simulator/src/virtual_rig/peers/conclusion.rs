@@ -141,7 +141,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
                     version: stored.version.clone(),
                     deleted: stored.image.is_tombstone(),
                     standing,
-                    content: stored.image.hash(),
+                    content: stored.image.hash_with(&stored.extra),
                     visible: node.store.read(&stored.row).map(Content::hash),
                 };
                 match rows.get_mut(&stored.row) {

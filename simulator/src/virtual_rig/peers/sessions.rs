@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sync_core::peer_sync::content::Content;
 use sync_core::peer_sync::row::RowId;
+use sync_core::peer_sync::schema::Table;
 use sync_core::peer_sync::store::memory::{Write, WriteError};
 
 use super::node::Running;
@@ -153,7 +154,13 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         let Some(running) = node.sessions.get_mut(&session).and_then(|s| s.running.as_mut()) else {
             return Ok(());
         };
-        let deleted = matches!(write, Write::Delete(_));
+        let (deleted, content) = match &write {
+            Write::Put { table, content } => {
+                let by_version = self.schema.table(table).is_none_or(Table::goes_by_version);
+                (false, (!by_version).then(|| content.hash()))
+            }
+            Write::Delete(_) => (true, None),
+        };
         let earlier = running.written.iter().position(|written| written.row == row);
         let seen = match earlier {
             Some(place) => running.written[place].seen.clone(),
@@ -170,7 +177,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         }
         let clock_us = clock.as_us();
         let clock_us_max = clock_us.max(node.clock_us_max);
-        running.written.push(Written { row, version, deleted, seen, clock_us, clock_us_max });
+        running.written.push(Written { row, version, deleted, seen, clock_us, clock_us_max, content });
         Ok(())
     }
 
@@ -201,7 +208,16 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             let seen = node.store.stored(&row).map(|stored| stored.version.clone());
             let clock_us = now.as_us();
             let clock_us_max = clock_us.max(node.clock_us_max);
-            running.written.push(Written { row, version, deleted: true, seen, clock_us, clock_us_max });
+            let content = None;
+            running.written.push(Written {
+                row,
+                version,
+                deleted: true,
+                seen,
+                clock_us,
+                clock_us_max,
+                content,
+            });
         }
         let rows: Vec<RowId> = running.written.iter().map(|written| written.row.clone()).collect();
         let before = living(&node.store, rows.iter());

@@ -35,7 +35,7 @@ pub(super) struct Job {
     pub(super) position: Option<Position>,
     /// Whether everything is compared at the end.
     pub(super) compare: bool,
-    /// Whether rows of the peer were refused as too far ahead and are not known to be here.
+    /// Whether rows of the peer were refused and are not known to be here.
     pub(super) refused: bool,
     /// Whether the comparison under way refused some.
     pub(super) refuses: bool,
@@ -71,6 +71,17 @@ impl Job {
     }
 }
 
+/// Why a round begins.
+#[derive(Debug)]
+pub(super) struct Occasion {
+    /// What a notice told, if that is the only reason.
+    pub(super) news: Option<Frontier>,
+    /// Whether everything is to be compared.
+    pub(super) compare: bool,
+    /// Tables that are told whatever comes.
+    pub(super) tables_asked: BTreeSet<TableName>,
+}
+
 /// What the round waits for.
 #[derive(Debug)]
 pub(super) enum Stage {
@@ -101,11 +112,10 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         now: Now,
         peer: NodeId,
         address: PeerAddress,
-        news: Option<Frontier>,
-        compare: bool,
-        tables_asked: BTreeSet<TableName>,
+        why: Occasion,
         fx: &mut Vec<ReplicaEffect>,
     ) {
+        let Occasion { news, compare, tables_asked } = why;
         self.jobs_begun += 1;
         let job = Job {
             id: self.jobs_begun,
@@ -422,9 +432,9 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
     }
 }
 
-/// Whether rows were refused as too far ahead.
+/// Whether rows were refused.
 fn refuses(merged: &Merged) -> bool {
-    merged.outcomes.iter().any(|outcome| matches!(outcome, Outcome::TooFarAhead { .. }))
+    merged.outcomes.iter().any(Outcome::is_refused)
 }
 
 /// Whether a notice said nothing of what there is.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::notices::Told;
 use super::{Activity, NoAnswer, Pending, Replica, ReplicaEffect, ReplicaPolicy, Status, SyncConfig};
 use crate::entropy::Entropy;
 use crate::peer_sync::announcement::{
@@ -36,6 +37,8 @@ pub(super) struct PeerState {
     pub(super) tables: BTreeSet<TableName>,
     /// What the peer had when it last said so.
     pub(super) has: Frontier,
+    /// What it was told of that, and what it is yet to be told.
+    pub(super) told: Told,
     /// How far the peer has come in the own feed, as the database knows.
     pub(super) passed: Option<Position>,
     /// The last page that was given to it, and when.
@@ -65,6 +68,7 @@ impl PeerState {
             pauses: 0,
             tables: BTreeSet::new(),
             has: Frontier::default(),
+            told: Told::default(),
             passed: None,
             given: None,
             has_until: Timestamp::default(),

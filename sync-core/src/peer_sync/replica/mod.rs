@@ -366,6 +366,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         if self.works() {
             self.check_members(now, fx);
             self.flush_notices(now, fx);
+            self.tell(now, fx);
             self.keep_up(now, fx);
             self.begin_round(now, fx);
         }
@@ -408,7 +409,8 @@ impl<E: Entropy, P: ReplicaPolicy> Engine for Replica<E, P> {
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let starting = self.describe_at.filter(|_| self.activity == Activity::Starting);
         let own = if self.works() {
-            [self.discovery.next_due(), self.notices.due(), self.upkeep.next_due(), self.next_round()]
+            let notices = self.notices.due().into_iter().chain(self.next_notice()).min();
+            [self.discovery.next_due(), notices, self.upkeep.next_due(), self.next_round()]
         } else {
             [None; 4]
         };

@@ -1,9 +1,12 @@
-//! Telling peers that there is something new here.
+//! Telling peers that there is something new here. A peer is told once at a time: what comes meanwhile is told together
+//! once it has answered, or has not for a while.
 
 use std::collections::BTreeSet;
 
+use super::members::PeerState;
 use super::{Pending, Replica, ReplicaEffect, ReplicaPolicy};
 use crate::entropy::Entropy;
+use crate::limits;
 use crate::peer_sync::message::{Notice, PeerQuestion};
 use crate::peer_sync::position::Frontier;
 use crate::peer_sync::row::TableName;
@@ -21,13 +24,47 @@ pub(super) struct Notices {
 }
 
 /// What is new here.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct News {
     /// Whether applications wrote here.
     own: bool,
     /// Who sent what was merged here.
     relayed: BTreeSet<NodeId>,
     tables: BTreeSet<TableName>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        !self.own && self.relayed.is_empty()
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.own |= other.own;
+        self.relayed.extend(other.relayed.iter().cloned());
+        self.tables.extend(other.tables.iter().cloned());
+    }
+
+    /// Whether it is nothing but what came from this peer.
+    fn is_from(&self, peer: &NodeId) -> bool {
+        !self.own && self.relayed.len() == 1 && self.relayed.contains(peer)
+    }
+}
+
+/// What one peer was told.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Since when a notice waits for an answer.
+    since: Option<Instant>,
+    /// What has become new since then.
+    more: News,
+}
+
+impl Told {
+    /// When the peer may be told what is new.
+    fn due(&self) -> Option<Instant> {
+        let patient = |since| since + limits::ROUND_PATIENCE;
+        (!self.more.is_empty()).then(|| self.since.map_or(Instant::default(), patient))
+    }
 }
 
 impl Notices {
@@ -75,39 +112,60 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             return;
         };
         self.know(&description);
-        let News { own, relayed, tables } = news;
-        let relays = !relayed.is_empty();
-        let mut frontier = Frontier::default();
-        for (node, incarnation, snapshot) in self.frontier.iter() {
-            if if *node == self.node { own } else { relays } {
-                frontier.advance(node, incarnation, snapshot);
-            }
+        for state in self.peers.values_mut() {
+            state.told.more.join(&news);
         }
-        let notice = Notice {
-            source: self.node.clone(),
-            tables: tables.into_iter().collect(),
-            frontier,
-            timestamp: now.wall,
-        };
-        let whom: Vec<NodeId> = self
-            .peers
-            .iter()
-            .filter(|(peer, state)| {
-                let its_own = !own && relayed.len() == 1 && relayed.contains(*peer);
-                !its_own && !state.has.includes(&notice.frontier)
-            })
-            .map(|(peer, _)| peer.clone())
-            .collect();
-        for peer in whom {
-            if let Some(to) = self.discovery.listens_at(&peer) {
-                let question = PeerQuestion::Notify(notice.clone());
-                self.ask(now, to, Some(&peer.clone()), question, Pending::Notify(peer), fx);
+        self.tell(now, fx);
+    }
+
+    /// When a peer may be told more.
+    pub(super) fn next_notice(&self) -> Option<Instant> {
+        self.peers.values().filter_map(|state| state.told.due()).min()
+    }
+
+    /// Tells peers what is new, if they lack it and are ready to be told.
+    pub(super) fn tell(&mut self, now: Now, fx: &mut Vec<ReplicaEffect>) {
+        // By whether own writes are told, and those of others.
+        let mut frontiers: [Option<Frontier>; 4] = [const { None }; 4];
+        let is_due = |state: &PeerState| state.told.due().is_some_and(|at| at <= now.monotonic);
+        let due = self.peers.iter().filter(|(_, state)| is_due(state));
+        let due: Vec<NodeId> = due.map(|(peer, _)| peer.clone()).collect();
+        for peer in due {
+            let Some(state) = self.peers.get_mut(&peer) else { continue };
+            let news = std::mem::take(&mut state.told.more);
+            state.told.since = None;
+            let (own, relays) = (news.own, !news.relayed.is_empty());
+            let kind = usize::from(own) * 2 + usize::from(relays);
+            let frontier = frontiers[kind].get_or_insert_with(|| {
+                let mut frontier = Frontier::default();
+                for (node, incarnation, snapshot) in self.frontier.iter() {
+                    if if *node == self.node { own } else { relays } {
+                        frontier.advance(node, incarnation, snapshot);
+                    }
+                }
+                frontier
+            });
+            if news.is_from(&peer) || state.has.includes(frontier) {
+                continue;
             }
+            let Some(to) = self.discovery.listens_at(&peer) else { continue };
+            state.told.since = Some(now.monotonic);
+            let notice = Notice {
+                source: self.node.clone(),
+                tables: news.tables.into_iter().collect(),
+                frontier: frontier.clone(),
+                timestamp: now.wall,
+            };
+            let question = PeerQuestion::Notify(notice);
+            self.ask(now, to, Some(&peer.clone()), question, Pending::Notify(peer), fx);
         }
     }
 
     /// A notice was taken, or not.
     pub(super) fn told(&mut self, now: Now, peer: &NodeId, answered: bool, fx: &mut Vec<ReplicaEffect>) {
+        if let Some(state) = self.peers.get_mut(peer) {
+            state.told.since = None;
+        }
         if answered {
             self.discovery.heard(now, peer);
         } else {

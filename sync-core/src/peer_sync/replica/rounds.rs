@@ -1,6 +1,6 @@
 //! When which peer's turn is, and what follows from a round's end.
 
-use super::job::Job;
+use super::job::{Job, Occasion};
 use super::{Replica, ReplicaEffect, ReplicaPolicy};
 use crate::entropy::Entropy;
 use crate::limits;
@@ -49,9 +49,9 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                 self.statistics.notices_skipped += 1;
                 continue;
             }
-            let tables = std::mem::take(&mut state.tables);
+            let tables_asked = std::mem::take(&mut state.tables);
             let compare = state.compare_at <= now.monotonic;
-            self.start_job(now, peer, address, news, compare, tables, fx);
+            self.start_job(now, peer, address, Occasion { news, compare, tables_asked }, fx);
         }
     }
 

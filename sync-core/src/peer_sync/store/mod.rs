@@ -214,8 +214,8 @@ pub struct Description {
     pub frontier: Frontier,
     /// Where it stands in the feeds of peers.
     pub positions: BTreeMap<NodeId, Position>,
-    /// Peers of whose rows some were refused as too far ahead, and not settled since. The positions go on, so that
-    /// one wrong clock holds nobody up, but nothing is claimed: the frontiers of these peers are not joined.
+    /// Peers of whose rows some were refused ([`Outcome::is_refused`]), and not settled since. The positions go on, so that
+    /// one wrong clock or damaged row holds nobody up, but nothing is claimed: the frontiers of these peers are not joined.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub refused: BTreeSet<NodeId>,
     /// Per table: what the table-info endpoint shows.
@@ -304,7 +304,7 @@ pub enum Outcome {
         /// By what.
         by: Version,
     },
-    /// It lies further in the future than the bound. Comes again by comparison, see [`Description::refused`].
+    /// It lies further in the future than the bound.
     TooFarAhead {
         /// By how much it lies ahead of the database's clock.
         ahead: Span,
@@ -316,6 +316,14 @@ pub enum Outcome {
     /// The stored version is not the one that the decision saw ([`PeerRequest::ApplyIf`]), or the policy of the
     /// table has to decide between the two ([`PeerRequest::Merge`]).
     Changed,
+}
+
+impl Outcome {
+    /// Whether the row was not taken although it may be the greater version: nothing may be claimed of it. It comes again
+    /// by comparison, see [`Description::refused`].
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::TooFarAhead { .. } | Self::Unsound(_))
+    }
 }
 
 /// Why a received row cannot be a row.

@@ -137,10 +137,10 @@ impl Work<'_> {
 
 /// Whether applications have committed anything about these rows since everything was folded. Rows that they saw were
 /// locked, but one that was not there can have come and gone again, by writes that are later than what was decided.
-pub(super) async fn met<'i>(
+pub(super) async fn met(
     connection: &mut PgConnection,
     shared: &Shared,
-    ids: &BTreeSet<&'i RowId>,
+    ids: &BTreeSet<&RowId>,
 ) -> Result<bool, PostgresError> {
     let entries = sqlx::query(MET).bind(MET_MAX).fetch_all(connection).await?;
     let mut met = entries.len() as i64 >= MET_MAX;

@@ -229,7 +229,7 @@ impl Work<'_> {
         }
         settled.show(&mut base);
         self.write_base(base).await?;
-        let refuses = decided.outcomes.iter().any(|outcome| matches!(outcome, Outcome::TooFarAhead { .. }));
+        let refuses = decided.outcomes.iter().any(Outcome::is_refused);
         if refuses && self.state.refused.len() < limits::PEERS_MAX {
             self.state.refused.insert(from.clone());
         }

@@ -178,6 +178,7 @@ impl World {
                     seen,
                     clock_us,
                     clock_us_max: clock_us.max(self.clocks_us_max[peer]),
+                    content: None,
                 };
                 open.writes.insert(row, written);
             }

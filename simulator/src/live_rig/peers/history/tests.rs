@@ -33,6 +33,7 @@ fn wrote(ticket: u64, xid: u64, answered_us: Option<u64>) -> Told {
         seen: None,
         clock_us: 0,
         clock_us_max: 0,
+        content: None,
     };
     let (writes, incarnation) = (vec![write], Incarnation(1));
     let op = op(ticket);

@@ -179,7 +179,8 @@ impl<O: Observer> OwnWorld<O> {
             let version = self.writes.name(&row, world_us, node.clone(), content.as_ref());
             self.rows.insert(row.clone());
             let deleted = content.is_none();
-            told.push(Written { row, version, deleted, seen, clock_us, clock_us_max: clock_us });
+            let (clock_us_max, content) = (clock_us, None);
+            told.push(Written { row, version, deleted, seen, clock_us, clock_us_max, content });
         }
         let incarnation = Incarnation(1);
         self.tell_of(PeerWhat::Committed { op, session, incarnation, xid, writes: told });

@@ -63,7 +63,7 @@ impl MemoryPeerStore {
             }
         }
         let aside = self.settle(&work.changed, &[]);
-        let refuses = work.outcomes.iter().any(|outcome| matches!(outcome, Outcome::TooFarAhead { .. }));
+        let refuses = work.outcomes.iter().any(Outcome::is_refused);
         if refuses && self.refused.len() < limits::PEERS_MAX {
             self.refused.insert(from.clone());
         }
