@@ -250,5 +250,13 @@ fn a_database_that_cannot_be_a_peers_is_named_with_the_remedy() {
         drop(node);
         let (code, text) = refused(&["serve"], "n9", &databases.urls[0]);
         assert!(code == Some(2) && text.contains("belongs to the peer `n1`"), "{text}");
+        let (code, text) = refused(&["rename", "no name"], "", &databases.urls[0]);
+        assert!(code == Some(2) && text.contains("1 to 64 characters"), "{text}");
+        let (code, text) = refused(&["rename", "n9"], "n1", &databases.urls[1]);
+        assert!(code == Some(2) && text.contains("is no peer's yet"), "{text}");
+        let (code, text) = refused(&["rename", "n9"], "n1", &databases.urls[0]);
+        assert!(code == Some(0) && text.contains("set NODE_NAME=n9"), "{text}");
+        let (code, text) = refused(&["serve"], "n1", &databases.urls[0]);
+        assert!(code == Some(2) && text.contains("belongs to the peer `n9`"), "{text}");
     });
 }

@@ -34,7 +34,7 @@ impl PeerStore {
         let done = timeout(duration(self.options.request_timeout), self.perform(Task::Read(read))).await;
         match done.unwrap_or(Err(PostgresError::TimedOut))? {
             Done::Rows(rows) => Ok(rows),
-            Done::Reply(_) => Err(PostgresError::Unexpected),
+            Done::Reply(_) | Done::Renamed => Err(PostgresError::Unexpected),
         }
     }
 

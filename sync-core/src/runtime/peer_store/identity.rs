@@ -11,6 +11,7 @@ use sqlx::postgres::PgConnection;
 
 use super::error::PeerStoreError;
 use super::state::{Purged, State};
+use super::work::Work;
 use crate::id::Incarnation;
 use crate::peer_sync::position::Frontier;
 use crate::peer_sync::version::NodeId;
@@ -35,6 +36,12 @@ const RENUMBER: [&str; 5] = [
     "DELETE FROM p2p_peer.lost WHERE xid IS DISTINCT FROM $1",
     "DELETE FROM p2p_peer.purged WHERE xid IS DISTINCT FROM $1",
 ];
+
+/// What was written under the old name says so from now on.
+const NAME_LIVES: &str =
+    "UPDATE p2p_peer.versions SET origin_incarnation = $1 WHERE origin_incarnation IS NULL";
+const FORGET_POSITION: &str = "DELETE FROM p2p_peer.positions WHERE peer = $1";
+const NAME: &str = "UPDATE p2p_peer.node SET node_id = $1";
 
 /// Sees to it that the database is this peer's, and begins a new life where it is another than it was. Says how far it
 /// has come.
@@ -81,8 +88,27 @@ pub(super) async fn recognise(
     Ok(renewed)
 }
 
+/// Makes the database that of another node, in this life, once everything is folded: as
+/// [`MemoryPeerStore::rename`](crate::peer_sync::store::memory::MemoryPeerStore::rename) says.
+pub(super) async fn rename(
+    work: &mut Work<'_>,
+    name: &NodeId,
+    life: Incarnation,
+) -> Result<(), PostgresError> {
+    let old = &work.shared.node;
+    work.state.renew(old, life);
+    sqlx::query(NAME_LIVES).bind(life.0.cast_signed()).execute(&mut *work.connection).await?;
+    work.state.others.advance(old, life, &work.snapshot);
+    work.state.own_xid = None;
+    work.state.positions.remove(name);
+    sqlx::query(FORGET_POSITION).bind(name.as_str()).execute(&mut *work.connection).await?;
+    work.state.refused.remove(name);
+    sqlx::query(NAME).bind(name.as_str()).execute(&mut *work.connection).await?;
+    Ok(())
+}
+
 /// A number that no life had before.
-fn new_life() -> Incarnation {
+pub(super) fn new_life() -> Incarnation {
     let mut bytes = [0; 8];
     // Without randomness the clock's nanoseconds have to do: lives need only differ.
     if getrandom::fill(&mut bytes).is_err() {

@@ -46,6 +46,7 @@ use self::sql::Statements;
 use self::writer::{Done, Task, Writer};
 use super::duration;
 use super::postgres::{PostgresError, dsn};
+use crate::id::Incarnation;
 use crate::limits;
 use crate::peer_sync::constraints::Constraints;
 use crate::peer_sync::resolver::Resolvers;
@@ -241,6 +242,21 @@ impl PeerStore {
     /// The tables that travel.
     pub fn schema(&self) -> &Schema {
         &self.shared.schema
+    }
+
+    /// Makes this the database of a node of another name, in a new life, which it says: it was copied from the one whose name
+    /// it has, or came up under a name that was in use. What was written here under the old name stays that node's. Waits
+    /// no longer than for any lock until no application is in the middle of writing. The store is closed.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or refuses; it has its old name then.
+    pub async fn rename(self, name: NodeId) -> Result<Incarnation, PeerStoreError> {
+        let life = identity::new_life();
+        let task = Task::Rename(name, life);
+        let done = timeout(duration(self.options.request_timeout), self.perform(task)).await;
+        self.close().await;
+        done.unwrap_or(Err(PostgresError::TimedOut))?;
+        Ok(life)
     }
 
     /// Ends all connections, in order.

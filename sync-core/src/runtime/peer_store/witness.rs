@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::id::Incarnation;
+use crate::peer_sync::snapshot::Snapshot;
 use crate::peer_sync::store::{PeerReply, PeerRequest};
 use crate::time::Timestamp;
 
@@ -20,6 +21,8 @@ pub struct Decided<'a> {
     pub xid: Option<u64>,
     /// The clock of the database by which it was decided.
     pub now: Timestamp,
+    /// What was visible when the request began: what became visible while it was at work may have been seen or not.
+    pub began_with: &'a Snapshot,
     /// The life of the database.
     pub incarnation: Incarnation,
 }

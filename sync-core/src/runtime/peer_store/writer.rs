@@ -14,10 +14,13 @@ use super::state::State;
 use super::witness::{Decided, Witness};
 use super::work::Work;
 use super::{PeerStoreOptions, Shared, base, catalog, identity, migrations};
+use crate::id::Incarnation;
 use crate::limits;
 use crate::peer_sync::interface::changes::{ReadRow, ReadRows};
 use crate::peer_sync::row::{RowId, RowVersion, TableName};
+use crate::peer_sync::snapshot::Snapshot;
 use crate::peer_sync::store::{PeerReply, PeerRequest};
+use crate::peer_sync::version::NodeId;
 use crate::runtime::duration;
 use crate::runtime::postgres::{PostgresError, migrations as ledger};
 use crate::time::Timestamp;
@@ -40,6 +43,8 @@ const CAPTURE: &str = "UPDATE p2p_peer.tables SET capture_sha256 = $2 WHERE tabl
 const TIDY: &str = "VACUUM (TRUNCATE) p2p_peer.log";
 /// Entries after which that is worth it.
 const MANY: usize = 10_000;
+/// What is written under the old name is all folded, and nothing comes after it.
+const KEEP_WRITERS_OUT: &str = "LOCK TABLE p2p_peer.log IN SHARE ROW EXCLUSIVE MODE";
 /// The number of the transaction, if it has written anything.
 const ASSIGNED: &str = "SELECT pg_current_xact_id_if_assigned()::text::bigint";
 const ONE_STATE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
@@ -53,6 +58,8 @@ const MET: &str = "40001";
 pub(super) enum Task {
     Request(PeerRequest),
     Read(ReadRows),
+    /// The database goes on under this name, in this life.
+    Rename(NodeId, Incarnation),
 }
 
 /// What came of it.
@@ -60,6 +67,7 @@ pub(super) enum Task {
 pub(super) enum Done {
     Reply(PeerReply),
     Rows(Vec<ReadRow>),
+    Renamed,
 }
 
 /// See the module.
@@ -178,14 +186,15 @@ impl Writer {
             let attempt = attempt(&mut connection, shared, &state, &task, &impossible, replaces).await;
             let error = match attempt {
                 Ok(Attempted { met: true, .. }) => PostgresError::Refused { code: MET.to_owned() },
-                Ok(Attempted { done, state, written: tables, folded, now, met: false }) => {
+                Ok(Attempted { done, state, written: tables, folded, now, snapshot, met: false }) => {
                     if let (Some(witness), Task::Request(request), Some(Done::Reply(reply))) =
                         (&self.witness, &task, &done)
                     {
                         let xid: Option<i64> =
                             sqlx::query_scalar(ASSIGNED).fetch_one(&mut connection).await?;
                         let (xid, incarnation) = (xid.map(i64::cast_unsigned), state.incarnation);
-                        witness.decides(Decided { request, reply, xid, now, incarnation });
+                        let began_with = &snapshot;
+                        witness.decides(Decided { request, reply, xid, now, began_with, incarnation });
                     }
                     sqlx::raw_sql("COMMIT").execute(&mut connection).await?;
                     self.folded += folded;
@@ -293,6 +302,8 @@ struct Attempted {
     now: Timestamp,
     /// Whether applications have changed meanwhile what it was decided on.
     met: bool,
+    /// What was visible when it began.
+    snapshot: Snapshot,
 }
 
 /// One attempt at a task, within a transaction.
@@ -307,6 +318,9 @@ async fn attempt(
     if writes_rows(task) {
         base::lock(connection, shared, named(task)).await?;
     }
+    if matches!(task, Task::Rename(..)) {
+        sqlx::raw_sql(KEEP_WRITERS_OUT).execute(&mut *connection).await?;
+    }
     let mut work = Work::begin(connection, shared, state.clone(), !received(task).is_empty()).await?;
     work.replaces = replaces;
     let written = work.written.clone();
@@ -316,6 +330,10 @@ async fn attempt(
         done = Some(match task {
             Task::Request(request) => Done::Reply(work.perform(request.clone(), impossible).await?),
             Task::Read(read) => Done::Rows(work.read_table(read).await?),
+            Task::Rename(name, life) => {
+                identity::rename(&mut work, name, *life).await?;
+                Done::Renamed
+            }
         });
     }
     let named = if done.is_some() { named(task) } else { BTreeSet::new() };
@@ -323,7 +341,8 @@ async fn attempt(
     if !met {
         work.state.save(work.connection, state, work.seen).await?;
     }
-    Ok(Attempted { met, done, now: work.now, state: work.state, written, folded: work.folded })
+    let (now, snapshot, folded) = (work.now, work.snapshot, work.folded);
+    Ok(Attempted { met, done, now, snapshot, state: work.state, written, folded })
 }
 
 /// Whether a request may write rows that applications see.

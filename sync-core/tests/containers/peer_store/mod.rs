@@ -17,6 +17,7 @@ mod meeting;
 mod met;
 mod numbers;
 mod refusals;
+mod renamed;
 mod requests;
 mod support;
 mod tables;

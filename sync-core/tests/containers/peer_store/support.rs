@@ -50,6 +50,23 @@ impl Database {
         database
     }
 
+    /// A copy that goes on as if it were this database; nobody must be connected.
+    pub(super) async fn copied(&self) -> Self {
+        let copy = Self::create().await;
+        let name = |database: &Self| {
+            let dsn = database.dsn.expose();
+            dsn.rsplit('/').next().and_then(|end| end.split('?').next()).unwrap().to_owned()
+        };
+        let (from, to) = (name(self), name(&copy));
+        let dsn = self.dsn.expose().replace(&format!("/{from}?"), "/postgres?");
+        let mut server = PgConnection::connect(&dsn).await.unwrap();
+        run(&mut server, &format!("DROP DATABASE {to}")).await;
+        run(&mut server, &format!("CREATE DATABASE {to} TEMPLATE {from}")).await;
+        let here = "(SELECT oid::bigint FROM pg_database WHERE datname = current_database())";
+        run(&mut copy.raw().await, &format!("UPDATE p2p_peer.node SET database_oid = {here}")).await;
+        copy
+    }
+
     /// A client as any other.
     pub(super) async fn raw(&self) -> PgConnection {
         PgConnection::connect(self.dsn.expose()).await.unwrap()

@@ -4,6 +4,7 @@
 //! listens. Everything for people goes to standard error, and no line there holds a secret.
 
 mod log;
+mod rename;
 mod serve;
 
 use std::ffi::OsString;
@@ -53,6 +54,9 @@ struct Arguments {
 enum Command {
     /// Run a node until SIGTERM or Ctrl-C.
     Serve(ServeArguments),
+    /// Give a database another name, with no node running on it: that of a machine that was copied, or that came up under a
+    /// name in use. What was written there goes on under the new one.
+    Rename(rename::RenameArguments),
     /// Print a new key for `P2P_SHARED_KEY`, which all peers of a mesh are given.
     NewSharedKey,
     /// Print the token that the documented endpoints want where a shared key is set.
@@ -84,6 +88,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     };
     match arguments.command {
         Command::Serve(arguments) => serve(&arguments),
+        Command::Rename(arguments) => rename::rename(&arguments),
         Command::NewSharedKey => new_shared_key(),
         Command::Token(arguments) => token(&arguments),
     }

@@ -55,7 +55,7 @@ pub fn serve(arguments: &ServeArguments) -> u8 {
     code
 }
 
-fn read_schema(config: &PeerConfig) -> Result<Schema, Diagnostic> {
+pub(super) fn read_schema(config: &PeerConfig) -> Result<Schema, Diagnostic> {
     let Some(file) = &config.schema_file else { return config.schema(None) };
     let text = std::fs::read_to_string(file).map_err(|error| {
         let help = "name a JSON file of tables in SYNC_SCHEMA_FILE, or none for those of the specification";
@@ -114,18 +114,7 @@ async fn parts(arguments: &ServeArguments, config: &PeerConfig, schema: Schema) 
         complain(&Diagnostic::file_error(ENVIRONMENT, "DATABASE_URL is not given", help));
         return Err(INVALID);
     };
-    let refused = |error: PeerStoreError| {
-        match &error {
-            PeerStoreError::Postgres(PostgresError::ConnectionString(why)) => {
-                let help =
-                    "give `postgresql://user:password@host:port/database` or `host=... dbname=...` pairs";
-                let message = format!("DATABASE_URL is no connection string: {why}");
-                complain(&Diagnostic::file_error(ENVIRONMENT, message, help));
-            }
-            error => complain(&format_args!("error: DATABASE_URL: {error}")),
-        }
-        exit_code(&error)
-    };
+    let refused = |error: PeerStoreError| refused(&error);
     if arguments.create_tables {
         PostgresDatabase::create_tables(url).await.map_err(refused)?;
     }
@@ -139,8 +128,21 @@ async fn parts(arguments: &ServeArguments, config: &PeerConfig, schema: Schema) 
     Ok(Parts { node, schema: Arc::new(schema), resolvers, database: Arc::new(database) })
 }
 
+/// Says what stands against the use of the database. The exit code.
+pub(super) fn refused(error: &PeerStoreError) -> u8 {
+    match error {
+        PeerStoreError::Postgres(PostgresError::ConnectionString(why)) => {
+            let help = "give `postgresql://user:password@host:port/database` or `host=... dbname=...` pairs";
+            let message = format!("DATABASE_URL is no connection string: {why}");
+            complain(&Diagnostic::file_error(ENVIRONMENT, message, help));
+        }
+        error => complain(&format_args!("error: DATABASE_URL: {error}")),
+    }
+    exit_code(error)
+}
+
 /// A connection string or a table that is at fault is the user's to mend; a server that is away may come back.
-fn exit_code(error: &PeerStoreError) -> u8 {
+pub(super) fn exit_code(error: &PeerStoreError) -> u8 {
     match error {
         PeerStoreError::Postgres(PostgresError::ConnectionString(_)) => INVALID,
         PeerStoreError::Postgres(_) | PeerStoreError::InUse => UNREACHABLE,
