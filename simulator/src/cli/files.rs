@@ -11,6 +11,8 @@ use crate::scenario::{FILE_BYTES_MAX, Scenario, read_bounded, read_named};
 pub(super) struct Found {
     pub(super) path: PathBuf,
     pub(super) scenario: Scenario,
+    /// Whether it was named itself, and not a folder that it is in.
+    pub(super) is_named: bool,
 }
 
 /// Reads every file named, and every `.yaml` and `.yml` file below every folder named, in the order
@@ -28,13 +30,13 @@ pub(super) fn read(
         }
     }
     let mut scenarios = Vec::new();
-    for path in files {
+    for (path, is_named) in files {
         let name = path.display().to_string();
         let parsed = read_bounded(&path, FILE_BYTES_MAX)
             .map_err(|error| vec![unreadable(&name, &error)])
             .and_then(|bytes| parse(own, &path, &bytes, sets));
         match parsed {
-            Ok(scenario) => scenarios.push(Found { path, scenario }),
+            Ok(scenario) => scenarios.push(Found { path, scenario, is_named }),
             Err(found) => wrong.extend(found),
         }
     }
@@ -53,11 +55,11 @@ pub(super) fn parse(
     Scenario::parse_for(own, &path.display().to_string(), bytes, sets, &mut read)
 }
 
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Diagnostic> {
+fn collect(path: &Path, files: &mut Vec<(PathBuf, bool)>) -> Result<(), Diagnostic> {
     let name = path.display().to_string();
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(&name, &error))?;
     if !metadata.is_dir() {
-        files.push(path.to_owned());
+        files.push((path.to_owned(), true));
         return Ok(());
     }
     let before = files.len();
@@ -69,7 +71,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+fn walk(folder: &Path, depth: usize, files: &mut Vec<(PathBuf, bool)>) -> std::io::Result<()> {
     let mut entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
@@ -79,7 +81,7 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Resul
         if entry.file_type()?.is_dir() && depth < DEPTH_MAX {
             walk(&path, depth + 1, files)?;
         } else if yaml {
-            files.push(path);
+            files.push((path, false));
         }
     }
     Ok(())

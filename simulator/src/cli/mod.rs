@@ -8,6 +8,7 @@ mod init;
 mod list;
 mod mock;
 mod node;
+mod only;
 mod recording;
 mod replay;
 mod run;

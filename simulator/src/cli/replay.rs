@@ -113,6 +113,7 @@ pub(super) fn run(arguments: &Arguments, own: &OwnResolvers) -> u8 {
         quiet: arguments.quiet,
         rig: arguments.rig,
         given: Given::from_environment(),
+        skipped: &[],
     };
     carry_out_all(vec![Job { plan, repeat }], &output)
 }

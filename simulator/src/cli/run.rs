@@ -7,6 +7,7 @@ use sync_core::recording::EffectForm;
 use sync_core::secret::Secret;
 
 use super::files::{self, Found};
+use super::only::{self, Skipped};
 use super::runner::{Given, NOT_TWICE, NoResult, POSTGRES_URL, REDIS_URL, Rig, Runner};
 use super::stopwatch::Stopwatch;
 use super::{Format, INVALID, complain, program, quote, say, seeds};
@@ -74,6 +75,10 @@ pub(super) struct Arguments {
     /// must be empty. P2PSIM_REDIS_URL in the environment does the same.
     #[arg(long, value_name = "URL")]
     pub(super) redis_url: Option<String>,
+    /// Live rig: a PostgreSQL server for each peer, in a container of its own, so that a crash kills it, too. Without this
+    /// peers have a database each on one server, but for scenarios that set a peer's disk back.
+    #[arg(long)]
+    pub(super) isolated: bool,
 }
 
 /// How results are shown and where they go.
@@ -87,6 +92,8 @@ pub(super) struct Output<'a> {
     pub(super) quiet: bool,
     pub(super) rig: Rig,
     pub(super) given: Given,
+    /// What was left out, to be shown with the rest.
+    pub(super) skipped: &'a [Skipped],
 }
 
 /// How much of an effect a recording keeps.
@@ -121,6 +128,10 @@ pub(super) fn run(arguments: &Arguments, own: &OwnResolvers) -> u8 {
             return INVALID;
         }
     };
+    let (scenarios, skipped) = match only::leave_out(scenarios, arguments.rig) {
+        Ok(sorted) => sorted,
+        Err(code) => return code,
+    };
     if let Some(name) = twice_named(&scenarios) {
         complain(&format!(
             "error: two scenarios are named `{name}`: their runs would overwrite each other\n  = help: give one another name, or run them with different --out"
@@ -150,11 +161,11 @@ pub(super) fn run(arguments: &Arguments, own: &OwnResolvers) -> u8 {
             );
             return INVALID;
         }
-        return seeds::run(arguments, own, scenarios, count);
+        return seeds::run(arguments, own, scenarios, &skipped, count);
     }
     let jobs = scenarios
         .into_iter()
-        .map(|Found { path, scenario }| Job {
+        .map(|Found { path, scenario, .. }| Job {
             plan: Plan { defect: arguments.defect, ..Plan::new(&scenario, arguments.seed) },
             repeat: repeat_command(arguments, &path, arguments.seed),
         })
@@ -169,6 +180,7 @@ pub(super) fn run(arguments: &Arguments, own: &OwnResolvers) -> u8 {
         quiet: arguments.quiet,
         rig: arguments.rig,
         given,
+        skipped: &skipped,
     };
     carry_out_all(jobs, &output)
 }
@@ -177,6 +189,12 @@ pub(super) fn run(arguments: &Arguments, own: &OwnResolvers) -> u8 {
 fn given(arguments: &Arguments) -> Result<Given, u8> {
     let by_argument = arguments.postgres_url.is_some() || arguments.redis_url.is_some();
     if arguments.rig == Rig::Virtual {
+        if arguments.isolated {
+            complain(
+                "error: the virtual rig has no servers to isolate\n  = help: add --rig live, or leave --isolated out",
+            );
+            return Err(INVALID);
+        }
         if by_argument {
             complain(
                 "error: the virtual rig uses no servers\n  = help: add --rig live, or leave --postgres-url and --redis-url out",
@@ -194,6 +212,7 @@ fn given(arguments: &Arguments) -> Result<Given, u8> {
     Ok(Given {
         postgres_url: or(&arguments.postgres_url, environment.postgres_url),
         redis_url: or(&arguments.redis_url, environment.redis_url),
+        isolated: arguments.isolated,
     })
 }
 
@@ -215,6 +234,9 @@ struct Carried {
 
 /// Carries out every job, shows and keeps what came of it, and says how the process ends.
 pub(super) fn carry_out_all(jobs: Vec<Job>, output: &Output<'_>) -> u8 {
+    if output.format == Format::Text && !output.quiet {
+        output.skipped.iter().for_each(|skipped| say(&skipped.line()));
+    }
     let mut carried = Carried::default();
     let mut verdict = Verdict::Pass;
     let total = Stopwatch::start();
@@ -287,14 +309,16 @@ impl Carried {
         if let Some(file) = output.junit {
             let command = |repeat: &String| format!("p2psim {repeat}");
             let repeats: Vec<_> = self.repeats.iter().chain(&self.undecided_repeats).map(command).collect();
-            let xml = report::junit::render_with(&self.summaries, &self.undecided, &repeats);
+            let skipped =
+                output.skipped.iter().map(|skipped| (skipped.scenario.as_str(), skipped.why.as_str()));
+            let xml = report::junit::render_with(&self.summaries, &self.undecided, skipped, &repeats);
             if let Err(error) = std::fs::write(file, xml) {
                 complain(&junit_unwritable(file, &error));
                 return INVALID;
             }
         }
         match output.format {
-            Format::Json => self.say_json(),
+            Format::Json => self.say_json(output.skipped),
             Format::Text => {
                 let count =
                     |verdict| self.summaries.iter().filter(|summary| summary.verdict == verdict).count();
@@ -304,6 +328,9 @@ impl Carried {
                     count(Verdict::Fail),
                     count(Verdict::Unknown) + self.undecided.len()
                 );
+                if !output.skipped.is_empty() {
+                    line += &format!("; {} skipped", output.skipped.len());
+                }
                 if output.twice && verdict == Verdict::Pass {
                     line += "; every byte the same twice";
                 }
@@ -321,15 +348,19 @@ impl Carried {
         verdict.exit_code()
     }
 
-    fn say_json(&self) {
+    fn say_json(&self, skipped: &[Skipped]) {
         #[derive(serde::Serialize)]
         #[serde(untagged)]
         enum Run<'a> {
             Decided(&'a Summary),
             Undecided(&'a Undecided),
+            Skipped(&'a Skipped),
         }
         let decided = self.summaries.iter().map(Run::Decided);
-        let all: Vec<_> = decided.chain(self.undecided.iter().map(Run::Undecided)).collect();
+        let all: Vec<_> = decided
+            .chain(self.undecided.iter().map(Run::Undecided))
+            .chain(skipped.iter().map(Run::Skipped))
+            .collect();
         say(&serde_json::to_string_pretty(&all).unwrap_or_default());
     }
 }
@@ -352,6 +383,9 @@ pub(super) fn repeat_command(arguments: &Arguments, path: &std::path::Path, seed
     }
     if arguments.rig != Rig::Virtual {
         words.extend(["--rig".to_owned(), arguments.rig.name().to_owned()]);
+    }
+    if arguments.isolated {
+        words.push("--isolated".to_owned());
     }
     // An address may hold a password: the environment has it.
     if arguments.postgres_url.is_some() {

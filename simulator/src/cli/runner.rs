@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use sync_core::recording::EffectForm;
 use sync_core::secret::Secret;
 
-use super::{INVALID, complain};
+use super::{INVALID, complain, only};
 use crate::live_rig::{EXIT_UNKNOWN, LiveOptions, LiveRig, LiveRunError};
 use crate::own_resolvers::OwnResolvers;
 use crate::plan::Plan;
@@ -33,6 +33,8 @@ pub(super) enum Runner {
 pub(super) struct Given {
     pub(super) postgres_url: Option<Secret<String>>,
     pub(super) redis_url: Option<Secret<String>>,
+    /// Whether each peer is to have a server of its own.
+    pub(super) isolated: bool,
 }
 
 impl Given {
@@ -43,7 +45,7 @@ impl Given {
     )]
     pub(super) fn from_environment() -> Self {
         let url = |variable| std::env::var(variable).ok().filter(|text| !text.is_empty()).map(Secret::new);
-        Self { postgres_url: url(POSTGRES_URL), redis_url: url(REDIS_URL) }
+        Self { postgres_url: url(POSTGRES_URL), redis_url: url(REDIS_URL), isolated: false }
     }
 }
 
@@ -79,8 +81,8 @@ impl Rig {
         match self {
             Self::Virtual => Ok(Runner::Virtual),
             Self::Live => {
-                let Given { postgres_url, redis_url } = given.clone();
-                match LiveRig::start(LiveOptions { postgres_url, redis_url }) {
+                let Given { postgres_url, redis_url, isolated } = given.clone();
+                match LiveRig::start(LiveOptions { postgres_url, redis_url, isolated }) {
                     Ok(rig) => Ok(Runner::Live(Box::new(rig))),
                     Err(error) => {
                         Err(NoResult { code: fail(&error), why: error.to_string(), others_can: false })
@@ -92,6 +94,13 @@ impl Rig {
 }
 
 impl Runner {
+    const fn rig(&self) -> Rig {
+        match self {
+            Self::Virtual => Rig::Virtual,
+            Self::Live(_) => Rig::Live,
+        }
+    }
+
     /// Carries a plan out, and records it below `out` if it is to be.
     pub(super) fn run(
         &mut self,
@@ -105,6 +114,10 @@ impl Runner {
             folder.map_err(|error| cannot_record(out, &error))
         };
         let name = plan.world.name.as_str();
+        if let Some(why) = only::refused(plan, self.rig()) {
+            complain(&why);
+            return Err(NoResult { code: INVALID, why, others_can: false });
+        }
         match self {
             Self::Virtual => {
                 if let Some(why) = virtual_rig::cannot(plan) {

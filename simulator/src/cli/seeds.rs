@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::files::Found;
+use super::only::Skipped;
 use super::run::{Arguments, repeat_command};
 use super::stopwatch::Stopwatch;
 use super::{Format, INVALID, complain, program, say};
@@ -29,7 +30,13 @@ struct Line<'a> {
 }
 
 /// Runs every scenario under `count` seeds and says how the process ends.
-pub(super) fn run(arguments: &Arguments, own: &OwnResolvers, scenarios: Vec<Found>, count: u64) -> u8 {
+pub(super) fn run(
+    arguments: &Arguments,
+    own: &OwnResolvers,
+    scenarios: Vec<Found>,
+    skipped: &[Skipped],
+    count: u64,
+) -> u8 {
     if arguments.seed.checked_add(count - 1).is_none() {
         complain(&format!(
             "error: there are no {count} seeds from {} on\n  = help: begin with a smaller --seed",
@@ -47,7 +54,10 @@ pub(super) fn run(arguments: &Arguments, own: &OwnResolvers, scenarios: Vec<Foun
     };
     let total = Stopwatch::start();
     let mut all = Vec::new();
-    for Found { path, scenario } in scenarios {
+    if arguments.format == Format::Text && !arguments.quiet {
+        skipped.iter().for_each(|skipped| say(&skipped.line()));
+    }
+    for Found { path, scenario, .. } in scenarios {
         let stopwatch = Stopwatch::start();
         let seeds = match virtual_rig::cannot(&Plan::new(&scenario, sweep.first)) {
             Some(why) => cannot(scenario.name, sweep.first, why),

@@ -22,19 +22,26 @@ pub(super) struct Container {
 }
 
 impl Container {
-    /// Starts a container whose server listens on `port`; `shape` adds what is particular to it.
+    /// Starts a container whose server listens on `port`; `shape` adds what is particular to it. Another entry than the
+    /// image's takes its place.
     pub(super) async fn start(
         engine: &Engine,
         image: Image,
         port: u16,
         run: &RunId,
+        entry: Option<&str>,
         shape: impl Fn(Request) -> Request,
     ) -> Result<Self, LiveError> {
         let doing = format!("start {}", image.name);
         let mut fault = docker_error(&doing, "no free port");
         for _ in 0..PORT_ATTEMPTS {
             let local = free_port()?;
-            let mut request = shape(ContainerRequest::from(GenericImage::new(image.repository, image.tag)))
+            let image = GenericImage::new(image.repository, image.tag);
+            let image = match entry {
+                Some(entry) => image.with_entrypoint(entry),
+                None => image,
+            };
+            let mut request = shape(ContainerRequest::from(image))
                 .with_label(LABEL_OWNER, OWNER)
                 .with_label(LABEL_RUN, run.as_str())
                 .with_mapped_port(local, port.tcp())
@@ -117,7 +124,13 @@ impl Container {
         self.engine.ask("stop a container", self.engine.api().stop_container(&self.id, None)).await
     }
 
-    async fn is_running(&self) -> Result<bool, LiveError> {
+    /// How Docker names it.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether it runs.
+    pub(super) async fn is_running(&self) -> Result<bool, LiveError> {
         let found = self
             .engine
             .ask("look at a container", self.engine.api().inspect_container(&self.id, None))

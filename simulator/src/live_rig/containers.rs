@@ -11,6 +11,7 @@ use sync_core::secret::Secret;
 use super::container::Container;
 use super::docker::{Engine, POSTGRES_IMAGE, REDIS_IMAGE};
 use super::janitor::{Cleaned, Given, Janitor};
+use super::peer_server::PeerServer;
 use super::run_id::random_hex;
 use super::{LiveError, RunId, postgres, redis};
 
@@ -227,6 +228,20 @@ impl Servers {
         self.container(service)?.stop().await
     }
 
+    /// PostgreSQL servers of peers' own, started side by side. They go with the run, if they are not removed before.
+    pub(super) async fn for_peers(&self, count: u32) -> Result<Vec<PeerServer>, LiveError> {
+        let engine = self.engine.as_ref().ok_or(LiveError::NotStartedHere(Service::Postgres))?;
+        engine.ensure_image(POSTGRES_IMAGE).await?;
+        let password = Secret::new(random_hex::<16>()?);
+        let starts = (0..count).map(|_| PeerServer::start(engine, &self.run, &password));
+        futures_util::future::join_all(starts).await.into_iter().collect()
+    }
+
+    /// Whether containers can be started for this run.
+    pub(super) const fn has_docker(&self) -> bool {
+        self.engine.is_some()
+    }
+
     /// Removes everything that this run made, and waits for it.
     pub async fn remove(self) -> Result<Cleaned, LiveError> {
         self.janitor.finish().await
@@ -283,7 +298,7 @@ async fn prepare(
 /// Durable as in production: what is acknowledged has reached the disk.
 async fn start_postgres(engine: &Engine, run: &RunId) -> Result<Server<Secret<String>>, LiveError> {
     let password = random_hex::<16>()?;
-    let container = Container::start(engine, POSTGRES_IMAGE, 5_432, run, |request| {
+    let container = Container::start(engine, POSTGRES_IMAGE, 5_432, run, None, |request| {
         use testcontainers::ImageExt as _;
         request
             .with_env_var("POSTGRES_PASSWORD", password.clone())
@@ -309,7 +324,7 @@ async fn start_postgres(engine: &Engine, run: &RunId) -> Result<Server<Secret<St
 async fn start_redis(engine: &Engine, run: &RunId) -> Result<Server<RedisSettings>, LiveError> {
     let password = random_hex::<16>()?;
     let configuration = format!("requirepass {password}\nsave \"\"\nappendonly no\n").into_bytes();
-    let container = Container::start(engine, REDIS_IMAGE, 6_379, run, |request| {
+    let container = Container::start(engine, REDIS_IMAGE, 6_379, run, None, |request| {
         use testcontainers::ImageExt as _;
         request
             .with_copy_to(REDIS_CONFIGURATION, configuration.clone())

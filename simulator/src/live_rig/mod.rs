@@ -29,6 +29,7 @@ pub mod limits;
 pub(crate) mod node;
 mod outlook;
 pub mod parent;
+mod peer_server;
 pub(crate) mod peers;
 mod planted;
 mod postgres;

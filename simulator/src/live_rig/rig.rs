@@ -86,6 +86,10 @@ const fn all_but<const SEEN: usize>(untimed: bool) -> [Kind; SEEN] {
 /// and the run does not show what it was to show.
 pub const LATENESS_US_MAX: u64 = 100_000;
 
+/// Said where peers need servers of their own and there is no Docker to start them with.
+const NO_SERVERS: &str = "its peers need PostgreSQL servers of their own, which are started in containers, and both servers \
+                          are given by address: leave `--postgres-url` or `--redis-url` out";
+
 /// Where the servers are, and what is kept.
 #[derive(Clone, Debug, Default)]
 pub struct LiveOptions {
@@ -93,6 +97,8 @@ pub struct LiveOptions {
     pub postgres_url: Option<Secret<String>>,
     /// A running Redis instead of a container.
     pub redis_url: Option<Secret<String>>,
+    /// Gives each peer a PostgreSQL server of its own, in a container.
+    pub isolated: bool,
 }
 
 /// Real servers, ready for one plan after the other. Whatever happens, the servers started here go when this does.
@@ -103,6 +109,8 @@ pub struct LiveRig {
     versions: Versions,
     /// Whether the database tells when a transaction was committed.
     keeps_commit_moments: bool,
+    /// Whether each peer has a server of its own.
+    isolated: bool,
     /// To each main server, through the proxy.
     clients: Vec<HttpClient>,
     runtime: Runtime,
@@ -121,7 +129,7 @@ impl LiveRig {
             .map_err(|error| LiveRunError::Reading(format!("no threads: {error}")))?;
         let interrupts = Interrupts::new(runtime.handle());
         limits::raise_open_files();
-        let LiveOptions { postgres_url, redis_url } = options;
+        let LiveOptions { postgres_url, redis_url, isolated } = options;
         let run = RunId::random()?;
         let setting_up = async {
             let servers = Servers::start(ServersOptions { postgres_url, redis_url, run }).await?;
@@ -149,6 +157,7 @@ impl LiveRig {
             servers: Arc::new(servers),
             versions,
             keeps_commit_moments: keeps_commit_moments.map_err(|e| reading(&e))?,
+            isolated,
             clients,
             runtime,
             interrupts,
@@ -194,9 +203,15 @@ impl LiveRig {
 
     fn run_peers(&mut self, plan: &Plan, peers: &Peers) -> Result<RunResult, LiveRunError> {
         let versions = servers(&self.versions);
+        let own = match self.isolated || super::peers::needs_servers(plan) {
+            true if !self.servers.has_docker() => return Err(LiveRunError::Cannot(NO_SERVERS.to_owned())),
+            true => self.interrupts.or(&self.runtime, self.servers.for_peers(peers.count))??,
+            false => Vec::new(),
+        };
         let ground = Ground {
             server: self.servers.postgres_dsn(),
             prefix: super::postgres::database_of(self.servers.run()),
+            own,
             versions: versions.into_iter().filter(|server| server.name != "Redis").collect(),
         };
         let mut plan = plan.clone();

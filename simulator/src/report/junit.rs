@@ -3,7 +3,8 @@
 //! A scenario is a suite; each property that it demands and each threshold is a case. Cases of
 //! different seeds differ in their class, `<scenario>.seed-<seed>`, because the servers know a case
 //! by class and name. A violation is a failure. A verdict of unknown is an error: the run could not
-//! decide, its exit code is 3, and a page that shows it as skipped would look green. What the
+//! decide, its exit code is 3, and a page that shows it as skipped would look green. Skipped is what a scenario itself
+//! says is not for this rig. What the
 //! scenario does not demand is no case. Of many seeds each is a case. There are no times: the same run gives the same bytes.
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
@@ -15,11 +16,17 @@ use crate::verdict::{Judgement, Verdict};
 
 /// The XML of some runs, each with the command that repeats it; a missing command is left out.
 pub fn render(summaries: &[Summary], repeat: &[String]) -> String {
-    render_with(summaries, &[], repeat)
+    render_with(summaries, &[], [], repeat)
 }
 
-/// The same with runs that came to no result, whose commands follow those of the others.
-pub fn render_with(summaries: &[Summary], undecided: &[Undecided], repeat: &[String]) -> String {
+/// The same with runs that came to no result, whose commands follow those of the others, and with scenarios that are for
+/// another rig, with the reason: these are skipped.
+pub fn render_with<'a>(
+    summaries: &[Summary],
+    undecided: &[Undecided],
+    skipped: impl IntoIterator<Item = (&'a str, &'a str)>,
+    repeat: &[String],
+) -> String {
     let repeat = |number: usize| repeat.get(number).map_or("", String::as_str);
     let mut suites: Vec<TestSuite> = Vec::new();
     let mut add = |scenario: &str, cases: Vec<TestCase>| {
@@ -35,6 +42,13 @@ pub fn render_with(summaries: &[Summary], undecided: &[Undecided], repeat: &[Str
     }
     for (number, undecided) in undecided.iter().enumerate() {
         add(&undecided.scenario, vec![came_to_none(undecided, repeat(summaries.len() + number))]);
+    }
+    for (scenario, why) in skipped {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(facts::plain(why));
+        let mut case = TestCase::new("is for another rig", status);
+        case.set_classname(scenario);
+        add(scenario, vec![case]);
     }
     let mut report = Report::new("p2psim");
     report.add_test_suites(suites);

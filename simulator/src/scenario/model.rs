@@ -7,6 +7,7 @@ mod distribution;
 mod expect;
 mod fault;
 mod network;
+mod only;
 mod peer_fault;
 mod peers;
 mod service;
@@ -22,6 +23,7 @@ pub use fault::{
     Fault, Injection, Move, Partition, RotateKeys, ShutDown,
 };
 pub use network::{Frames, Link, Network, Tamper};
+pub use only::{Only, OnlyRig};
 pub use peer_fault::{
     Corrupt, Cut, DegradeLinks, PeerFault, Release, Replace, Replacement, SameName, SetBack, StepClocks,
     TwinDatabase,
@@ -49,6 +51,9 @@ pub struct Scenario {
     pub name: String,
     /// One or two sentences: what this scenario shows.
     pub about: String,
+    /// The one rig that this scenario is for, where the other cannot carry it out. In the other a folder skips it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Only>,
     /// How long the workload and the faults last, in simulated time.
     pub duration: Length,
     /// After `duration` every fault is healed; the system must have come to rest within this time.

@@ -102,6 +102,10 @@ impl Rules<'_> {
         if s.about.trim().is_empty() {
             self.refuse("about", "`about` says nothing", "write a sentence on what this scenario shows");
         }
+        if s.only.as_ref().is_some_and(|only| only.because.trim().is_empty()) {
+            let help = "say in a sentence what the other rig cannot do";
+            self.refuse("only.because", "`because` says nothing", help);
+        }
         self.length("duration", s.duration, SHORTEST..=DAY);
         if s.duration == Length::ZERO {
             // Said once: that every moment lies behind this duration would say nothing new.

@@ -11,6 +11,7 @@ mod determinism;
 mod embedding_mock;
 mod live_child;
 mod live_proxy;
+mod only;
 mod outside;
 mod overload;
 mod own_engine;

@@ -99,8 +99,11 @@ impl Given {
 
     fn rig(&self) -> LiveRig {
         let secret = |text: &String| Some(Secret::new(text.clone()));
-        let options =
-            LiveOptions { postgres_url: secret(&self.postgres_url), redis_url: secret(&self.redis_url) };
+        let options = LiveOptions {
+            postgres_url: secret(&self.postgres_url),
+            redis_url: secret(&self.redis_url),
+            isolated: false,
+        };
         LiveRig::start(options).unwrap_or_else(|error| panic!("{error}: {}", error.remedy()))
     }
 }

@@ -144,7 +144,7 @@ fn somebody_who_makes_a_second_primary_is_seen() {
     let options = ServersOptions { postgres_url: None, redis_url: None, run: RunId::random().unwrap() };
     let given = runtime.block_on(Servers::start(options)).unwrap();
     let dsn = given.postgres_dsn().expose().clone();
-    let options = LiveOptions { postgres_url: Some(Secret::new(dsn.clone())), redis_url: None };
+    let options = LiveOptions { postgres_url: Some(Secret::new(dsn.clone())), ..LiveOptions::default() };
     let mut rig = LiveRig::start(options).unwrap();
 
     let summary = rig.run(&plan(SHORT), None).unwrap().summary;

@@ -474,8 +474,11 @@ fn runs_against_given_servers_notice_what_no_host_wrote() {
     let redis = given.redis_settings();
     let password = redis.password.as_ref().unwrap().expose().clone();
     let url = format!("redis://:{password}@{}:{}/5", redis.host, redis.port);
-    let options =
-        LiveOptions { postgres_url: Some(given.postgres_dsn()), redis_url: Some(Secret::new(url.clone())) };
+    let options = LiveOptions {
+        postgres_url: Some(given.postgres_dsn()),
+        redis_url: Some(Secret::new(url.clone())),
+        isolated: false,
+    };
     let mut rig = LiveRig::start(options).unwrap_or_else(|error| panic!("{error}: {}", error.remedy()));
     let plan = Plan::new(&Scenario::parse("short", SHORT.as_bytes()).unwrap(), 1);
 

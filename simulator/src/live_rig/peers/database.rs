@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::tables::Statements;
 use crate::history::peers::FinalState;
 use crate::live_rig::LiveError;
+use crate::live_rig::peer_server::PeerServer;
 use crate::live_rig::postgres::with_database;
 
 /// One peer's database. Cheap to clone.
@@ -22,6 +23,8 @@ pub(super) struct Database {
     /// Another database of the same server.
     server: Secret<String>,
     dsn: Secret<String>,
+    /// The server, where it is this peer's alone.
+    own: Option<PeerServer>,
 }
 
 /// What all its living rows come to, and how many writes wait to be folded.
@@ -46,7 +49,21 @@ impl Database {
     /// When the server's address is malformed.
     pub(super) fn new(server: &Secret<String>, name: String) -> Result<Self, LiveError> {
         let dsn = with_database(server, &name)?;
-        Ok(Self { name, server: server.clone(), dsn })
+        Ok(Self { name, server: server.clone(), dsn, own: None })
+    }
+
+    /// The database of a peer that has a server of its own. All have one name, so that a disk is at home at each of them.
+    ///
+    /// # Errors
+    /// When the server's address is malformed.
+    pub(super) fn alone_on(server: PeerServer) -> Result<Self, LiveError> {
+        let database = Self::new(server.address(), OWN.to_owned())?;
+        Ok(Self { own: Some(server), ..database })
+    }
+
+    /// The server, where it is this peer's alone.
+    pub(super) fn own(&self) -> Option<&PeerServer> {
+        self.own.as_ref()
     }
 
     /// How it is reached.
@@ -85,6 +102,17 @@ impl Database {
         self.administer(vec![statement], "drop a peer's database").await
     }
 
+    /// It crashes: its server is killed where that is its own; else every connection ends, and nobody gets in.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(super) async fn crash(&self) -> Result<(), LiveError> {
+        match &self.own {
+            Some(server) => server.kill().await,
+            None => self.shut().await,
+        }
+    }
+
     /// Ends every connection to it, and lets nobody in.
     ///
     /// # Errors
@@ -100,11 +128,38 @@ impl Database {
         self.administer(statements, "shut a peer's database").await
     }
 
-    /// Lets everybody in again.
+    /// Makes it a copy of another one of this server, to which nobody is connected. One that is not to `notice` goes on as
+    /// if it were that one: a copied disk would.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(super) async fn copy(&self, source: &Self, notices: bool) -> Result<(), LiveError> {
+        let doing = "copy a peer's database";
+        let statements = vec![
+            format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", self.name),
+            format!("CREATE DATABASE \"{}\" TEMPLATE \"{}\"", self.name, source.name),
+        ];
+        self.administer(statements, doing).await?;
+        if notices {
+            return Ok(());
+        }
+        let work = async {
+            let mut connection = connect(&self.dsn).await?;
+            sqlx::raw_sql(UNNOTICED).execute(&mut connection).await?;
+            farewell(connection).await;
+            Ok(())
+        };
+        work.await.map_err(refused(doing))
+    }
+
+    /// Lets everybody in again, and starts its server if that was killed.
     ///
     /// # Errors
     /// When the server refuses.
     pub(super) async fn open(&self) -> Result<(), LiveError> {
+        if let Some(server) = &self.own {
+            server.start_again().await?;
+        }
         let statement = format!("ALTER DATABASE \"{}\" WITH ALLOW_CONNECTIONS true", self.name);
         self.administer(vec![statement], "open a peer's database").await
     }
@@ -187,13 +242,13 @@ impl Database {
         work.await.map_err(refused("alter what a peer's database holds"))
     }
 
-    /// What became of these transactions.
+    /// What became of these transactions, whichever database of the server they are of.
     ///
     /// # Errors
     /// When the server cannot be reached or refuses.
     pub(super) async fn fates(&self, xids: &[u64]) -> Result<Vec<Fate>, LiveError> {
         let work = async {
-            let mut connection = connect(&self.dsn).await?;
+            let mut connection = connect(&self.server).await?;
             let mut fates = Vec::with_capacity(xids.len());
             for chunk in xids.chunks(FATES_AT_ONCE) {
                 let texts: Vec<String> = chunk.iter().map(u64::to_string).collect();
@@ -279,6 +334,10 @@ fn refused(doing: &'static str) -> impl Fn(PostgresError) -> LiveError {
     move |error| LiveError::Postgres { doing, error }
 }
 
+/// The name of a database that is alone on its server.
+const OWN: &str = "peer";
+const UNNOTICED: &str = "UPDATE p2p_peer.node
+    SET database_oid = (SELECT oid::bigint FROM pg_database WHERE datname = current_database())";
 /// Tombstones are purged at different moments.
 const CONDITION: &str = "SELECT count(*),
         coalesce(sum(hashtextextended(table_name || '/' || key || '/' || us || '.' || counter || '@' || node

@@ -14,31 +14,46 @@ use sync_core::peer_sync::events::ReplicaEvent;
 use sync_core::peer_sync::message::Refusal;
 use sync_core::peer_sync::resolver::Reason;
 use sync_core::peer_sync::row::RowVersion;
+use sync_core::peer_sync::snapshot::Snapshot;
 use sync_core::peer_sync::store::{Advance, DigestEntry, Merged, Outcome, PeerReply, PeerRequest};
 use sync_core::peer_sync::version::NodeId;
 use sync_core::runtime::peer_store::{Decided, Witness};
 
+use super::history::Number;
 use super::now_us;
 use super::places::peer_at;
 use crate::history::peers::{DecidedBy, MergeOutcome, MergedRow, PeerWhat};
 use crate::peer_schema::node_id;
 
 /// A line of the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fact {
     /// When it was written, in microseconds since 1970.
     pub(super) wall_us: u64,
+    /// Which of the peer's databases it is of: told by whoever reads the file.
+    #[serde(skip)]
+    pub(super) era: u32,
     /// The transaction; none for what took place whatever is committed.
     pub(super) xid: Option<u64>,
     /// The database's clock when the request began to work, in microseconds since 1970; 0 where it was not asked.
     #[serde(default)]
     pub(super) began_us: u64,
+    /// What was visible when the request began; none where it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) began_with: Option<Snapshot>,
     /// What is to be told. Of rows that were refused it is not said what the peer holds.
     pub(super) what: Vec<PeerWhat>,
     /// Rows that are to go, each if its version is still this.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) drops: Vec<DigestEntry>,
+}
+
+impl Fact {
+    /// The transaction among all of its peer.
+    pub(super) fn number(&self) -> Option<Number> {
+        Some((self.era, self.xid?))
+    }
 }
 
 /// The file of one process.
@@ -64,7 +79,7 @@ impl FactFile {
     pub(super) fn tell(&self, wall_us: u64, event: &ReplicaEvent) {
         let what = self.told(event);
         if let Some(what) = what {
-            self.write(&Fact { wall_us, xid: None, began_us: 0, what: vec![what], drops: Vec::new() });
+            self.write(&Fact { wall_us, what: vec![what], ..Fact::default() });
         }
     }
 
@@ -196,24 +211,25 @@ impl Witness for FactFile {
         };
         if !what.is_empty() || !drops.is_empty() {
             let (xid, began_us) = (decided.xid, decided.now.as_us());
-            self.write(&Fact { wall_us: now_us(), xid, began_us, what, drops });
+            let began_with = Some(decided.began_with.clone());
+            self.write(&Fact { era: 0, wall_us: now_us(), xid, began_us, began_with, what, drops });
         }
     }
 }
 
-/// Reads what a process wrote. The last line of one that was killed may be torn: what it was to tell never happened.
+/// Reads what a process wrote about its peer's database of that number. The last line of one that was killed may be torn: what it was to tell never happened.
 ///
 /// # Errors
 /// When the file cannot be read, or a line in its middle is none.
-pub(super) fn read(path: &Path) -> io::Result<Vec<Fact>> {
-    let mut facts = Vec::new();
+pub(super) fn read(path: &Path, era: u32) -> io::Result<Vec<Fact>> {
+    let mut facts: Vec<Fact> = Vec::new();
     let mut torn = None;
     for line in BufReader::new(File::open(path)?).split(b'\n') {
         if let Some(error) = torn {
             return Err(error);
         }
         match serde_json::from_slice(&line?) {
-            Ok(fact) => facts.push(fact),
+            Ok(fact) => facts.push(Fact { era, ..fact }),
             Err(error) => torn = Some(io::Error::other(error)),
         }
     }
@@ -261,11 +277,12 @@ mod tests {
             reply: &reply,
             xid: Some(77),
             now: Timestamp::from_us(10),
+            began_with: &Snapshot::new(77, []),
             incarnation: Incarnation(9),
         });
         let torn = b"{\"wall_us\":1,";
         File::options().append(true).open(&path).unwrap().write_all(torn).unwrap();
-        let facts = read(&path).unwrap();
+        let facts = read(&path, 0).unwrap();
         assert_eq!((facts.len(), facts[0].xid), (1, Some(77)));
         let PeerWhat::Merged { node: 2, from: 0, rows, reconcile: true, .. } = &facts[0].what[0] else {
             panic!("{facts:?}")
@@ -279,6 +296,6 @@ mod tests {
             (MergeOutcome::TooFarAhead, None, 890)
         );
         File::options().append(true).open(&path).unwrap().write_all(b"\n{}\n").unwrap();
-        assert!(read(&path).is_err(), "a line in the middle");
+        assert!(read(&path, 0).is_err(), "a line in the middle");
     }
 }

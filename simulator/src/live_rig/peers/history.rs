@@ -13,7 +13,7 @@ use sync_core::peer_sync::version::Version;
 
 use super::facts::Fact;
 use super::mesh::Sent;
-use super::session::{ReadRows, Told, Transaction};
+use super::told::{ReadRows, Told, Transaction};
 use crate::history::peers::{HeldRow, MergeOutcome, PeerWhat};
 use crate::history::{Event, What};
 
@@ -28,14 +28,20 @@ pub(super) struct Telling {
     pub(super) facts: Vec<Vec<Fact>>,
     pub(super) sent: Vec<Sent>,
     /// By peer: when transactions were committed, in microseconds since 1970.
-    pub(super) committed: Vec<BTreeMap<u64, u64>>,
+    pub(super) committed: Vec<Commits>,
 }
+
+/// A transaction of a peer: which of the databases that it had one after the other, and the number there.
+pub(super) type Number = (u32, u64);
+
+/// Commits of one peer, with the moments at which they take place.
+pub(super) type Commits = BTreeMap<Number, u64>;
 
 /// An event before it has its place.
 struct Draft {
     at_us: u64,
-    /// The commit that it is of.
-    commit: Option<(u32, u64)>,
+    /// The commit that it is of, and whose.
+    commit: Option<(u32, Number)>,
     what: Draught,
 }
 
@@ -57,13 +63,11 @@ struct Absorbs {
     stamp_us: u64,
 }
 
-/// Commits of one database by their number, with the moments at which they take place.
-type Commits = BTreeMap<u64, u64>;
-
 impl Telling {
     /// The events of the run, in their order; moments count from its start.
     pub(super) fn events(self) -> Vec<Event> {
         let Self { start_us, peers, stock, told, facts, sent, mut committed } = self;
+        put_behind_merges(&told, &facts, &mut committed);
         let mut drafts = Vec::new();
         let mut reads = Vec::new();
         let merges: Vec<Vec<Absorbs>> =
@@ -95,8 +99,8 @@ impl Telling {
             drafts.push(at(at_us, What::Peer(PeerWhat::Read { op, session, rows })));
         }
         for draft in &mut drafts {
-            if let Some((peer, xid)) = draft.commit
-                && let Some(at_us) = committed[peer as usize].get(&xid)
+            if let Some((peer, number)) = draft.commit
+                && let Some(at_us) = committed[peer as usize].get(&number)
             {
                 draft.at_us = draft.at_us.max(*at_us);
             }
@@ -129,10 +133,47 @@ impl Telling {
     }
 }
 
+/// Moves transactions behind merges that did not see them. A row that is absent cannot be locked: while a merge that stores
+/// something of it is at work an application may insert it and commit first, with a greater version. The merge did not
+/// beat that; it is what was there before. Had it overwritten it, that would be missing from then on.
+fn put_behind_merges(told: &[Told], facts: &[Vec<Fact>], committed: &mut [Commits]) {
+    let mut writers: BTreeMap<(u32, &RowId), Vec<(&Transaction, &Version)>> = BTreeMap::new();
+    for told in told {
+        let Told::Transaction(transaction) = told else { continue };
+        for write in &transaction.writes {
+            let of_row = writers.entry((transaction.op.host, &write.row)).or_default();
+            of_row.push((transaction, &write.version));
+        }
+    }
+    for (peer, facts) in (0..).zip(facts) {
+        let committed = &mut committed[peer as usize];
+        for fact in facts {
+            let Some((began_with, number)) = fact.began_with.as_ref().zip(fact.number()) else { continue };
+            let Some(merged_us) = committed.get(&number).copied() else { continue };
+            let rows = fact.what.iter().flat_map(|what| match what {
+                PeerWhat::Merged { rows, .. } => rows.as_slice(),
+                _ => &[],
+            });
+            for row in rows.filter(|row| row.holds.as_ref() == Some(&row.version)) {
+                for (transaction, version) in writers.get(&(peer, &row.row)).into_iter().flatten() {
+                    let is_met = transaction.era == fact.era && !began_with.sees(transaction.xid);
+                    if is_met
+                        && **version > row.version
+                        && let Some(at_us) = committed.get_mut(&transaction.number())
+                        && *at_us <= merged_us
+                    {
+                        *at_us = merged_us + 1;
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The merges of a peer that were committed.
 fn absorbed(facts: &[Fact], committed: &Commits) -> Vec<Absorbs> {
     let of = |fact: &Fact| {
-        let committed_us = *committed.get(&fact.xid?)?;
+        let committed_us = *committed.get(&fact.number()?)?;
         let stamps = fact.what.iter().flat_map(|what| match what {
             PeerWhat::Merged { rows, .. } => rows.as_slice(),
             _ => &[],
@@ -146,8 +187,9 @@ fn absorbed(facts: &[Fact], committed: &Commits) -> Vec<Absorbs> {
 }
 
 fn of_transaction(transaction: Transaction, committed: &[Commits], merges: &[Absorbs]) -> Vec<Draft> {
-    let Transaction { op, session, incarnation, xid, mut writes, clock_us, answered_us } = transaction;
-    let Some(at_us) = committed[op.host as usize].get(&xid).copied() else { return Vec::new() };
+    let number = transaction.number();
+    let Transaction { op, session, incarnation, xid, mut writes, clock_us, answered_us, .. } = transaction;
+    let Some(at_us) = committed[op.host as usize].get(&number).copied() else { return Vec::new() };
     // Stamps that a merge under way had taken in by then are told with the merge, later than this.
     let under_way = merges.iter().filter(|merge| merge.began_us <= clock_us && merge.committed_us >= at_us);
     let absorbed_us = under_way.map(|merge| merge.stamp_us.saturating_add(1)).max().unwrap_or(0);
@@ -155,7 +197,7 @@ fn of_transaction(transaction: Transaction, committed: &[Commits], merges: &[Abs
         write.clock_us_max = write.clock_us_max.max(absorbed_us);
     }
     let draft = |at_us: u64, what: PeerWhat| {
-        let commit = Some((op.host, xid));
+        let commit = Some((op.host, number));
         Draft { at_us, commit, what: Draught::Event(What::Peer(what)) }
     };
     let mut drafts = vec![draft(at_us, PeerWhat::Committed { op, session, incarnation, xid, writes })];
@@ -164,12 +206,13 @@ fn of_transaction(transaction: Transaction, committed: &[Commits], merges: &[Abs
 }
 
 fn of_fact(peer: u32, fact: Fact, committed: &[Commits]) -> Vec<Draft> {
-    let Fact { wall_us, xid, what, drops, .. } = fact;
-    let commit = xid.map(|xid| (peer, xid));
-    let at_us = match xid {
+    let number = fact.number();
+    let Fact { wall_us, what, drops, .. } = fact;
+    let commit = number.map(|number| (peer, number));
+    let at_us = match number.map(|number| committed[peer as usize].get(&number)) {
         // Given up, or lost with its process.
-        Some(xid) if !committed[peer as usize].contains_key(&xid) => return Vec::new(),
-        Some(xid) => committed[peer as usize][&xid],
+        Some(None) => return Vec::new(),
+        Some(Some(at_us)) => *at_us,
         None => wall_us,
     };
     let draft = |what| Draft { at_us, commit, what };
@@ -187,22 +230,23 @@ fn of_fact(peer: u32, fact: Fact, committed: &[Commits]) -> Vec<Draft> {
 fn place(reads: &[ReadRows], committed: &mut [Commits]) -> Vec<u64> {
     let mut order: Vec<usize> = (0..reads.len()).collect();
     order.sort_by_key(|place| reads[*place].sent_us);
-    let mut by_moment: Vec<BTreeSet<(u64, u64)>> =
-        committed.iter().map(|commits| commits.iter().map(|(xid, at_us)| (*at_us, *xid)).collect()).collect();
+    let by_moment = |commits: &Commits| commits.iter().map(|(number, at_us)| (*at_us, *number)).collect();
+    let mut by_moment: Vec<BTreeSet<(u64, Number)>> = committed.iter().map(by_moment).collect();
     let mut placed = vec![0; reads.len()];
     // A commit that was moved may have been seen by a read that was placed before it.
     for _ in 0..ROUNDS_MAX {
         let mut is_settled = true;
         for &number in &order {
-            let ReadRows { op, snapshot, sent_us, .. } = &reads[number];
+            let ReadRows { op, era, snapshot, sent_us, .. } = &reads[number];
             let by_moment = &mut by_moment[op.host as usize];
-            let near = (sent_us.saturating_sub(NEAR_US), 0)..(sent_us.saturating_add(NEAR_US), 0);
-            let near: Vec<(u64, u64)> = by_moment.range(near).copied().collect();
-            let seen = near.iter().filter(|(_, xid)| snapshot.sees(*xid)).map(|(at_us, _)| *at_us);
+            let near = (sent_us.saturating_sub(NEAR_US), (0, 0))..(sent_us.saturating_add(NEAR_US), (0, 0));
+            let near = by_moment.range(near).filter(|(_, (of, _))| of == era);
+            let near: Vec<(u64, Number)> = near.copied().collect();
+            let seen = near.iter().filter(|(_, (_, xid))| snapshot.sees(*xid)).map(|(at_us, _)| *at_us);
             let at_us = seen.max().unwrap_or(0).max(*sent_us);
             is_settled &= placed[number] == at_us;
             placed[number] = at_us;
-            for unseen in near.iter().filter(|(moment, xid)| *moment <= at_us && !snapshot.sees(*xid)) {
+            for unseen in near.iter().filter(|(moment, (_, xid))| *moment <= at_us && !snapshot.sees(*xid)) {
                 by_moment.remove(unseen);
                 by_moment.insert((at_us + 1, unseen.1));
                 committed[op.host as usize].insert(unseen.1, at_us + 1);
@@ -286,6 +330,13 @@ impl Replay {
                     }
                     changed.push(merged.row.clone());
                 }
+            }
+            PeerWhat::SetBack { node, holds } => {
+                let holds = holds.iter().map(|held| (held.row.clone(), (held.version.clone(), held.deleted)));
+                let before = std::mem::replace(&mut self.held[*node as usize], holds.collect());
+                changed.extend(before.into_keys());
+                changed.extend(self.held[*node as usize].keys().cloned());
+                self.damaged.retain(|(peer, _)| peer != node);
             }
             PeerWhat::Dropped { node, rows } => {
                 for row in rows.iter() {

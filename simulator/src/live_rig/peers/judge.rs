@@ -6,10 +6,10 @@ use sync_core::peer_sync::row::RowId;
 use sync_core::store::Content as HostContent;
 
 use super::facts::Fact;
-use super::history::Telling;
+use super::history::{Commits, Telling};
 use super::mesh::Sent;
-use super::session::Told;
 use super::stage::Struck;
+use super::told::Told;
 use super::{OBSERVABLE, plan};
 use crate::check;
 use crate::history::peers::{FinalState, HeldRow, PeerWhat};
@@ -32,11 +32,16 @@ pub(super) struct Carried {
     pub(super) late_us_max: u64,
     pub(super) ends: Vec<Vec<(RowId, FinalState)>>,
     pub(super) facts: Vec<Vec<Fact>>,
-    pub(super) committed: Vec<BTreeMap<u64, u64>>,
+    pub(super) committed: Vec<Commits>,
 }
 
 /// Puts the history together, shows it to the checks, and says what came of the run.
-pub(super) fn judge(plan: &Plan, carried: Carried, versions: Vec<ServerVersion>, count: u32) -> RunResult {
+pub(super) fn judge(
+    plan: &Plan,
+    carried: Carried,
+    versions: Vec<ServerVersion>,
+    (count, isolated): (u32, bool),
+) -> RunResult {
     let Carried { start_us, length_us, stock, told, sent, struck, open, late_us_max, ends, facts, committed } =
         carried;
     let bytes_sent =
@@ -74,7 +79,7 @@ pub(super) fn judge(plan: &Plan, carried: Carried, versions: Vec<ServerVersion>,
         rig: "live",
         observable: OBSERVABLE.to_vec(),
         servers: versions,
-        notes: plan::notes(plan),
+        notes: plan::notes(plan, isolated),
         thresholds,
         secrets: Vec::new(),
     };

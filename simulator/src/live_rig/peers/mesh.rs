@@ -43,13 +43,23 @@ pub(super) struct Mesh {
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// A message, and when it was sent, in microseconds since 1970.
+/// A message, or rows that arrived, and when, in microseconds since 1970.
 pub(super) type Sent = (u64, PeerWhat);
 
 struct Shared {
     network: Mutex<PeerNetwork>,
     has_begun: AtomicBool,
     sent: Mutex<Vec<Sent>>,
+    machines: Mutex<Vec<Machine>>,
+}
+
+/// What links know of a machine.
+#[derive(Clone, Copy, Default)]
+struct Machine {
+    /// Counts its lives.
+    life: u32,
+    /// Whether it has another's name, or another release than in the beginning.
+    is_another: bool,
 }
 
 /// One direction between two peers.
@@ -85,6 +95,7 @@ impl Mesh {
             network: Mutex::new(network),
             has_begun: AtomicBool::new(false),
             sent: Mutex::default(),
+            machines: Mutex::new(vec![Machine::default(); known.len()]),
         });
         let mut mesh = Self { shared, tasks: Vec::new() };
         for (from, others) in (0..).zip(known) {
@@ -108,6 +119,17 @@ impl Mesh {
     /// What decides over messages.
     pub(super) fn network(&self) -> MutexGuard<'_, PeerNetwork> {
         lock(&self.shared.network)
+    }
+
+    /// A machine goes down: what is under way from it or to it reaches nobody whom it was meant for.
+    pub(super) fn dies(&self, peer: u32) {
+        self.shared.change(peer, |machine| machine.life += 1);
+    }
+
+    /// What answers at a machine is another than in the beginning, or the same again: rows that go there or come from
+    /// there are told of.
+    pub(super) fn is_another(&self, peer: u32, is_another: bool) {
+        self.shared.change(peer, |machine| machine.is_another = is_another);
     }
 
     /// The messages since the run began, and no more of them.
@@ -185,6 +207,16 @@ impl Shared {
         copies.into_iter().map(Duration::from_micros).collect()
     }
 
+    fn change(&self, peer: u32, change: impl FnOnce(&mut Machine)) {
+        if let Some(machine) = lock(&self.machines).get_mut(peer as usize) {
+            change(machine);
+        }
+    }
+
+    fn machine(&self, peer: u32) -> Machine {
+        lock(&self.machines).get(peer as usize).copied().unwrap_or_default()
+    }
+
     fn tell(&self, from: u32, to: u32, Size { bytes, rows, reconcile }: Size) {
         if self.has_begun.load(Ordering::SeqCst) {
             lock(&self.sent).push((now_us(), PeerWhat::Sent { from, to, bytes, rows, reconcile }));
@@ -199,6 +231,8 @@ impl Link {
         let body = Limited::new(body, limits::PEER_BODY_BYTES_MAX).collect().await;
         let body = body.map_err(|_| io::Error::other("a body that broke off"))?.to_bytes();
         self.tell(self.from, self.to, head.uri.path(), head_bytes(&head.headers), &head.headers, &body, true);
+        let asked_by = self.shared.machine(self.from).life;
+        let exchange_path = head.uri.path() == EXCHANGE_PATH;
         let (answered, mut answers) = mpsc::channel(2);
         for delay in self.shared.fate(self.from, self.to) {
             let (link, answered) = (Arc::clone(&self), answered.clone());
@@ -206,17 +240,27 @@ impl Link {
             // A copy that is under way arrives, whether or not anybody waits for its answer.
             tokio::spawn(async move {
                 sleep(delay).await;
+                if exchange_path {
+                    let Exchange { head, body } = &exchange;
+                    link.tell_took((link.from, asked_by), link.to, || rows_asked(&head.headers, body));
+                }
                 let answer = link.exchange(exchange).await;
+                let answered_by = link.shared.machine(link.to).life;
                 if let Some(delay) = link.shared.fate(link.to, link.from).first() {
                     sleep(*delay).await;
-                    let _ = answered.send(answer).await;
+                    let _ = answered.send((answer, answered_by)).await;
                 }
             });
         }
         drop(answered);
         match answers.recv().await {
-            Some(Ok((head, body))) => Ok(Response::from_parts(head, Full::new(body))),
-            Some(Err(error)) => Err(error),
+            Some((Ok((head, body)), answered_by)) => {
+                if exchange_path && self.shared.machine(self.from).life == asked_by {
+                    self.tell_took((self.to, answered_by), self.from, || rows_answered(&head.headers, &body));
+                }
+                Ok(Response::from_parts(head, Full::new(body)))
+            }
+            Some((Err(error), _)) => Err(error),
             // Lost, there or back: whoever asked gives up some day.
             None => pending().await,
         }
@@ -255,18 +299,46 @@ impl Link {
         if path != EXCHANGE_PATH || body.is_empty() {
             return self.shared.tell(from, to, Size { bytes, ..Size::default() });
         }
-        let packed = headers.get(CONTENT_ENCODING).is_some_and(|coding| coding.as_bytes() == ZSTD.as_bytes());
-        let coding = if packed { Coding::Zstd } else { Coding::Plain };
-        let (shared, body) = (Arc::clone(&self.shared), body.clone());
+        let shared = Arc::clone(&self.shared);
+        let body = packed(headers, body);
         tokio::task::spawn_blocking(move || {
-            let body = Body { bytes: body.to_vec(), coding };
-            let size = match is_question {
-                true => body.read::<Asked>().map(|asked| sizes::of_question(&asked.question)),
-                false => body.read::<PeerAnswer>().map(|answer| sizes::of_answer(&answer)),
-            };
-            shared.tell(from, to, Size { bytes, ..size.unwrap_or_default() });
+            let size = if is_question { size_of_question(&body) } else { size_of_answer(&body) };
+            shared.tell(from, to, Size { bytes, ..size });
         });
     }
+
+    /// Tells of rows that arrive where names or releases are mixed, from a sender that is still what it was.
+    fn tell_took(&self, (from, life): (u32, u32), to: u32, rows: impl FnOnce() -> u64) {
+        let [sender, reader] = [from, to].map(|peer| self.shared.machine(peer));
+        if sender.life != life || !(sender.is_another || reader.is_another) {
+            return;
+        }
+        let rows = rows();
+        if rows > 0 && self.shared.has_begun.load(Ordering::SeqCst) {
+            lock(&self.shared.sent).push((now_us(), PeerWhat::Took { node: to, from, rows }));
+        }
+    }
+}
+
+fn packed(headers: &HeaderMap, body: &Bytes) -> Body {
+    let packed = headers.get(CONTENT_ENCODING).is_some_and(|coding| coding.as_bytes() == ZSTD.as_bytes());
+    Body { bytes: body.to_vec(), coding: if packed { Coding::Zstd } else { Coding::Plain } }
+}
+
+fn size_of_question(body: &Body) -> Size {
+    body.read::<Asked>().map(|asked| sizes::of_question(&asked.question)).unwrap_or_default()
+}
+
+fn size_of_answer(body: &Body) -> Size {
+    body.read::<PeerAnswer>().map(|answer| sizes::of_answer(&answer)).unwrap_or_default()
+}
+
+fn rows_asked(headers: &HeaderMap, body: &Bytes) -> u64 {
+    size_of_question(&packed(headers, body)).rows
+}
+
+fn rows_answered(headers: &HeaderMap, body: &Bytes) -> u64 {
+    size_of_answer(&packed(headers, body)).rows
 }
 
 async fn accept(listener: TcpListener, link: Arc<Link>) {

@@ -6,7 +6,9 @@
 //! carried ([`mesh`]), and the moments of commits that PostgreSQL keeps. Then the same checks judge it.
 
 mod database;
+mod disks;
 mod facts;
+mod fates;
 mod history;
 mod judge;
 mod mesh;
@@ -16,11 +18,11 @@ mod plan;
 mod session;
 mod stage;
 mod tables;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sync_core::peer_sync::schema::Schema;
@@ -29,14 +31,18 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::database::{Database, are_alike, wait_until_alike};
 use self::facts::Fact;
+use self::history::{Commits, Number};
 use self::judge::{Carried, judge};
 use self::mesh::Mesh;
 use self::node::PeerSpec;
 use self::places::Places;
-use self::session::{Applications, Place, Shared, Told};
+use self::plan::When;
+use self::session::Applications;
 use self::stage::Stage;
 use self::tables::Statements;
+use self::told::{Place, Shared, Told};
 use super::LiveError;
+use super::peer_server::PeerServer;
 use super::rig::LiveRunError;
 use super::run_id::random_hex;
 use crate::arrivals::TICKET_STREAM_BIT;
@@ -53,7 +59,7 @@ use crate::virtual_rig::peers::network::PeerNetwork;
 use crate::virtual_rig::peers::settings;
 use crate::virtual_rig::world::host_clock;
 
-pub(super) use plan::cannot;
+pub(super) use plan::{cannot, needs_servers};
 
 /// What can be seen of live peers.
 pub(super) const OBSERVABLE: &[Kind] = &[
@@ -68,6 +74,7 @@ pub(super) const OBSERVABLE: &[Kind] = &[
     Kind::Advanced,
     Kind::Purged,
     Kind::PeerLife,
+    Kind::PeerIdentity,
     Kind::Conflict,
     Kind::Aside,
     Kind::Membership,
@@ -82,6 +89,8 @@ pub(super) struct Ground {
     pub(super) server: Secret<String>,
     /// Begins the names of databases that are this run's.
     pub(super) prefix: String,
+    /// Servers of the peers' own, one for each; none where all share one.
+    pub(super) own: Vec<PeerServer>,
     pub(super) versions: Vec<ServerVersion>,
 }
 
@@ -94,14 +103,21 @@ struct Folder(std::path::PathBuf);
 /// When it comes to no result.
 pub(super) async fn run(ground: Ground, plan: &Plan, peers: &Peers) -> Result<RunResult, LiveRunError> {
     let folder = Folder::make()?;
+    let isolated = !ground.own.is_empty();
     let name = |peer| format!("{}_{}", ground.prefix, node_id(peer, peers.count));
-    let databases = (0..peers.count).map(|peer| Database::new(&ground.server, name(peer)));
-    let databases = databases.collect::<Result<Vec<_>, _>>()?;
+    let databases: Result<Vec<_>, _> = match isolated {
+        true => ground.own.iter().cloned().map(Database::alone_on).collect(),
+        false => (0..peers.count).map(|peer| Database::new(&ground.server, name(peer))).collect(),
+    };
+    let databases = databases?;
     let carried = carry_out(plan, peers, &databases, &folder.0).await;
     for database in &databases {
-        database.remove().await?;
+        match database.own() {
+            Some(server) => server.remove().await?,
+            None => database.remove().await?,
+        }
     }
-    Ok(judge(plan, carried?, ground.versions, peers.count))
+    Ok(judge(plan, carried?, ground.versions, (peers.count, isolated)))
 }
 
 async fn carry_out(
@@ -153,14 +169,14 @@ async fn carry_out(
     applications.end();
     let length_us = now_us().saturating_sub(start_us);
 
-    let struck = stage.strike().await;
+    let mut struck = stage.strike().await;
     let mut ends = Vec::with_capacity(databases.len());
     for (peer, database) in (0..).zip(databases) {
         ends.push(database.read(&shared.statements, &node_id(peer, peers.count)).await?);
     }
     let told = shared.take();
-    let facts = struck.facts.iter().map(|files| read_facts(files)).collect::<Result<Vec<_>, _>>()?;
-    let committed = committed(databases, &told, &facts).await?;
+    let facts = struck.facts.iter().map(|files| fates::read(files)).collect::<Result<Vec<_>, _>>()?;
+    let committed = committed(databases, &told, &facts, std::mem::take(&mut struck.retired)).await?;
     let sent = mesh.take_sent();
     Ok(Carried { start_us, length_us, stock, told, sent, struck, open, late_us_max, ends, facts, committed })
 }
@@ -202,13 +218,7 @@ async fn load(
 }
 
 fn place(peer: u32, peers: &Peers, database: &Database) -> Arc<Place> {
-    Arc::new(Place {
-        node: node_id(peer, peers.count),
-        database: database.clone(),
-        is_up: AtomicBool::new(false),
-        life: AtomicU32::new(0),
-        clock_us_max: AtomicU64::new(0),
-    })
+    Arc::new(Place::new(node_id(peer, peers.count), database.clone()))
 }
 
 fn spec(
@@ -223,6 +233,7 @@ fn spec(
     PeerSpec {
         peer,
         count: peers.count,
+        name: peer,
         address: places.of(peer),
         api_port: places.api_port,
         p2p_port: places.p2p_port,
@@ -266,10 +277,10 @@ async fn disturb(plan: &Plan, stage: &mut Stage, shared: &Shared, start: Instant
             sleep(DRIFT).await;
         }
         sleep_until(at).await;
-        if turn.begins {
-            stage.begin_fault(turn.number, &turn.fault).await?;
-        } else {
-            stage.end_fault(turn.number, &turn.fault, turn.has_length).await?;
+        match turn.when {
+            When::Copies => stage.copy_disks(turn.number, &turn.fault).await?,
+            When::Begins => stage.begin_fault(turn.number, &turn.fault).await?,
+            When::Ends => stage.end_fault(turn.number, &turn.fault, turn.has_length).await?,
         }
     }
     let healed = stage.healed_us().map(|healed_us| shared.push(Told::At(healed_us, What::Healed)));
@@ -332,33 +343,24 @@ async fn are_sound(shared: &Shared, databases: &[Database], count: u32) -> Resul
     Ok(true)
 }
 
-fn read_facts(files: &[std::path::PathBuf]) -> Result<Vec<Fact>, LiveRunError> {
-    let mut all = Vec::new();
-    for file in files {
-        let facts = facts::read(file).map_err(|error| {
-            LiveRunError::Reading(format!("cannot read what a peer wrote down of itself: {error}"))
-        })?;
-        all.extend(facts);
-    }
-    Ok(all)
-}
-
-/// Asks each peer's database what became of every transaction that was told of.
+/// Asks each peer's database what became of every transaction that was told of and is not known already.
 async fn committed(
     databases: &[Database],
     told: &[Told],
     facts: &[Vec<Fact>],
-) -> Result<Vec<BTreeMap<u64, u64>>, LiveError> {
+    retired: Vec<(u32, Commits)>,
+) -> Result<Vec<Commits>, LiveError> {
     let mut all = Vec::with_capacity(databases.len());
-    for (peer, database) in (0..).zip(databases) {
+    for (((peer, database), facts), (era, mut commits)) in (0..).zip(databases).zip(facts).zip(retired) {
         let own = told.iter().filter_map(|told| match told {
-            Told::Transaction(transaction) if transaction.op.host == peer => Some(transaction.xid),
+            Told::Transaction(transaction) if transaction.op.host == peer => Some(transaction.number()),
             _ => None,
         });
-        let merges = facts[peer as usize].iter().filter_map(|fact| fact.xid);
-        let xids: Vec<u64> = own.chain(merges).collect::<BTreeSet<_>>().into_iter().collect();
-        let fates = database.fates(&xids).await?;
-        all.push(fates.into_iter().filter_map(|fate| Some((fate.xid, fate.committed_us?))).collect());
+        let merges = facts.iter().filter_map(Fact::number);
+        // Of a disk that is gone nothing more can be asked.
+        let numbers: BTreeSet<Number> = own.chain(merges).filter(|(of, _)| *of == era).collect();
+        commits.extend(fates::of(database, &numbers).await?);
+        all.push(commits);
     }
     Ok(all)
 }
@@ -388,7 +390,7 @@ fn elapsed_us(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The stream of the rows that are there from the start: no stream of a plan has this number.
+/// The stream of the first rows: no stream of a plan has this number.
 const LOADED: u64 = 1 << 22;
 const ROWS_AT_ONCE: usize = 2_000;
 /// How long peers may take to come to hold the first rows.

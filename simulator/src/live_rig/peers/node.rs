@@ -31,6 +31,8 @@ pub(super) struct PeerSpec {
     /// Which, of how many.
     pub(super) peer: u32,
     pub(super) count: u32,
+    /// The peer whose name it has, which may be another's.
+    pub(super) name: u32,
     /// Where it listens, on three ports.
     pub(super) address: Ipv4Addr,
     pub(super) api_port: u16,
@@ -75,7 +77,7 @@ pub(crate) fn serve() -> anyhow::Result<()> {
 async fn run(spec: PeerSpec) -> anyhow::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let facts = Arc::new(FactFile::create(&spec.facts, spec.peer, spec.count)?);
-    let node = node_id(spec.peer, spec.count);
+    let node = node_id(spec.name, spec.count);
     let schema = Schema::new(spec.tables.iter().cloned())?;
     let options = PeerStoreOptions { stamp_ahead_max: spec.stamp_ahead_max, ..PeerStoreOptions::default() };
     let url = Secret::new(spec.postgres.clone());
@@ -106,7 +108,7 @@ fn config(spec: PeerSpec) -> PeerConfig {
         api_port: spec.api_port,
         p2p_port: spec.p2p_port,
         discovery_port: spec.discovery_port,
-        node_name: Some(node_id(spec.peer, spec.count)),
+        node_name: Some(node_id(spec.name, spec.count)),
         database_url: None,
         sync_enabled: true,
         auto_discovery: spec.settings.auto_discovery,

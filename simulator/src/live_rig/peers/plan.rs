@@ -1,7 +1,7 @@
 //! What a plan of peers means for this rig.
 
 use crate::plan::{Action, Plan};
-use crate::scenario::model::{Fault, Injection, PeerFault, Peers, TablePolicy};
+use crate::scenario::model::{Injection, PeerFault, Peers, TablePolicy};
 use crate::virtual_rig::peers::convergence::ends_us;
 
 /// Peers of a run: each is a process and a database with its connections.
@@ -12,10 +12,23 @@ pub(super) struct Turn {
     pub(super) at_us: u64,
     pub(super) number: u32,
     pub(super) fault: PeerFault,
-    /// Whether it begins with this or ends.
-    pub(super) begins: bool,
+    pub(super) when: When,
     /// Whether the scenario says how long it lasts.
     pub(super) has_length: bool,
+}
+
+/// What comes of a fault at a moment, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum When {
+    /// Disks are copied that it will need.
+    Copies,
+    Begins,
+    Ends,
+}
+
+/// Whether peers need servers of their own: a disk is a server's.
+pub(in crate::live_rig) fn needs_servers(plan: &Plan) -> bool {
+    turns(plan).iter().any(|turn| turn.when == When::Copies)
 }
 
 /// Why this rig cannot carry a plan out; none if it can.
@@ -40,23 +53,7 @@ pub(in crate::live_rig) fn cannot(plan: &Plan, peers: &Peers) -> Option<String> 
             table.name
         ));
     }
-    plan.actions.iter().find_map(|action| {
-        let Action::Inject(number, Fault { inject: Injection::Peers(fault), .. }) = action else {
-            return None;
-        };
-        let why = match fault {
-            PeerFault::SetBack(_) => "`set_back` needs an older copy of a disk",
-            PeerFault::SameName(_) => "`same_name` starts a second machine under a name",
-            PeerFault::Replace(_) => "`replace` takes a database away",
-            PeerFault::Release(_) => "`release` needs other releases of the program",
-            PeerFault::Cut(_)
-            | PeerFault::Degrade(_)
-            | PeerFault::Crash(_)
-            | PeerFault::ClockStep(_)
-            | PeerFault::Corrupt(_) => return None,
-        };
-        Some(format!("fault {number}: {why}, which is for the virtual rig"))
-    })
+    None
 }
 
 /// The faults of a plan in the order in which they begin and end.
@@ -66,12 +63,17 @@ pub(super) fn turns(plan: &Plan) -> Vec<Turn> {
     for action in &plan.actions {
         let Action::Inject(number, fault) = action else { continue };
         let Injection::Peers(what) = &fault.inject else { continue };
-        for (at_us, begins) in [(fault.at.as_us(), true), (ends_us(fault, duration_us), false)] {
+        let mut turn = |at_us, when| {
             let (number, fault, has_length) = (*number, what.clone(), fault.lasts.is_some());
-            turns.push(Turn { at_us, number, fault, begins, has_length });
+            turns.push(Turn { at_us, number, fault, when, has_length });
+        };
+        if let PeerFault::SetBack(back) = what {
+            turn(fault.at.as_us().saturating_sub(back.by.as_us()), When::Copies);
         }
+        turn(fault.at.as_us(), When::Begins);
+        turn(ends_us(fault, duration_us), When::Ends);
     }
-    turns.sort_by_key(|turn| (turn.at_us, turn.number, !turn.begins));
+    turns.sort_by_key(|turn| (turn.at_us, turn.number, turn.when));
     turns
 }
 
@@ -81,10 +83,15 @@ pub(super) fn corrupts(plan: &Plan) -> bool {
 }
 
 /// What a reader has to know of this rig.
-pub(super) fn notes(plan: &Plan) -> Vec<String> {
+pub(super) fn notes(plan: &Plan, isolated: bool) -> Vec<String> {
     let crashes = turns(plan).iter().any(|turn| matches!(turn.fault, PeerFault::Crash(_)));
-    let crash = "crashes are kill -9 of peers' processes; of one server with a database each, a crash of a database ends \
-                 its connections and lets nobody in until it is over, and the server lives on";
+    let crash = match isolated {
+        true => "crashes are kill -9 of peers' processes and of their PostgreSQL servers, one for each",
+        false => {
+            "crashes are kill -9 of peers' processes; of one server with a database each, a crash of a database ends \
+             its connections and lets nobody in until it is over, and the server lives on (`--isolated` gives each a server)"
+        }
+    };
     let rows = "rows whose standing changes by a local write alone are not told";
     let mut notes = vec![rows.to_owned()];
     notes.extend(crashes.then(|| crash.to_owned()));
@@ -114,8 +121,6 @@ mod tests {
         assert!(refused("peers: { count: 30 }").unwrap().contains("at most 12"));
         let tables = "peers: { count: 3, tables: { declared: [{ name: t, columns: [id, n], policy: first_writer }] } }";
         assert!(refused(tables).unwrap().contains("table `t`"));
-        let fault = "peers: { count: 3 }\nfaults: [{ at: 2s, inject: { peers: { set_back: { peers: all, by: 1s } } } }]";
-        assert!(refused(fault).unwrap().starts_with("fault 0: `set_back`"));
     }
 
     #[test]
@@ -124,9 +129,26 @@ mod tests {
             "peers: { count: 3 }\nfaults:\n  - { at: 2s, for: 3s, inject: { peers: { crash: all } } }\n  \
              - { at: 3s, inject: { peers: { clock_step: { by: 1s } } } }",
         );
-        let order: Vec<_> = turns(&plan).iter().map(|turn| (turn.at_us, turn.number, turn.begins)).collect();
-        let expected =
-            [(2_000_000, 0, true), (3_000_000, 1, true), (3_000_000, 1, false), (5_000_000, 0, false)];
+        let order = |plan: &Plan| -> Vec<_> {
+            turns(plan).iter().map(|turn| (turn.at_us, turn.number, turn.when)).collect()
+        };
+        let expected = [
+            (2_000_000, 0, When::Begins),
+            (3_000_000, 1, When::Begins),
+            (3_000_000, 1, When::Ends),
+            (5_000_000, 0, When::Ends),
+        ];
+        assert_eq!(order(&plan), expected);
+        assert!(!needs_servers(&plan));
+    }
+
+    #[test]
+    fn a_disk_is_copied_before_it_is_put_back() {
+        let fault = "peers: { count: 3 }\nfaults: [{ at: 4s, inject: { peers: { set_back: { peers: all, by: 1s } } } }]";
+        let plan = plan(fault);
+        let order: Vec<_> = turns(&plan).iter().map(|turn| (turn.at_us, turn.when)).collect();
+        let expected = [(3_000_000, When::Copies), (4_000_000, When::Begins), (4_000_000, When::Ends)];
         assert_eq!(order, expected);
+        assert!(needs_servers(&plan));
     }
 }

@@ -5,8 +5,8 @@
 //! and nobody else sees them yet. Whether a transaction whose commit was never answered took place is asked in the end.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sqlx::Row as _;
@@ -15,81 +15,19 @@ use sync_core::id::Incarnation;
 use sync_core::peer_sync::content::Content;
 use sync_core::peer_sync::row::RowId;
 use sync_core::peer_sync::schema::Table;
-use sync_core::peer_sync::snapshot::Snapshot;
 use sync_core::peer_sync::version::{NodeId, Stamp, Version};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 
-use super::database::{Database, connect};
+use super::database::connect;
 use super::now_us;
-use super::tables::{Looked, Statements, TableStatements};
-use crate::draw::Draws;
-use crate::history::peers::{PeerWhat, Seen, Written};
+use super::tables::{Looked, TableStatements};
+use super::told::{Place, ReadRows, Shared, Told, Transaction};
+use crate::history::peers::{PeerWhat, Written};
 use crate::history::{OpRef, What};
 use crate::peer_schema::{Filler, row_id};
 use crate::plan::Body;
 use crate::scenario::model::{Put, RowName, Statement};
-
-/// What all sessions share.
-pub(super) struct Shared {
-    pub(super) draws: Draws,
-    pub(super) statements: Statements,
-    /// Rows of each table that are there from the start.
-    pub(super) parents: BTreeMap<String, u32>,
-    told: Mutex<Vec<Told>>,
-    /// Transactions that have arrived and not ended.
-    open: AtomicI64,
-}
-
-/// What is told of applications. Moments are microseconds since 1970.
-#[derive(Clone, Debug)]
-pub(super) enum Told {
-    /// Something at this moment.
-    At(u64, What),
-    /// At this moment a row was altered where this peer stores it.
-    Damaged(u64, u32, RowId),
-    /// A session has read rows.
-    Read(ReadRows),
-    /// A transaction wrote something, and was asked to commit.
-    Transaction(Transaction),
-}
-
-/// Rows that one statement read.
-#[derive(Clone, Debug)]
-pub(super) struct ReadRows {
-    pub(super) op: OpRef,
-    pub(super) session: u32,
-    pub(super) rows: Vec<Seen>,
-    /// What was visible to the statement.
-    pub(super) snapshot: Snapshot,
-    /// When it was sent.
-    pub(super) sent_us: u64,
-}
-
-/// A transaction that may have committed.
-#[derive(Clone, Debug)]
-pub(super) struct Transaction {
-    pub(super) op: OpRef,
-    pub(super) session: u32,
-    pub(super) incarnation: Incarnation,
-    pub(super) xid: u64,
-    pub(super) writes: Vec<Written>,
-    /// The peer's clock when all was written.
-    pub(super) clock_us: u64,
-    /// When the application learnt that it committed; none if it never did.
-    pub(super) answered_us: Option<u64>,
-}
-
-/// A peer as its applications know it.
-pub(super) struct Place {
-    pub(super) node: NodeId,
-    pub(super) database: Database,
-    pub(super) is_up: AtomicBool,
-    /// Counts its lives: what was asked of an earlier one and had not begun never will.
-    pub(super) life: AtomicU32,
-    /// The greatest that its clock has ever shown.
-    pub(super) clock_us_max: AtomicU64,
-}
 
 /// The sessions of every peer.
 pub(super) struct Applications {
@@ -110,7 +48,7 @@ struct Session {
     shared: Arc<Shared>,
     place: Arc<Place>,
     number: u32,
-    /// With the life of the peer that it was opened in.
+    /// With the door that it came in by.
     connection: Option<(u32, PgConnection)>,
 }
 
@@ -123,39 +61,6 @@ enum Ended {
 
 /// What a transaction has written so far, by table and row: what was there before, and what it put there; none for a delete.
 type Writes = BTreeMap<RowId, (Option<Version>, Option<Content>, u64)>;
-
-impl Shared {
-    pub(super) fn new(draws: Draws, statements: Statements, parents: BTreeMap<String, u32>) -> Self {
-        Self { draws, statements, parents, told: Mutex::default(), open: AtomicI64::new(0) }
-    }
-
-    /// Tells something that happens now.
-    pub(super) fn tell(&self, what: What) {
-        self.push(Told::At(now_us(), what));
-    }
-
-    /// Tells something of that moment.
-    pub(super) fn push(&self, told: Told) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);
-    }
-
-    /// Transactions that have arrived and not ended.
-    pub(super) fn open(&self) -> u64 {
-        self.open.load(Ordering::SeqCst).max(0).cast_unsigned()
-    }
-
-    /// Everything told so far.
-    pub(super) fn take(&self) -> Vec<Told> {
-        std::mem::take(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Place {
-    /// Its clock has shown this.
-    pub(super) fn shows(&self, clock_us: u64) -> u64 {
-        self.clock_us_max.fetch_max(clock_us, Ordering::SeqCst).max(clock_us)
-    }
-}
 
 impl Applications {
     pub(super) fn new(shared: Arc<Shared>, places: Vec<Arc<Place>>) -> Self {
@@ -176,7 +81,7 @@ impl Applications {
             tasks.push(tokio::spawn(session.work(letters)));
             sender
         });
-        self.shared.open.fetch_add(1, Ordering::SeqCst);
+        self.shared.arrives();
         // A session ends only after this.
         let _ = session.send(Letter { op, intended_us, life: place.life.load(Ordering::SeqCst), body });
     }
@@ -191,16 +96,19 @@ impl Session {
     async fn work(mut self, mut letters: UnboundedReceiver<Letter>) {
         while let Some(letter) = letters.recv().await {
             self.take(letter).await;
-            self.shared.open.fetch_sub(1, Ordering::SeqCst);
+            self.shared.ends();
         }
     }
 
     async fn take(&mut self, Letter { op, intended_us, life, body }: Letter) {
         let (shared, place, session) = (Arc::clone(&self.shared), Arc::clone(&self.place), self.number);
+        let _inside = place.gate.read().await;
+        let (node, era) = (place.node(), place.era.load(Ordering::SeqCst));
         let Some(connection) = self.connected(life).await else {
             return shared.tell(What::Peer(PeerWhat::Unsent { op, intended_us }));
         };
-        let mut work = Work { shared: &shared, place: &place, session, op, writes: Writes::new() };
+        let place = &place;
+        let mut work = Work { shared: &shared, place, node, era, session, op, writes: Writes::new() };
         shared.tell(What::Peer(PeerWhat::Began { op, session, intended_us }));
         let why = match work.carry_out(connection, &body).await {
             Ok(()) => return,
@@ -216,15 +124,16 @@ impl Session {
         }
     }
 
-    /// A connection of this life of the peer; none if that is over, or nobody answers.
+    /// A connection in this life of the peer; none if that is over, or nobody answers.
     async fn connected(&mut self, life: u32) -> Option<&mut PgConnection> {
         let now = self.place.life.load(Ordering::SeqCst);
         if life != now || !self.place.is_up.load(Ordering::SeqCst) {
             return None;
         }
-        if self.connection.as_ref().is_none_or(|(of, _)| *of != now) {
+        let door = self.place.door.load(Ordering::SeqCst);
+        if self.connection.as_ref().is_none_or(|(by, _)| *by != door) {
             let connection = connect(self.place.database.dsn()).await.ok()?;
-            self.connection = Some((now, connection));
+            self.connection = Some((door, connection));
         }
         self.connection.as_mut().map(|(_, connection)| connection)
     }
@@ -234,6 +143,8 @@ impl Session {
 struct Work<'a> {
     shared: &'a Shared,
     place: &'a Place,
+    node: NodeId,
+    era: u32,
     session: u32,
     op: OpRef,
     writes: Writes,
@@ -279,7 +190,7 @@ impl Work<'_> {
         }
         let sent_us = now_us();
         let Looked { seen, snapshot, clock_us, content } =
-            statements.look(connection, &row, &self.place.node).await?;
+            statements.look(connection, &row, &self.node).await?;
         let put = match statement {
             Statement::Put(put) => {
                 let filler =
@@ -291,8 +202,15 @@ impl Work<'_> {
             // else's business.
             Statement::Read(_) | Statement::Delete(_) => {
                 if !self.writes.contains_key(&row) {
-                    let (op, session) = (self.op, self.session);
-                    shared.push(Told::Read(ReadRows { op, session, rows: vec![seen], snapshot, sent_us }));
+                    let (op, session, era) = (self.op, self.session, self.era);
+                    shared.push(Told::Read(ReadRows {
+                        op,
+                        session,
+                        era,
+                        rows: vec![seen],
+                        snapshot,
+                        sent_us,
+                    }));
                 }
                 return Ok(());
             }
@@ -340,7 +258,7 @@ impl Work<'_> {
                 // It went with its parent.
                 None => {
                     let Some(statements) = self.shared.statements.of(row.table.as_str()) else { continue };
-                    let looked = statements.look(connection, &row, &self.place.node).await?;
+                    let looked = statements.look(connection, &row, &self.node).await?;
                     (looked.seen.version, None, 0)
                 }
             };
@@ -348,14 +266,14 @@ impl Work<'_> {
                 (Some(put), false) => put.hash(),
                 _ => Content::tombstone_hash(content.as_ref()),
             };
-            let version = Version { stamp, node: self.place.node.clone(), hash };
+            let version = Version { stamp, node: self.node.clone(), hash };
             let (clock_us, content) = (shown_us, None);
             writes.push(Written { row, version, deleted, seen, clock_us, clock_us_max, content });
         }
         // In the order of the writing.
         writes.sort_by_key(|write| write.version.stamp);
-        let (op, session) = (self.op, self.session);
-        Ok(Some(Transaction { op, session, incarnation, xid, writes, clock_us, answered_us: None }))
+        let (op, session, era) = (self.op, self.session, self.era);
+        Ok(Some(Transaction { op, session, era, incarnation, xid, writes, clock_us, answered_us: None }))
     }
 }
 

@@ -10,21 +10,23 @@ use sync_core::peer_sync::message::{PROTOCOL, ProtocolRange};
 use sync_core::peer_sync::row::RowId;
 use tokio::time::{Instant, sleep};
 
+use super::history::Commits;
 use super::mesh::Mesh;
 use super::node::{self, PeerSpec};
-use super::session::{Place, Shared, Told};
+use super::told::{Place, Shared, Told};
 use crate::arrivals::holds;
 use crate::draw::Label;
 use crate::history::What;
 use crate::history::peers::PeerWhat;
+use crate::live_rig::peer_server::DiskCopy;
 use crate::live_rig::{Child, LiveError};
 use crate::scenario::model::{HostSet, PeerFault};
 use crate::virtual_rig::clock::NodeClock;
 
 /// Every peer's process.
 pub(super) struct Stage {
-    peers: Vec<Peer>,
-    shared: Arc<Shared>,
+    pub(super) peers: Vec<Peer>,
+    pub(super) shared: Arc<Shared>,
     mesh: Arc<Mesh>,
     /// What processes did that they must not do.
     offences: Vec<String>,
@@ -32,11 +34,12 @@ pub(super) struct Stage {
     healed_us: Option<u64>,
 }
 
-struct Peer {
-    place: Arc<Place>,
-    spec: PeerSpec,
+/// A peer of the stage.
+pub(super) struct Peer {
+    pub(super) place: Arc<Place>,
+    pub(super) spec: PeerSpec,
     /// None while it is down.
-    child: Option<Child>,
+    pub(super) child: Option<Child>,
     clock: NodeClock,
     /// How far its database's clock is from the server's now.
     ahead_us: i64,
@@ -44,13 +47,20 @@ struct Peer {
     held_down_by: Vec<u32>,
     /// What its releases speak, by the fault that brought them; the last counts.
     releases: Vec<(u32, ProtocolRange)>,
-    /// A file for each life of the process.
-    facts: Vec<PathBuf>,
+    /// A file for each life of the process, with the number of the database that it is of.
+    pub(super) facts: Vec<(u32, PathBuf)>,
+    /// Copies of its disk, by the fault that needs them.
+    pub(super) copies: Vec<(u32, DiskCopy)>,
+    /// What became of transactions of databases that it has no more.
+    pub(super) retired: Commits,
 }
 
-/// What is left of a stage: the files of each peer's processes, and what they must not have done.
+/// What is left of a stage: the files of each peer's processes, what became of transactions of databases that are gone, and
+/// what processes must not have done.
 pub(super) struct Struck {
-    pub(super) facts: Vec<Vec<PathBuf>>,
+    pub(super) facts: Vec<Vec<(u32, PathBuf)>>,
+    /// With the number of the database that each has in the end.
+    pub(super) retired: Vec<(u32, Commits)>,
     pub(super) offences: Vec<String>,
 }
 
@@ -68,10 +78,19 @@ impl Stage {
     ) -> Result<Self, LiveError> {
         let mut peers = Vec::with_capacity(specs.len());
         for ((place, spec), clock) in places.iter().zip(specs).zip(clocks) {
-            let (place, held_down_by) = (Arc::clone(place), Vec::new());
-            let (releases, facts) = (Vec::new(), Vec::new());
             let ahead_us = clock.ahead_us(0);
-            let mut peer = Peer { place, spec, child: None, clock, ahead_us, held_down_by, releases, facts };
+            let mut peer = Peer {
+                place: Arc::clone(place),
+                spec,
+                child: None,
+                clock,
+                ahead_us,
+                held_down_by: Vec::new(),
+                releases: Vec::new(),
+                facts: Vec::new(),
+                copies: Vec::new(),
+                retired: Commits::new(),
+            };
             peer.start().await?;
             peer.place.database.set_clock(ahead_us).await?;
             peers.push(peer);
@@ -119,8 +138,17 @@ impl Stage {
                     self.corrupt(number, place, corrupt.rows).await?;
                 }
             }
-            // A plan that holds these was refused.
-            PeerFault::SetBack(_) | PeerFault::SameName(_) | PeerFault::Replace(_) => {}
+            PeerFault::SetBack(back) => {
+                for place in self.members(&back.peers) {
+                    self.set_back(number, place).await?;
+                }
+            }
+            PeerFault::SameName(same) => self.take_name(same).await?,
+            PeerFault::Replace(replace) => {
+                for place in self.members(&replace.peers) {
+                    self.replace(place, replace.by).await?;
+                }
+            }
         }
         Ok(())
     }
@@ -143,6 +171,7 @@ impl Stage {
                     self.restart(place).await?;
                 }
             }
+            PeerFault::SameName(same) => self.give_name_back(same.peer as usize).await?,
             PeerFault::Release(release) if has_length => {
                 for place in self.members(&release.peers) {
                     self.peers[place].releases.retain(|(other, _)| *other != number);
@@ -155,6 +184,18 @@ impl Stage {
         let ended_us = super::now_us();
         self.shared.push(Told::At(ended_us, What::FaultEnded { action: format!("f{number}") }));
         self.healed_us = Some(ended_us);
+        Ok(())
+    }
+
+    /// Disks are copied for a fault that is to come.
+    ///
+    /// # Errors
+    /// When one cannot be.
+    pub(super) async fn copy_disks(&mut self, number: u32, fault: &PeerFault) -> Result<(), LiveError> {
+        let PeerFault::SetBack(back) = fault else { return Ok(()) };
+        for place in self.members(&back.peers) {
+            self.copy_disk(number, place).await?;
+        }
         Ok(())
     }
 
@@ -198,16 +239,46 @@ impl Stage {
                 },
             });
         }
-        let facts = self.peers.into_iter().map(|peer| peer.facts).collect();
-        Struck { facts, offences: self.offences }
+        let era = |peer: &Peer| peer.place.era.load(Ordering::SeqCst);
+        let left = self.peers.into_iter().map(|peer| (era(&peer), peer));
+        let (facts, retired) = left.map(|(era, peer)| (peer.facts, (era, peer.retired))).unzip();
+        Struck { facts, retired, offences: self.offences }
     }
 
     /// A peer's process and its database die.
     async fn crash(&mut self, place: usize) -> Result<(), LiveError> {
+        if self.kill(place).await {
+            self.peers[place].place.database.crash().await?;
+            self.shared.tell(What::Crashed { node: format!("n{place}") });
+        }
+        Ok(())
+    }
+
+    /// A peer's process dies and its database is cut off from everybody, for something to be done to it. Says when.
+    pub(super) async fn take_down(&mut self, place: usize) -> Result<u64, LiveError> {
+        let was_up = self.kill(place).await;
+        let database = &self.peers[place].place.database;
+        if was_up {
+            database.shut().await?;
+        } else if database.own().is_some() {
+            // Nothing can be done to a server that is dead.
+            database.open().await?;
+        }
+        let at_us = super::now_us();
+        if was_up {
+            self.shared.push(Told::At(at_us, What::Crashed { node: format!("n{place}") }));
+        }
+        Ok(at_us)
+    }
+
+    /// Kills a peer's process. Whether there was one.
+    async fn kill(&mut self, place: usize) -> bool {
         let peer = &mut self.peers[place];
-        let Some(mut child) = peer.child.take() else { return Ok(()) };
+        let Some(mut child) = peer.child.take() else { return false };
         peer.place.is_up.store(false, Ordering::SeqCst);
         peer.place.life.fetch_add(1, Ordering::SeqCst);
+        peer.place.door.fetch_add(1, Ordering::SeqCst);
+        self.mesh.dies(place as u32);
         match child.has_ended() {
             Some(status) => {
                 let why = format!("peer {place} ended by itself before it was to be killed: {status}");
@@ -215,12 +286,10 @@ impl Stage {
             }
             None => drop(child.kill9().await),
         }
-        peer.place.database.shut().await?;
-        self.shared.tell(What::Crashed { node: format!("n{place}") });
-        Ok(())
+        true
     }
 
-    async fn restart(&mut self, place: usize) -> Result<(), LiveError> {
+    pub(super) async fn restart(&mut self, place: usize) -> Result<(), LiveError> {
         let peer = &mut self.peers[place];
         if !peer.held_down_by.is_empty() || peer.child.is_some() {
             return Ok(());
@@ -236,7 +305,8 @@ impl Stage {
 
     /// Alters stored rows that are drawn.
     async fn corrupt(&mut self, number: u32, place: usize, rows: u32) -> Result<(), LiveError> {
-        let Place { database, node, .. } = &*self.peers[place].place;
+        let place_there = Arc::clone(&self.peers[place].place);
+        let (database, node) = (&place_there.database, &place_there.node());
         let held = database.read(&self.shared.statements, node).await?;
         let mut living: Vec<RowId> =
             held.into_iter().filter(|(_, state)| !state.deleted).map(|(row, _)| row).collect();
@@ -256,11 +326,19 @@ impl Stage {
 
     /// A peer starts again with the release that it has now.
     async fn release(&mut self, place: usize) -> Result<(), LiveError> {
-        self.crash(place).await?;
+        let at_us = self.take_down(place).await?;
         let speaks = self.peers[place].speaks();
         let node = place as u32;
-        self.shared.tell(What::Peer(PeerWhat::Released { node, speaks }));
+        self.shared.push(Told::At(at_us, What::Peer(PeerWhat::Released { node, speaks })));
+        self.is_another(place);
         self.restart(place).await
+    }
+
+    /// Tells the links whether what answers there is another than it was in the beginning.
+    pub(super) fn is_another(&self, place: usize) {
+        let peer = &self.peers[place];
+        let is_another = peer.spec.name != peer.spec.peer || peer.speaks() != PROTOCOL;
+        self.mesh.is_another(place as u32, is_another);
     }
 
     /// Sets a peer's clock to what it shows at this moment of the run.
@@ -286,7 +364,7 @@ impl Peer {
         let facts = self.spec.facts.with_extension(self.facts.len().to_string());
         let mut spec = PeerSpec { facts: facts.clone(), ..self.spec.clone() };
         spec.settings.protocol = self.speaks();
-        self.facts.push(facts);
+        self.facts.push((self.place.era.load(Ordering::SeqCst), facts));
         // A server that was just opened, or has just come up, may not take connections yet.
         let started = Instant::now();
         loop {

@@ -37,12 +37,21 @@ fn wrote(ticket: u64, xid: u64, answered_us: Option<u64>) -> Told {
     };
     let (writes, incarnation) = (vec![write], Incarnation(1));
     let op = op(ticket);
-    Told::Transaction(Transaction { op, session: 0, incarnation, xid, writes, clock_us: 50, answered_us })
+    Told::Transaction(Transaction {
+        op,
+        session: 0,
+        era: 0,
+        incarnation,
+        xid,
+        writes,
+        clock_us: 50,
+        answered_us,
+    })
 }
 
 fn read(ticket: u64, sent_us: u64, snapshot: Snapshot) -> Told {
     let rows = Vec::new();
-    Told::Read(ReadRows { op: op(ticket), session: 1, rows, snapshot, sent_us })
+    Told::Read(ReadRows { op: op(ticket), session: 1, era: 0, rows, snapshot, sent_us })
 }
 
 fn merged(outcome: MergeOutcome, xid: Option<u64>, wall_us: u64) -> Fact {
@@ -58,11 +67,12 @@ fn merged(outcome: MergeOutcome, xid: Option<u64>, wall_us: u64) -> Fact {
         ahead_us: 0,
     };
     let what = PeerWhat::Merged { node: 1, from: 0, xid, rows: vec![row], repair: false, reconcile: false };
-    Fact { wall_us, xid, began_us: 0, what: vec![what], drops: Vec::new() }
+    Fact { wall_us, xid, what: vec![what], ..Fact::default() }
 }
 
 fn telling(told: Vec<Told>, facts: Vec<Fact>, committed: [&[(u64, u64)]; 2]) -> Vec<Event> {
-    let committed = committed.map(|commits| commits.iter().copied().collect());
+    let of_first = |(xid, at_us): &(u64, u64)| ((0, *xid), *at_us);
+    let committed = committed.map(|commits| commits.iter().map(of_first).collect());
     let facts = vec![Vec::new(), facts];
     let (start_us, stock, sent) = (START, Vec::new(), Vec::new());
     Telling { start_us, peers: 2, stock, told, facts, sent, committed: committed.into() }.events()
@@ -118,7 +128,7 @@ fn stamps_that_a_merge_under_way_has_taken_in_count_for_the_clock() {
         let write = wrote(1, 11, Some(START + 8));
         let mut taken = merged(MergeOutcome::Inserted, Some(21), START + 9);
         taken.began_us = began_us;
-        let committed = [BTreeMap::from([(11, START + 5), (21, merged_us)]), BTreeMap::new()];
+        let committed = [BTreeMap::from([((0, 11), START + 5), ((0, 21), merged_us)]), BTreeMap::new()];
         // The merge is at the writer's own peer.
         let facts = vec![vec![taken], Vec::new()];
         let (start_us, stock, sent, told) = (START, Vec::new(), Vec::new(), vec![write]);
@@ -132,4 +142,39 @@ fn stamps_that_a_merge_under_way_has_taken_in_count_for_the_clock() {
     assert_eq!(shown(40, START + 9), 11, "it began before the write and ended after it");
     assert_eq!(shown(60, START + 9), 0, "it began later");
     assert_eq!(shown(40, START + 4), 0, "it was over before");
+}
+
+#[test]
+fn what_a_merge_could_not_see_stands_behind_it() {
+    let order = |began_with: Snapshot, taken: MergeOutcome| {
+        let write = wrote(1, 11, Some(START + 8));
+        let mut merge = merged(taken, Some(21), START + 9);
+        merge.began_with = Some(began_with);
+        let committed = [BTreeMap::from([((0, 11), START + 5), ((0, 21), START + 9)]), BTreeMap::new()];
+        let facts = vec![vec![merge], Vec::new()];
+        let (start_us, stock, sent, told) = (START, Vec::new(), Vec::new(), vec![write]);
+        let telling = Telling { start_us, peers: 2, stock, told, facts, sent, committed: committed.into() };
+        names(&telling.events())
+    };
+    // The merge stores version 10, the application wrote version 11.
+    let behind = ["merged true", "committed 1", "acknowledged 1"];
+    assert_eq!(order(Snapshot::new(11, []), MergeOutcome::Inserted), behind);
+    let seen = ["committed 1", "acknowledged 1", "merged true"];
+    assert_eq!(order(Snapshot::new(12, []), MergeOutcome::Inserted), seen, "it was there: a finding");
+    let beaten = ["committed 1", "acknowledged 1", "merged false"];
+    assert_eq!(order(Snapshot::new(11, []), MergeOutcome::Expired), beaten, "nothing was stored");
+}
+
+#[test]
+fn a_number_of_one_database_says_nothing_of_the_next() {
+    let mut second = wrote(2, 11, Some(START + 9));
+    let Told::Transaction(transaction) = &mut second else { panic!("{second:?}") };
+    transaction.era = 1;
+    // The read, of the first database, saw number 11 there.
+    let told = vec![wrote(1, 11, Some(START + 3)), read(3, START + 4, Snapshot::new(12, [])), second];
+    let committed = [BTreeMap::from([((0, 11), START + 2), ((1, 11), START + 8)]), BTreeMap::new()];
+    let (start_us, stock, sent, facts) = (START, Vec::new(), Vec::new(), vec![Vec::new(); 2]);
+    let telling = Telling { start_us, peers: 2, stock, told, facts, sent, committed: committed.into() };
+    let expected = ["committed 1", "acknowledged 1", "read 3", "committed 2", "acknowledged 2"];
+    assert_eq!(names(&telling.events()), expected);
 }
