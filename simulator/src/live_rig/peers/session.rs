@@ -108,7 +108,16 @@ impl Session {
             return shared.tell(What::Peer(PeerWhat::Unsent { op, intended_us }));
         };
         let place = &place;
-        let mut work = Work { shared: &shared, place, node, era, session, op, writes: Writes::new() };
+        let mut work = Work {
+            shared: &shared,
+            place,
+            node,
+            era,
+            session,
+            op,
+            writes: Writes::new(),
+            ahead_us_max: i64::MIN,
+        };
         shared.tell(What::Peer(PeerWhat::Began { op, session, intended_us }));
         let why = match work.carry_out(connection, &body).await {
             Ok(()) => return,
@@ -148,6 +157,8 @@ struct Work<'a> {
     session: u32,
     op: OpRef,
     writes: Writes,
+    /// The furthest that the peer's clock was from the server's at a statement.
+    ahead_us_max: i64,
 }
 
 impl Work<'_> {
@@ -189,8 +200,9 @@ impl Work<'_> {
             sqlx::query(statements.lock.clone()).bind(&key).fetch_optional(&mut *connection).await?;
         }
         let sent_us = now_us();
-        let Looked { seen, snapshot, clock_us, content } =
+        let Looked { seen, snapshot, clock_us, ahead_us, content } =
             statements.look(connection, &row, &self.node).await?;
+        self.ahead_us_max = self.ahead_us_max.max(ahead_us);
         let put = match statement {
             Statement::Put(put) => {
                 let filler =
@@ -225,7 +237,7 @@ impl Work<'_> {
     async fn written(&self, connection: &mut PgConnection) -> Result<Option<Transaction>, Ended> {
         let rows = sqlx::query(WRITTEN).fetch_all(&mut *connection).await?;
         let mut last: BTreeMap<RowId, (Stamp, bool, Option<Content>)> = BTreeMap::new();
-        let (mut xid, mut incarnation, mut clock_us) = (0, Incarnation(0), 0);
+        let (mut xid, mut incarnation, mut clock_us, mut wall_us) = (0, Incarnation(0), 0, 0u64);
         for row in &rows {
             let table: &str = row.try_get(0)?;
             let Some(table) = self.shared.statements.of(table).map(|statements| &statements.table) else {
@@ -241,6 +253,7 @@ impl Work<'_> {
             (xid, clock_us) =
                 (row.try_get::<i64, _>(6)?.cast_unsigned(), row.try_get::<i64, _>(8)?.cast_unsigned());
             incarnation = Incarnation(row.try_get::<i64, _>(7)?.cast_unsigned());
+            wall_us = row.try_get::<i64, _>(9)?.cast_unsigned();
             let entry = (stamp, row.try_get(4)?, content);
             let known = last.entry(named(table, &key)).or_insert_with(|| entry.clone());
             if known.0 < stamp {
@@ -250,7 +263,8 @@ impl Work<'_> {
         if last.is_empty() {
             return Ok(None);
         }
-        let clock_us_max = self.place.shows(clock_us);
+        // A clock that was set meanwhile has shown no more than it would show now had it not been.
+        let clock_us_max = self.place.shows(clock_us).max(wall_us.saturating_add_signed(self.ahead_us_max));
         let mut writes = Vec::with_capacity(last.len());
         for (row, (stamp, deleted, content)) in last {
             let (seen, put, shown_us) = match self.writes.get(&row) {
@@ -315,5 +329,5 @@ impl From<sqlx::Error> for Ended {
 /// What triggers captured of this transaction, with the life of the database and its clock.
 const WRITTEN: &str =
     "SELECT l.table_name, l.key, l.us, l.counter, l.deleted, l.content, l.xid, n.incarnation,
-        p2p_peer.clock_us()
+        p2p_peer.clock_us(), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
     FROM p2p_peer.log AS l, p2p_peer.node AS n WHERE l.xid = pg_current_xact_id_if_assigned()::text::bigint";

@@ -52,6 +52,8 @@ pub(super) struct Looked {
     pub(super) snapshot: Snapshot,
     /// The database's clock.
     pub(super) clock_us: u64,
+    /// How far that was from the server's.
+    pub(super) ahead_us: i64,
     /// What is in the row, if there is one.
     pub(super) content: Option<Content>,
 }
@@ -125,6 +127,7 @@ impl TableStatements {
             },
             snapshot: snapshot.parse().map_err(strange)?,
             clock_us: found.try_get::<i64, _>(9)?.cast_unsigned(),
+            ahead_us: found.try_get(11 + self.columns)?,
             content,
         })
     }
@@ -224,7 +227,8 @@ fn of_table(table: &Table) -> TableStatements {
     let literal = format!("'{}'", table.name.as_str());
     let look = format!(
         "SELECT v.us, v.counter, v.node, v.hash, l.us, l.counter, l.deleted, l.content,
-            pg_current_snapshot()::text, p2p_peer.clock_us(), t.{key} IS NOT NULL, {of_row}
+            pg_current_snapshot()::text, p2p_peer.clock_us(), t.{key} IS NOT NULL, {of_row},
+            (SELECT offset_us FROM p2p_peer.clock)
         FROM (SELECT) AS one
         LEFT JOIN {name} AS t ON t.{key} = $1
         LEFT JOIN p2p_peer.versions AS v ON v.table_name = {literal} AND v.key = $2
