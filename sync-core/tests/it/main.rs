@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[cfg(feature = "programs")]
+#[path = "../fuzz_support/mod.rs"]
+mod fuzz_support;
+#[cfg(feature = "programs")]
 #[path = "../live_support/mod.rs"]
 mod live_support;
 #[cfg(feature = "programs")]
@@ -47,6 +50,8 @@ mod main_server_program;
 mod main_server_recording;
 #[cfg(feature = "programs")]
 mod peer_api;
+#[cfg(feature = "programs")]
+mod peer_fuzz;
 #[cfg(feature = "programs")]
 mod peer_node;
 #[cfg(feature = "programs")]

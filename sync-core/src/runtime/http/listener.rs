@@ -126,7 +126,8 @@ async fn shaken(
     }
 }
 
-async fn connection<S>(stream: S, from: SocketAddr, router: Router, phase: watch::Receiver<Phase>)
+/// Serves one connection until it ends or the server is closed.
+pub(crate) async fn connection<S>(stream: S, from: SocketAddr, router: Router, phase: watch::Receiver<Phase>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {

@@ -13,6 +13,6 @@ mod server;
 
 pub use client::{ClientError, Failure, HttpClient};
 pub(crate) use health::HealthCheck;
-pub(crate) use listener::{Phase, RemoteAddress, serve};
+pub(crate) use listener::{Phase, RemoteAddress, connection, serve};
 pub(crate) use metrics::Durations;
 pub(crate) use server::{App, HEALTH_PATH, METRICS_PATH, bare, json, read, router};

@@ -72,23 +72,27 @@ pub(super) async fn hear(
     // One byte more, so that what is too long can be told from what is not.
     let mut buffer = [0; limits::ANNOUNCEMENT_BYTES_MAX + 1];
     loop {
-        let heard = tokio::select! {
+        let received = tokio::select! {
             biased;
             _ = phase.wait_for(|phase| *phase >= Phase::Closing) => return,
-            heard = socket.recv_from(&mut buffer) => heard,
+            received = socket.recv_from(&mut buffer) => received,
         };
-        match heard {
+        match received {
             Ok((length, from)) => {
-                if let Some(announcement) = read(&buffer[..length], keys)
-                    && let Some(from) = host(from.ip())
-                {
-                    // One that is lost to a full mailbox comes again.
-                    front.try_tell(ReplicaInput::Announced { announcement, from });
-                }
+                heard(&buffer[..length], from.ip(), keys, front);
             }
             Err(_) => sleep(RECEIVE_PAUSE).await,
         }
     }
+}
+
+/// Hands a datagram to the engine if it is an announcement that is to be heeded, and says whether it is.
+pub(super) fn heard(datagram: &[u8], from: IpAddr, keys: &Keys, front: &ReplicaFront) -> bool {
+    let Some(announcement) = read(datagram, keys) else { return false };
+    let Some(from) = host(from) else { return false };
+    // One that is lost to a full mailbox comes again.
+    front.try_tell(ReplicaInput::Announced { announcement, from });
+    true
 }
 
 fn read(datagram: &[u8], keys: &Keys) -> Option<Announcement> {

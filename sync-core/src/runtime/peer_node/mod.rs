@@ -10,6 +10,7 @@ pub mod cli;
 pub mod database;
 mod discovery;
 mod poll;
+mod ports;
 pub mod wire;
 
 use std::io;
@@ -19,18 +20,17 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use self::api::{Api, api_router};
 use self::database::PeerDatabase;
 use self::discovery::Targets;
-use self::wire::{Keys, P2pApp, PeerClient, p2p_router};
+pub use self::ports::Ports;
+use self::wire::{Keys, PeerClient};
 use super::driver::replica::{ReplicaDriver, ReplicaFront, Surroundings};
 use super::duration;
 use super::entropy::OsEntropy;
-use super::http::{Phase, serve};
+use super::http::Phase;
 use crate::config::peer::PeerConfig;
 use crate::limits;
 use crate::peer_sync::announcement::{Announcement, PeerAddress};
@@ -78,7 +78,7 @@ pub struct Parts {
 pub struct PeerNode {
     addresses: Addresses,
     driver: ReplicaDriver,
-    phase: watch::Sender<Phase>,
+    ports: Ports,
     listeners: [JoinHandle<()>; 2],
 }
 
@@ -134,24 +134,13 @@ impl PeerNode {
         });
         let driver = ReplicaDriver::start(replica, surroundings);
         let front = driver.front().clone();
-        let (phase, phases) = watch::channel(Phase::Serving);
-        let endpoints = Api::new(
-            front.clone(),
-            Arc::clone(&database),
-            schema,
-            keys.clone(),
-            discovery_address.port(),
-            phases.clone(),
-        );
-        let questions = P2pApp::new(front.clone(), keys.clone());
-        let listeners = [
-            tokio::spawn(serve(api, None, api_router(endpoints), phases.clone())),
-            tokio::spawn(serve(p2p, None, p2p_router(questions), phases.clone())),
-        ];
-        tokio::spawn(poll::watch(database, front.clone(), phases.clone()));
-        tokio::spawn(async move { discovery::hear(&socket, &keys, &front, phases).await });
+        let ports =
+            Ports::with_keys(front.clone(), Arc::clone(&database), schema, keys, discovery_address.port());
+        let listeners = ports.serve(api, p2p);
+        tokio::spawn(poll::watch(database, front, ports.phases()));
+        ports.hear(socket);
         let addresses = Addresses { api: api_address, p2p: p2p_address, discovery: discovery_address };
-        Ok(Self { addresses, driver, phase, listeners })
+        Ok(Self { addresses, driver, ports, listeners })
     }
 
     /// Where it listens.
@@ -168,7 +157,7 @@ impl PeerNode {
     /// Says whether everything had ended by then.
     pub async fn shutdown(self) -> bool {
         let bound = Instant::now() + duration(limits::SHUTDOWN_DRAIN);
-        self.phase.send_replace(Phase::Closing);
+        self.ports.enter(Phase::Closing);
         let ended = self.driver.shutdown(limits::SHUTDOWN_DRAIN).await;
         let mut in_time = ended;
         for mut listener in self.listeners {
@@ -177,7 +166,7 @@ impl PeerNode {
                 let _ = timeout(duration(LAST_ANSWERS), &mut listener).await;
             }
         }
-        self.phase.send_replace(Phase::Closed);
+        self.ports.enter(Phase::Closed);
         in_time
     }
 }
