@@ -13,6 +13,7 @@ mod tls_support;
 mod canaries;
 mod facade;
 mod main_server_services;
+mod peer_backup;
 mod peer_node;
 mod peer_store;
 mod runtime_cache;

@@ -1,10 +1,12 @@
 //! Whose database this is, and whether it is still the one that it was.
 //!
 //! A server has an identifier and a timeline, a database a number. When one of them is another than at the last start,
-//! the database was restored or moved: peers may have read of it what it no longer holds, so it begins a new life. Where
-//! even the numbers of transactions are another server's, what is stored is taken for written by one transaction of now:
-//! the old numbers would mean nothing to readers, or lie in the future. A copy of the files that was put back in place
-//! shows none of this; that peers have read on shows it then ([`PeerReply::Noted`](crate::peer_sync::store::PeerReply)).
+//! the database was restored or moved: peers may have read of it what it no longer holds, so it begins a new life. What
+//! is stored keeps the life that it was written in: who has known a row of that life, and that it was deleted since, must
+//! not take it for a new one. Where even the numbers of transactions are another server's, what is stored is given to
+//! readers as if one transaction of now had brought it: the old numbers would lie in the future, or mean something else.
+//! A copy of the files that was put back in place shows none of this; that peers have read on shows it then
+//! ([`PeerReply::Noted`](crate::peer_sync::store::PeerReply)).
 
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
@@ -27,11 +29,13 @@ const ENTER: &str =
 const MOVE: &str = "UPDATE p2p_peer.node SET system_id = $1, timeline = $2, database_oid = $3";
 const IS_AHEAD: &str = "SELECT EXISTS (SELECT FROM p2p_peer.versions
     WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint)";
+/// What is stored was written in the life that ended, under numbers that its readers know.
+const KEEP_ORIGINS: &str =
+    "UPDATE p2p_peer.versions SET origin_incarnation = $1 WHERE origin_incarnation IS NULL";
 const XID: &str = "SELECT pg_current_xact_id()::text::bigint";
 const RENUMBER: [&str; 5] = [
     "UPDATE p2p_peer.log SET xid = $1",
-    "UPDATE p2p_peer.versions SET xid = $1, born = $1,
-        origin_xid = CASE WHEN origin_incarnation IS NULL THEN $1 ELSE origin_xid END",
+    "UPDATE p2p_peer.versions SET xid = $1, born = $1",
     "UPDATE p2p_peer.node SET own_xid = $1",
     "DELETE FROM p2p_peer.lost WHERE xid IS DISTINCT FROM $1",
     "DELETE FROM p2p_peer.purged WHERE xid IS DISTINCT FROM $1",
@@ -74,6 +78,8 @@ pub(super) async fn recognise(
     }
     let mut renewed = state.clone();
     renewed.renew(given, new_life());
+    let keep = sqlx::query(KEEP_ORIGINS).bind(state.incarnation.0.cast_signed());
+    keep.execute(&mut *connection).await.map_err(postgres)?;
     if is_ahead || (was.0, was.2) != (here.0, here.2) {
         let xid: i64 = sqlx::query_scalar(XID).fetch_one(&mut *connection).await.map_err(postgres)?;
         for statement in RENUMBER {
