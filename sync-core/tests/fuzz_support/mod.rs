@@ -7,7 +7,7 @@
 //! messages; they need nothing of it, so that another fuzzer may do so, too.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a node lives in real time")]
-#![allow(dead_code, unreachable_pub, reason = "for whatever program feeds them")]
+#![allow(unreachable_pub, reason = "a module of its own in each program that feeds them")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod announcement;
@@ -84,11 +84,6 @@ pub const THREAD: &str = "fuzz";
 const INPUT_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Fuzz {
-    /// One over the database as it is.
-    pub fn new(target: Target) -> Self {
-        Self::with(target, |database| database)
-    }
-
     /// One over what `plant` makes of the database.
     pub fn with(target: Target, plant: Plant) -> Self {
         let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -106,11 +101,6 @@ impl Fuzz {
         let open = self.feed_to(0, input)?;
         self.feed_to(1, input)?;
         Ok(open)
-    }
-
-    /// Forgets the nodes: one that panicked is none to go on with.
-    pub fn renew(&mut self) {
-        *self = Self::with(self.target, self.plant);
     }
 
     fn feed_to(&mut self, place: usize, input: &[u8]) -> Result<Became, Finding> {
