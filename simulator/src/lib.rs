@@ -4,6 +4,7 @@
 //! [`history`] events; [`check`]s fold over them and give verdicts.
 
 pub mod arrivals;
+mod by_rules;
 pub mod canaries;
 pub mod check;
 pub mod cli;

@@ -30,7 +30,7 @@ use crate::virtual_rig::variant::{Modelled, Sealed, Variant, WorldKeys};
 use crate::virtual_rig::world::{Observer as _, RunFigures, World};
 use crate::zoo;
 use sync_core::limits;
-use sync_core::peer_sync::schema::Policy;
+use sync_core::peer_sync::schema::{Policy, Table};
 
 /// What came of a run. Everything in it follows from the plan: nothing depends on the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -208,6 +208,7 @@ pub fn run_own(plan: &Plan, engines: &dyn PeerEngines) -> Option<RunResult> {
         // Nobody's versions are compared.
         terms.last_writer_tables.clear();
         terms.one_wins_tables.clear();
+        terms.policies.clear();
     }
     let recorder = Recorder::new(&terms, plan.world.history);
     let (recorder, figures) = OwnWorld::new(plan, peers, engines, recorder).run(plan);
@@ -223,6 +224,7 @@ fn peer_terms(scenario: &Scenario, peers: &Peers) -> PeerTerms {
         let tables = schema.iter().flat_map(|schema| schema.tables()).filter(|table| test(&table.policy));
         tables.map(|table| table.name.as_str().to_owned()).collect()
     };
+    let of = |table: &Table| (table.name.as_str().to_owned(), table.policy.clone());
     PeerTerms {
         count: peers.count,
         stamp_ahead_us_max: peers.stamp_ahead_max.as_us(),
@@ -230,6 +232,7 @@ fn peer_terms(scenario: &Scenario, peers: &Peers) -> PeerTerms {
         transaction_rows_max: limits::TRANSACTION_ROWS_MAX,
         last_writer_tables: tables(|policy| *policy == Policy::LastWriterByRow),
         one_wins_tables: tables(|policy| matches!(policy, Policy::FirstWriter | Policy::NodePriority(_))),
+        policies: schema.iter().flat_map(|schema| schema.tables()).map(of).collect(),
         staleness_us_max: scenario.expect.staleness_max.map(|bound| bound.as_us()),
         outside: None,
     }

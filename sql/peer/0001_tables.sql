@@ -162,6 +162,19 @@ CREATE TABLE IF NOT EXISTS p2p_peer.passed (
 CREATE TABLE IF NOT EXISTS p2p_peer.refused (
     peer text COLLATE "C" PRIMARY KEY
 );
+-- The last version of rows that were purged or dropped: what is older and comes back from somebody who was away for
+-- longer than tombstones are kept is no new row. The oldest are forgotten.
+CREATE TABLE IF NOT EXISTS p2p_peer.graves (
+    table_name text COLLATE "C" NOT NULL,
+    key        text COLLATE "C" NOT NULL,
+    us         bigint NOT NULL,
+    counter    bigint NOT NULL,
+    node       text COLLATE "C" NOT NULL,
+    hash       bytea NOT NULL,
+    dug        bigint GENERATED ALWAYS AS IDENTITY,
+    PRIMARY KEY (table_name, key)
+);
+CREATE INDEX IF NOT EXISTS graves_by_age ON p2p_peer.graves (dug);
 -- The last transactions of which rows were purged.
 CREATE TABLE IF NOT EXISTS p2p_peer.purged (
     xid bigint PRIMARY KEY

@@ -132,7 +132,7 @@ fn json(value: &impl serde::Serialize) -> u64 {
 }
 
 fn reconcile(a: &mut MemoryPeerStore, b: &mut MemoryPeerStore, schema: &Arc<Schema>) -> (Found, u64) {
-    let mut compare = Reconcile::new(Arc::clone(schema), true, true);
+    let mut compare = Reconcile::new(Arc::clone(schema), true, true, Vec::new());
     let mut bytes = 0;
     loop {
         for action in compare.begin() {

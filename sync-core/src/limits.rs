@@ -310,6 +310,8 @@ pub const PAGES_STORED_TO_GROW: u32 = 4;
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Transactions remembered of which tombstones were purged; all older ones are taken for such.
 pub const PURGED_TRANSACTIONS_KEPT: usize = 10_000;
+/// Rows remembered that were purged or dropped, each with its last version; the oldest are forgotten first.
+pub const GRAVES_MAX: usize = 100_000;
 /// Bytes of the canonical key of a row that travels: what an index of PostgreSQL takes, beside what stands next to it.
 pub const ROW_KEY_BYTES_MAX: usize = 2_000;
 /// Bytes of one row that travels.
@@ -375,6 +377,8 @@ pub const RECONCILE_ROWS_MAX: usize = 100_000;
 pub const PAGES_PER_ROUND_MAX: u64 = 10_000;
 /// How long a round waits for its peer before a round with another peer may begin.
 pub const ROUND_PATIENCE: Span = Span::from_ms(1_000);
+/// How long a peer is not told again that something new came from others. What was written here is told at once.
+pub const RELAY_PAUSE: Span = Span::from_ms(200);
 /// Rounds under way at once, all but one of them waiting for their peers.
 pub const ROUNDS_MAX: usize = 16;
 /// Corrupt rows that wait for a sound copy.

@@ -367,4 +367,17 @@ pub struct FinalState {
     pub content: ContentHash,
     /// Hash over what applications see, made anew; none when they see no row.
     pub visible: Option<ContentHash>,
+    /// How it ought to stand by the rules between rows, given all that these peers store; none where that is hidden.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ought: Option<Ought>,
+}
+
+/// How a row ought to stand, which is a function of the versions that a peer stores.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ought {
+    /// How.
+    pub standing: Standing,
+    /// Hash over what applications ought to see; none when they ought to see no row.
+    pub visible: Option<ContentHash>,
 }

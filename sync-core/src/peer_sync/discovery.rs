@@ -50,6 +50,8 @@ pub struct Member {
     seen_at: Timestamp,
     /// When it last answered a hello.
     verified: Instant,
+    /// When it was last asked who it is.
+    asked: Instant,
     /// Hellos that failed in a row.
     failed: u32,
     /// Of those, how many since somebody else was first heard to have the same node id.
@@ -167,6 +169,7 @@ impl Discovery {
                 seen: now.monotonic,
                 seen_at: now.wall,
                 verified: now.monotonic,
+                asked: now.monotonic,
                 failed: 0,
                 failed_contested: 0,
                 checks: 0,
@@ -190,6 +193,7 @@ impl Discovery {
                 return false;
             }
             member.check_at = None;
+            member.asked = now;
             member.checks += 1;
             due.push(address.clone());
             true
@@ -258,7 +262,9 @@ impl Discovery {
         member.failed = member.failed.saturating_add(1);
         member.failed_contested = member.failed_contested.saturating_add(1);
         member.contested = None;
-        member.check_at = Some(now.monotonic + rules.policy.backoff(member.failed, rules.draw));
+        // One that spoke while the hello was on its way is there by now, and lost the hello to what is over.
+        let failures = if member.seen > member.asked { 1 } else { member.failed };
+        member.check_at = Some(now.monotonic + rules.policy.backoff(failures, rules.draw));
         if member.state == State::Active {
             member.state = State::Suspected;
             changes.extend(member.node().cloned().map(Change::Suspected));

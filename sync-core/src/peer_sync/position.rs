@@ -1,6 +1,7 @@
 //! How far somebody has read: in one peer's feed, and of what each peer wrote.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -39,7 +40,8 @@ pub struct Within {
 /// never have seen the tombstone that the other purged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frontier {
-    covered: BTreeMap<(NodeId, Incarnation), Snapshot>,
+    /// Shared by copies until one of them changes: a frontier goes with most messages, and has an entry for each peer.
+    covered: Arc<BTreeMap<(NodeId, Incarnation), Snapshot>>,
     horizon: Option<Version>,
 }
 
@@ -69,23 +71,37 @@ impl Frontier {
 
     /// Whether everything that `other` covers is covered, whatever the horizons.
     pub fn includes(&self, other: &Self) -> bool {
+        if Arc::ptr_eq(&self.covered, &other.covered) {
+            return true;
+        }
         let nothing = Snapshot::default();
-        other.covered.iter().all(|(who, theirs)| self.covered.get(who).unwrap_or(&nothing).covers(theirs))
+        // Both are in the same order: the entries of one are met on the way through those of the other.
+        let mut own = self.covered.iter().peekable();
+        other.covered.iter().all(|(who, theirs)| {
+            while own.next_if(|(name, _)| *name < who).is_some() {}
+            own.next_if(|(name, _)| *name == who).map_or(&nothing, |(_, mine)| mine).covers(theirs)
+        })
     }
 
     /// Adds what one snapshot of one peer covers.
     pub fn advance(&mut self, node: &NodeId, incarnation: Incarnation, snapshot: &Snapshot) {
-        if *snapshot == Snapshot::default() {
+        let who = (node.clone(), incarnation);
+        let known = self.covered.get(&who);
+        if *snapshot == Snapshot::default() || known.is_some_and(|known| known.covers(snapshot)) {
             return;
         }
-        let mine = self.covered.entry((node.clone(), incarnation)).or_default();
-        *mine = mine.union(snapshot);
+        let both = known.map_or_else(|| snapshot.clone(), |known| known.union(snapshot));
+        Arc::make_mut(&mut self.covered).insert(who, both);
     }
 
     /// Adds what another covers, and has purged.
     pub fn join(&mut self, other: &Self) {
-        for ((node, incarnation), snapshot) in &other.covered {
-            self.advance(node, *incarnation, snapshot);
+        if other.includes(self) {
+            self.covered = Arc::clone(&other.covered);
+        } else {
+            for ((node, incarnation), snapshot) in other.covered.iter() {
+                self.advance(node, *incarnation, snapshot);
+            }
         }
         if let Some(horizon) = &other.horizon {
             self.raise_horizon(horizon);

@@ -15,8 +15,8 @@ use super::events::RoundFailure;
 use super::message::{PeerAnswer, PeerQuestion};
 use super::row::{RowId, RowVersion};
 use super::schema::{Policy, Schema};
-use super::store::{Digest, DigestEntry, DigestPart, Outcome, PeerReply, PeerRequest};
-use super::version::Version;
+use super::store::{Digest, DigestEntry, DigestPart, DropRows, Outcome, PeerReply, PeerRequest};
+use super::version::{NodeId, Version};
 use crate::limits;
 
 /// A comparison under way.
@@ -25,6 +25,7 @@ pub struct Reconcile {
     schema: Arc<Schema>,
     pushes: bool,
     drops: bool,
+    readers: Vec<NodeId>,
     /// Parts whose digests are to be compared; the deepest last.
     parts: Vec<DigestPart>,
     /// Parts whose rows are to be compared, with the greater number of rows of both sides.
@@ -90,12 +91,13 @@ enum Step {
 
 impl Reconcile {
     /// A comparison of everything. `pushes` and `drops` say whether the peer is given what it lacks, and whether rows
-    /// are dropped here that it knows to have been deleted.
-    pub fn new(schema: Arc<Schema>, pushes: bool, drops: bool) -> Self {
+    /// are dropped here that it knows to have been deleted; `readers` are those who read here, see [`DropRows`].
+    pub fn new(schema: Arc<Schema>, pushes: bool, drops: bool, readers: Vec<NodeId>) -> Self {
         Self {
             schema,
             pushes,
             drops,
+            readers,
             parts: vec![DigestPart::ALL],
             leaves: Vec::new(),
             fetch: Transfer::default(),
@@ -125,7 +127,8 @@ impl Reconcile {
     fn choose(&mut self) -> Vec<Action> {
         if !self.expired.is_empty() {
             self.step = Step::Drop;
-            return vec![Action::Own(PeerRequest::Drop(std::mem::take(&mut self.expired)))];
+            let (entries, readers) = (std::mem::take(&mut self.expired), self.readers.clone());
+            return vec![Action::Own(PeerRequest::Drop(DropRows { entries, readers }))];
         }
         // What was found to differ is exchanged once there is nothing left to compare, or enough of it.
         let found = self.fetch.wanted.len().max(self.push.wanted.len());
@@ -203,7 +206,7 @@ impl Reconcile {
                 self.step = Step::Idle;
             }
             (Step::Drop, PeerReply::Dropped(rows)) => {
-                self.found.dropped += rows;
+                self.found.dropped += rows.len() as u64;
                 self.step = Step::Idle;
             }
             _ => return Err(RoundFailure::Store),

@@ -239,6 +239,11 @@ impl Table {
         self.policy == Policy::LastWriterByRow
     }
 
+    /// Whether a write is without effect if a greater tombstone of its row is there; other policies may prefer it.
+    pub fn later_write_wins(&self) -> bool {
+        matches!(self.policy, Policy::LastWriterByRow | Policy::LastWriterByColumn)
+    }
+
     /// The place of a column.
     pub fn place(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|name| name == column)

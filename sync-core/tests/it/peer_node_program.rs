@@ -129,6 +129,12 @@ fn three_processes_synchronise_and_stop_in_order() {
             })
             .await;
         }
+        for node in [&one, &other, &third] {
+            until("it has met a peer", || async {
+                http(node.api, "GET", "/api/v1/p2p/status", "", b"").await.json()["peer_count"] != 0
+            })
+            .await;
+        }
         for node in [one, other, third] {
             let log = node.stop();
             assert!(log.contains("no P2P_SHARED_KEY") && log.contains("is a peer"), "{log}");

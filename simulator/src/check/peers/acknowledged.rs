@@ -1,42 +1,62 @@
-//! What was acknowledged, and so must not be lost: of each row the greatest version, and the greatest one committed.
+//! What was acknowledged, and so must not be lost: of each row the strongest version, and the strongest one committed.
+//!
+//! What was only on disks that were set back is lost with them: it is counted and not looked for, unless it turns up again,
+//! on its way to somebody or on another copy of a disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::peer_sync::version::Version;
 
 use super::PeerTerms;
-use super::held::{Held, Holding, RowNumber, Rule};
+use super::dealt::Dealt;
+use super::held::{Held, Holding, Names, RowNumber, Rule};
+use super::strength::Strengths;
 use crate::history::OpRef;
-use crate::history::peers::{MergeOutcome, MergedRow, PeerWhat};
+use crate::history::peers::{HeldRow, MergeOutcome, MergedRow, PeerWhat};
 
 #[derive(Debug, Default)]
 pub(super) struct Acknowledged {
     peers: u32,
+    strengths: Strengths,
     /// What transactions wrote of which the application has learnt nothing yet.
-    open: BTreeMap<OpRef, Vec<(RowNumber, Version)>>,
+    open: BTreeMap<OpRef, Vec<(RowNumber, Holding)>>,
     wanted: Vec<Option<Wanted>>,
     latest: Vec<Option<Holding>>,
-    /// The greatest version of a row that was on one disk only when that was set back: the latest is what others hold.
-    lost: BTreeMap<RowNumber, Holding>,
+    /// Of each row the strongest version that was on disks only which were set back.
+    lost: BTreeMap<RowNumber, Version>,
     /// Acknowledged writes, and rows that were there from the start.
     pub(super) writes: u64,
     /// Of them, those that nobody else held when the disk of their peer was set back: lost by it, and not judged.
     pub(super) set_back: u64,
     /// Peers that purged tombstones.
     purged: BTreeSet<u32>,
+    /// Tombstones that each peer had, purged ones too, since its disk was set back.
+    buried: Dealt,
 }
 
 /// A version that must be there, or one that beats it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) version: Version,
+    /// Whether that is a tombstone.
+    pub(super) deleted: bool,
     /// Who wrote it; none for a row that was there from the start.
     pub(super) op: Option<OpRef>,
 }
 
+/// What a version that somebody holds says of one that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    /// It is that, or beats it.
+    Yes,
+    No,
+    /// Which of the two wins is not known.
+    Unknown,
+}
+
 impl Acknowledged {
     pub(super) fn new(terms: &PeerTerms) -> Self {
-        Self { peers: terms.count, ..Self::default() }
+        Self { peers: terms.count, strengths: Strengths::new(terms), ..Self::default() }
     }
 
     /// Takes one event, after `held` took it. Gives an operation that was acknowledged and had not committed.
@@ -45,28 +65,41 @@ impl Acknowledged {
             PeerWhat::Stocked { rows } => {
                 for row in rows {
                     let number = held.names.number(&row.row);
-                    self.committed(number, &row.version, row.deleted);
-                    self.want(number, row.version.clone(), None);
+                    self.strengths.wrote(&held.names, number, &row.version, None);
+                    self.committed(&held.names, number, &row.version, row.deleted);
+                    self.writes += 1;
+                    let holding = Holding { version: row.version.clone(), deleted: row.deleted };
+                    self.want(&held.names, number, holding, None);
+                    if row.deleted {
+                        self.buried.stock(number, &row.version);
+                    }
                 }
             }
             PeerWhat::Committed { op, writes, .. } => {
                 let mut open = Vec::with_capacity(writes.len());
                 for write in writes {
                     let row = held.names.number(&write.row);
-                    self.committed(row, &write.version, write.deleted);
-                    open.push((row, write.version.clone()));
+                    self.strengths.wrote(&held.names, row, &write.version, write.seen.as_ref());
+                    self.committed(&held.names, row, &write.version, write.deleted);
+                    open.push((row, Holding { version: write.version.clone(), deleted: write.deleted }));
+                    if write.deleted {
+                        self.buried.with(op.host, row, &write.version);
+                    }
                 }
                 self.open.insert(*op, open);
             }
             PeerWhat::Acknowledged { op } => {
                 let Some(writes) = self.open.remove(op) else { return Some(*op) };
-                writes.into_iter().for_each(|(row, version)| self.want(row, version, Some(*op)));
+                for (row, holding) in writes {
+                    self.writes += 1;
+                    self.want(&held.names, row, holding, Some(*op));
+                }
             }
             PeerWhat::Indefinite { op } => drop(self.open.remove(op)),
             PeerWhat::Purged { node, .. } | PeerWhat::Dropped { node, .. } => {
                 self.purged.insert(*node);
             }
-            PeerWhat::SetBack { node, .. } => self.set_back(*node, held),
+            PeerWhat::SetBack { node, holds } => self.set_back(*node, holds, held),
             _ => {}
         }
         None
@@ -74,27 +107,29 @@ impl Acknowledged {
 
     /// Takes one row that a peer merged. A write of which a deleter did not know may come when the tombstone that
     /// beats it is purged: it is taken for a new row, and the delete is over. (P7 judges what was known.)
-    pub(super) fn merged(&mut self, node: u32, row: RowNumber, merged: &MergedRow) {
+    pub(super) fn merged(&mut self, node: u32, names: &Names, row: RowNumber, merged: &MergedRow) {
         let came = &merged.version;
-        // What was lost with a disk, and was on its way to somebody, is not lost.
-        if self.lost.get(&row).is_some_and(|lost| lost.version == *came)
-            && let Some(back) = self.lost.remove(&row)
-        {
-            self.committed(row, &back.version, back.deleted);
+        let holds = merged.holds.as_ref() == Some(came);
+        if holds {
+            // What was lost with a disk, and was on its way to somebody, is not lost.
+            self.turned_up(names, row, Holding { version: came.clone(), deleted: merged.deleted });
+            if merged.deleted {
+                self.buried.with(node, row, came);
+            }
         }
         let inserted = matches!(merged.outcome, MergeOutcome::Inserted | MergeOutcome::Updated)
             && !merged.deleted
-            && merged.holds.as_ref() == Some(came);
-        let Some(latest) =
-            self.latest(row).filter(|latest| inserted && self.purged.contains(&node) && latest.deleted)
-        else {
-            return;
-        };
-        if latest.version > *came
-            && let Some(wanted) = slot(&mut self.wanted, row)
-            && wanted.version > *came
+            && holds;
+        if !inserted || !self.purged.contains(&node) || !self.latest(row).is_some_and(|latest| latest.deleted)
         {
-            wanted.version = came.clone();
+            return;
+        }
+        let beats = |one: Option<&Version>| one.is_some_and(|one| self.beats(names, row, one, came));
+        if beats(self.latest(row).map(|latest| &latest.version))
+            && beats(self.wanted(row).map(|wanted| &wanted.version))
+            && let Some(wanted) = slot(&mut self.wanted, row)
+        {
+            (wanted.version, wanted.deleted) = (came.clone(), false);
         }
     }
 
@@ -103,7 +138,7 @@ impl Acknowledged {
         self.wanted.get(row as usize)?.as_ref()
     }
 
-    /// The greatest version of a row that any transaction wrote, and that was not lost with a disk.
+    /// The strongest version of a row that any transaction wrote, and that was not lost with a disk.
     pub(super) fn latest(&self, row: RowNumber) -> Option<&Holding> {
         self.latest.get(row as usize)?.as_ref()
     }
@@ -115,51 +150,124 @@ impl Acknowledged {
     }
 
     /// Whether a version is what is wanted of a row, or beats it.
-    pub(super) fn is_served(&self, row: RowNumber, rule: Rule, version: &Version) -> bool {
-        self.wanted(row).is_none_or(|wanted| rule != Rule::LastWriter || *version >= wanted.version)
+    pub(super) fn is_served(&self, names: &Names, row: RowNumber, version: &Version) -> Served {
+        self.wanted(row).map_or(Served::Yes, |wanted| self.serves(names, row, version, &wanted.version))
     }
 
-    fn committed(&mut self, row: RowNumber, version: &Version, deleted: bool) {
-        let latest = slot(&mut self.latest, row);
-        if latest.as_ref().is_none_or(|latest| latest.version < *version) {
-            *latest = Some(Holding { version: version.clone(), deleted });
+    /// Whether a version of a row is that other one, or beats it.
+    pub(super) fn serves(
+        &self,
+        names: &Names,
+        row: RowNumber,
+        version: &Version,
+        wanted: &Version,
+    ) -> Served {
+        if names.rule(row) == Rule::LastWriter {
+            return if version >= wanted { Served::Yes } else { Served::No };
+        }
+        let strength = |version| self.strengths.of(names, row, version);
+        let forgotten = self.strengths.is_ranked(names, row) && self.may_be_absent(row);
+        match strength(version).zip(strength(wanted)) {
+            _ if version == wanted => Served::Yes,
+            Some((strength, wanted)) if strength >= wanted => Served::Yes,
+            Some(_) if !forgotten => Served::No,
+            _ => Served::Unknown,
         }
     }
 
-    fn want(&mut self, row: RowNumber, version: Version, op: Option<OpRef>) {
-        self.writes += 1;
-        let wanted = slot(&mut self.wanted, row);
-        if wanted.as_ref().is_none_or(|wanted| wanted.version < version) {
-            *wanted = Some(Wanted { version, op });
+    /// Whether one version beats another; by the greater version where nothing is known.
+    fn beats(&self, names: &Names, row: RowNumber, one: &Version, other: &Version) -> bool {
+        let strength = |version| self.strengths.of(names, row, version);
+        let known =
+            if names.rule(row) == Rule::LastWriter { None } else { strength(one).zip(strength(other)) };
+        known.map_or(one > other, |(one, other)| one > other)
+    }
+
+    fn committed(&mut self, names: &Names, row: RowNumber, version: &Version, deleted: bool) {
+        if self.latest(row).is_none_or(|latest| self.beats(names, row, version, &latest.version)) {
+            *slot(&mut self.latest, row) = Some(Holding { version: version.clone(), deleted });
         }
     }
 
-    /// What nobody holds any more is lost with the disk. What another peer holds is not.
-    fn set_back(&mut self, node: u32, held: &mut Held) {
+    fn want(&mut self, names: &Names, row: RowNumber, holding: Holding, op: Option<OpRef>) {
+        let Holding { version, deleted } = holding;
+        if self.wanted(row).is_none_or(|wanted| self.beats(names, row, &version, &wanted.version)) {
+            *slot(&mut self.wanted, row) = Some(Wanted { version, deleted, op });
+        }
+    }
+
+    /// A peer holds a version that is no stronger than one that was lost: it had been written, and counts again.
+    fn turned_up(&mut self, names: &Names, row: RowNumber, holding: Holding) {
+        let Some(lost) = self.lost.get(&row) else { return };
+        if !self.beats(names, row, &holding.version, lost) {
+            self.committed(names, row, &holding.version, holding.deleted);
+            self.want(names, row, holding, None);
+        }
+    }
+
+    fn lose(&mut self, names: &Names, row: RowNumber, version: Version) {
+        if self.lost.get(&row).is_none_or(|lost| self.beats(names, row, &version, lost)) {
+            self.lost.insert(row, version);
+        }
+    }
+
+    /// What nobody holds any more is lost with the disk. What another peer holds is not, nor what this copy has again.
+    fn set_back(&mut self, node: u32, holds: &[HeldRow], held: &mut Held) {
         self.open.iter_mut().filter(|(op, _)| op.host == node).for_each(|(_, writes)| writes.clear());
-        for (row, wanted) in (0..).zip(&mut self.wanted) {
-            let Some(version) = wanted.as_ref().map(|wanted| &wanted.version) else { continue };
-            let greatest = held.greatest(self.peers, row).map(|holding| holding.version);
-            let beaten = greatest.as_ref().is_some_and(|greatest| greatest >= version);
-            let kept = if held.names.rule(row) == Rule::LastWriter { beaten } else { greatest.is_some() };
-            // Where nobody holds anything because it was deleted and purged, nothing is lost either.
-            let gone = !self.purged.is_empty()
-                && self
-                    .latest
-                    .get(row as usize)
-                    .is_some_and(|latest| latest.as_ref().is_some_and(|latest| latest.deleted));
-            if !kept && !gone {
-                self.set_back += 1;
-                *wanted = greatest.map(|version| Wanted { version, op: None });
+        self.buried.set_back(node);
+        for copy in holds {
+            let row = held.names.number(&copy.row);
+            let holding = Holding { version: copy.version.clone(), deleted: copy.deleted };
+            self.turned_up(&held.names, row, holding);
+            if copy.deleted {
+                self.buried.with(node, row, &copy.version);
             }
         }
-        for (row, latest) in (0..).zip(&mut self.latest) {
-            let Some(greatest) = held.greatest(self.peers, row) else { continue };
-            let lost = latest.as_ref().is_some_and(|latest| latest.version > greatest.version);
-            if lost && held.names.rule(row) == Rule::LastWriter {
-                self.lost.extend(latest.replace(greatest).map(|lost| (row, lost)));
+        for row in 0..held.names.count() {
+            let mut best: Option<Holding> = None;
+            for peer in 0..self.peers {
+                let holding = held.of(peer, row).cloned();
+                let better = |holding: &Holding| {
+                    let beats =
+                        |best: &Holding| self.beats(&held.names, row, &holding.version, &best.version);
+                    best.as_ref().is_none_or(beats)
+                };
+                best = holding.filter(better).or(best);
             }
+            self.settle(&held.names, row, best);
         }
+    }
+
+    /// The strongest that anybody holds of a row, or remembers, is all that is left of it.
+    fn settle(&mut self, names: &Names, row: RowNumber, best: Option<Holding>) {
+        let stays = |version: &Version| match &best {
+            Some(best) => self.serves(names, row, &best.version, version) != Served::No,
+            None => false,
+        };
+        if self.may_be_absent(row)
+            && (best.as_ref().is_none_or(|best| best.deleted) || self.is_remembered(row))
+        {
+            return;
+        }
+        let wanted = self.wanted(row).filter(|wanted| !stays(&wanted.version)).cloned();
+        let latest = self.latest(row).filter(|latest| !stays(&latest.version)).cloned();
+        if let Some(Wanted { version, .. }) = wanted {
+            self.set_back += 1;
+            self.lose(names, row, version);
+            let left = best.clone().map(|Holding { version, deleted }| Wanted { version, deleted, op: None });
+            *slot(&mut self.wanted, row) = left;
+        }
+        if let Some(Holding { version, .. }) = latest {
+            self.lose(names, row, version);
+            *slot(&mut self.latest, row) = best;
+        }
+    }
+
+    /// Whether a peer had the delete of a row that was the last of it, be it purged.
+    fn is_remembered(&self, row: RowNumber) -> bool {
+        let Some(latest) = self.latest(row) else { return false };
+        (0..self.peers)
+            .any(|peer| self.buried.last(peer, row).is_some_and(|buried| *buried >= latest.version))
     }
 }
 

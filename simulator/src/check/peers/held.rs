@@ -120,19 +120,6 @@ impl Held {
         self.of(peer, row).is_some_and(|holding| !last_writer || holding.version >= *version)
     }
 
-    /// The greatest version of a row that any of the first `peers` holds.
-    pub(super) fn greatest(&mut self, peers: u32, row: RowNumber) -> Option<Holding> {
-        let mut greatest: Option<Holding> = None;
-        for peer in 0..peers {
-            if let Some(holding) = self.of(peer, row)
-                && greatest.as_ref().is_none_or(|greatest| greatest.version < holding.version)
-            {
-                greatest = Some(holding.clone());
-            }
-        }
-        greatest
-    }
-
     /// Takes one event.
     pub(super) fn observe(&mut self, what: &PeerWhat) {
         match what {
@@ -201,7 +188,6 @@ mod tests {
         held.observe(&merged(2, 0, vec![took(1, v(3, "p0"))]));
         assert!(held.has(0, one, &v(3, "p0")) && held.has(2, one, &v(3, "p0")));
         assert!(!held.has(1, one, &v(3, "p0")) && held.has(1, one, &v(1, "a")));
-        assert_eq!(held.greatest(3, one).unwrap().version, v(3, "p0"));
         held.observe(&PeerWhat::SetBack { node: 2, holds: holding(vec![(2, v(1, "a"))]) });
         assert_eq!(held.of(2, one), None, "the stock counts no longer");
         assert!(held.has(2, two, &v(1, "a")));

@@ -30,9 +30,14 @@ mod p29_strangers;
 mod p30_honesty;
 mod recorded;
 mod sessions;
+mod strength;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod visibility;
+
+use std::collections::BTreeMap;
+
+use sync_core::peer_sync::schema::Policy;
 
 use super::Check;
 use crate::history::peers::FinalState;
@@ -53,6 +58,8 @@ pub struct PeerTerms {
     /// Tables with another policy under which one of two versions still wins whole (first writer, priority of nodes).
     /// Tables of neither list may join two versions into a third: their versions are not compared.
     pub one_wins_tables: Vec<String>,
+    /// Who wins in each table.
+    pub policies: BTreeMap<String, Policy>,
     /// How long a committed write may take to be held by any other peer, in microseconds, if that is stated. Holds
     /// during faults, too.
     pub staleness_us_max: Option<u64>,

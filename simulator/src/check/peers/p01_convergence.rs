@@ -2,12 +2,17 @@
 //!
 //! Content is compared as it is stored and as applications see it, hashed anew in the end: a peer whose
 //! bookkeeping agrees and whose rows do not is found. A tombstone at one peer and nothing at another is the same
-//! once any peer has purged some, since what was purged travels as a horizon; nothing else is.
+//! once any peer has purged some, since what was purged travels as a horizon; so is a row that goes with its deleted parent
+//! and one whose parent is not there. Nothing else is.
+//!
+//! What applications see is a function of the versions that a peer stores: references and natural keys set rows aside, or
+//! bring them back. Peers that leave a rule out alike agree, and are wrong: each is held against that function, too.
 
 use std::collections::BTreeMap;
 
 use sync_core::peer_sync::row::RowId;
 use sync_core::peer_sync::store::Standing;
+use sync_core::peer_sync::version::ContentHash;
 
 use super::super::{Basis, Check, Findings, Property};
 use super::{list, say};
@@ -37,7 +42,7 @@ impl Check for Convergence {
         Property {
             id: "P1",
             name: "convergence",
-            statement: "In the end all peers hold the same rows, values, deletes and stamps, and applications see the same.",
+            statement: "In the end all peers hold the same rows, values, deletes and stamps, and applications see the same: what references and natural keys make of them.",
             needs: &[Kind::FinalRow, Kind::Purged],
         }
     }
@@ -48,11 +53,17 @@ impl Check for Convergence {
             What::Peer(PeerWhat::Purged { .. }) => self.purged = true,
             What::Peer(PeerWhat::FinalRow { row, nodes, holds }) => {
                 nodes.iter().for_each(|node| *self.told.entry(*node).or_default() += 1);
+                let unruly = holds.as_ref().and_then(|state| unruly(row, nodes, state));
+                if let Some(unruly) = unruly {
+                    findings.add(event.at_us, None, || unruly);
+                }
                 let known = self.rows.entry(row.clone()).or_default();
                 match (holds, &mut known.state) {
                     (None, _) => known.absent.extend(nodes),
                     (Some(state), None) => known.state = Some((state.clone(), nodes.clone())),
-                    (Some(state), Some((first, who))) if first == state => who.extend(nodes),
+                    (Some(state), Some((first, who))) if alike(first, state, self.purged) => {
+                        who.extend(nodes)
+                    }
                     (Some(state), Some((first, who))) => findings.add(event.at_us, None, || {
                         format!(
                             "{row} differs in {}: peer {} ends with {}, peer {} with {}",
@@ -98,6 +109,22 @@ impl Check for Convergence {
     }
 }
 
+/// Whether two peers hold the same.
+fn alike(one: &FinalState, other: &FinalState, purged: bool) -> bool {
+    let plain = |state: &FinalState| {
+        let mut state = state.clone();
+        for standing in
+            std::iter::once(&mut state.standing).chain(state.ought.as_mut().map(|ought| &mut ought.standing))
+        {
+            if let Standing::Cascaded { parent } = standing {
+                *standing = Standing::Orphaned { parent: parent.clone() };
+            }
+        }
+        state
+    };
+    one == other || (purged && plain(one) == plain(other))
+}
+
 /// What two states differ in.
 fn differences(one: &FinalState, other: &FinalState) -> String {
     let differ = [
@@ -106,14 +133,45 @@ fn differences(one: &FinalState, other: &FinalState) -> String {
         ("stored content", one.content != other.content),
         ("standing", one.standing != other.standing),
         ("what applications see", one.visible != other.visible),
+        ("what they ought to see", one.ought != other.ought),
     ];
     differ.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect::<Vec<_>>().join(", ")
+}
+
+/// What is wrong with how a row stands at these peers, if anything.
+fn unruly(row: &RowId, nodes: &[u32], state: &FinalState) -> Option<String> {
+    let ought = state.ought.as_ref()?;
+    let (nodes, version, is) = (list(nodes), &state.version, said(&state.standing));
+    if state.standing != ought.standing {
+        let ought = said(&ought.standing);
+        return Some(format!(
+            "{row} {version} is {is} at peer {nodes}; by references and natural keys it ought to be {ought}"
+        ));
+    }
+    let shows = |visible: Option<ContentHash>| visible.map_or("nothing".to_owned(), |hash| hash.to_string());
+    let (sees, ought) = (shows(state.visible), shows(ought.visible));
+    (sees != ought).then(|| {
+        format!("{row} {version} is {is} at peer {nodes}, and applications see {sees} instead of {ought}")
+    })
+}
+
+/// How a row stands, in a sentence.
+fn said(standing: &Standing) -> String {
+    match standing {
+        Standing::Visible => "visible".to_owned(),
+        Standing::Revived => "revived".to_owned(),
+        Standing::Deleted => "deleted".to_owned(),
+        Standing::Cascaded { parent } => format!("gone with {parent}"),
+        Standing::Orphaned { parent } => format!("set aside for want of {parent}"),
+        Standing::NaturalKey { winner } => format!("set aside for {winner}, which has its natural key"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::history::peers::Ought;
 
     fn whole() -> Vec<PeerWhat> {
         vec![ends(1, &[0, 1, 2], lives(v(3, "p0"))), ends(2, &[0, 1, 2], deleted(v(4, "p1")))]
@@ -143,6 +201,30 @@ mod tests {
     }
 
     #[test]
+    fn what_everybody_shows_against_the_rules_fails() {
+        let ought = |standing, visible| {
+            let state = lives(v(3, "p0"))
+                .map(|state| FinalState { ought: Some(Ought { standing, visible }), ..state });
+            vec![ends(1, &[0, 1, 2], state)]
+        };
+        let hash = v(3, "p0").hash;
+        passes(Convergence::default(), ought(Standing::Visible, Some(hash)));
+        fails(
+            Convergence::default(),
+            ought(Standing::Orphaned { parent: row(2) }, None),
+            "users(1) 3.0@p0 is visible at peer 0, 1, 2; by references and natural keys it ought to be set aside for want of users(2)",
+        );
+        fails(
+            Convergence::default(),
+            ought(Standing::NaturalKey { winner: row(2) }, None),
+            "ought to be set aside for users(2), which has its natural key",
+        );
+        fails(Convergence::default(), ought(Standing::Visible, Some(no_hash())), "applications see");
+        let hidden = lives(v(3, "p0")).map(|state| FinalState { ought: None, ..state });
+        passes(Convergence::default(), vec![ends(1, &[0, 1, 2], hidden)]);
+    }
+
+    #[test]
     fn a_row_that_one_peer_lacks_fails() {
         let history = vec![ends(1, &[0, 2], lives(v(3, "p0"))), ends(1, &[1], None)];
         fails(Convergence::default(), history, "peer 1 with nothing");
@@ -156,5 +238,21 @@ mod tests {
         let purged = PeerWhat::Purged { node: 1, rows: 1 };
         passes(Convergence::default(), [vec![purged], ends.clone()].concat());
         fails(Convergence::default(), ends, "peer 1, 2 with nothing");
+    }
+
+    #[test]
+    fn a_parent_that_is_deleted_counts_as_absent_only_where_tombstones_are_purged() {
+        let stands = |standing: Standing| {
+            let ought = Some(Ought { standing: standing.clone(), visible: None });
+            lives(v(3, "p0")).map(|state| FinalState { standing, visible: None, ought, ..state })
+        };
+        let parent = || row(2);
+        let ends = vec![
+            ends(1, &[0, 1], stands(Standing::Cascaded { parent: parent() })),
+            ends(1, &[2], stands(Standing::Orphaned { parent: parent() })),
+        ];
+        let purged = PeerWhat::Purged { node: 1, rows: 1 };
+        passes(Convergence::default(), [vec![purged], ends.clone()].concat());
+        fails(Convergence::default(), ends, "differs in standing");
     }
 }

@@ -1,17 +1,10 @@
 //! P7: after a delete that dominates, a row stays away until somebody inserts it later.
 //!
 //! A peer that held a tombstone must not come to hold, or show, an older living version, be the tombstone purged or
-//! not; and no peer may end with a living version that is older than a tombstone which any peer still knows of. A
-//! peer whose disk was set back knows only the tombstones that its copy holds.
-//!
-//! Two things are promised less of, where tombstones are purged (by age above all):
-//! - A write that no peer has ever known to be beaten by a tombstone, when it comes to one that has purged it, cannot be
-//!   told from a new row, and is taken for one: counted and not judged. (Were the tombstone still there, P4 would find
-//!   that an older version won.)
-//! - A write that other peers knew to be beaten, and this one never met, may come to it after its purge, and show until a
-//!   comparison with one of those. It must be gone in the end.
+//! not and whoever was away for how long; and no peer may end with a living version that is older than a tombstone which
+//! any peer held. A peer whose disk was set back knows only the tombstones that its copy holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 use sync_core::peer_sync::version::Version;
@@ -28,16 +21,6 @@ pub(super) struct NoResurrection {
     dead: BTreeMap<u32, FxHashMap<RowNumber, Version>>,
     /// By row: living versions that peers end with.
     living: BTreeMap<RowNumber, Vec<(Version, Vec<u32>)>>,
-    /// By peer: the latest versions of each row that came to it, or that it wrote.
-    met: BTreeMap<u32, FxHashMap<RowNumber, Vec<Version>>>,
-    purged: BTreeSet<u32>,
-    /// By peer: the latest versions of each row that it knew to be beaten by a tombstone while it held that.
-    buried: BTreeMap<u32, FxHashMap<RowNumber, Vec<Version>>>,
-    /// Versions that came to a peer for the first time after the tombstone which beats them was purged there, and of
-    /// which nobody knew that.
-    anew: BTreeSet<(RowNumber, Version)>,
-    /// The same, where somebody else knew: they show for a while.
-    returned: BTreeSet<(RowNumber, Version)>,
     deletes: u64,
     last_us: u64,
 }
@@ -48,11 +31,6 @@ impl NoResurrection {
             names: Names::new(terms),
             dead: BTreeMap::new(),
             living: BTreeMap::new(),
-            met: BTreeMap::new(),
-            purged: BTreeSet::new(),
-            buried: BTreeMap::new(),
-            anew: BTreeSet::new(),
-            returned: BTreeSet::new(),
             deletes: 0,
             last_us: 0,
         }
@@ -67,68 +45,24 @@ impl NoResurrection {
         if *dead < *version {
             *dead = version.clone();
         }
-        let met = self.met.get(&peer).and_then(|met| met.get(&row)).cloned().unwrap_or_default();
-        for beaten in met.into_iter().filter(|met| met < version) {
-            self.know_buried(peer, row, beaten);
-        }
-    }
-
-    /// A peer that holds a tombstone knows that it beats this.
-    fn know_buried(&mut self, peer: u32, row: RowNumber, beaten: Version) {
-        let buried = self.buried.entry(peer).or_default().entry(row).or_default();
-        if !buried.contains(&beaten) {
-            if buried.len() == BURIED_MAX {
-                buried.remove(0);
-            }
-            buried.push(beaten);
-        }
-    }
-
-    fn is_buried(&self, row: RowNumber, version: &Version) -> bool {
-        self.buried.values().filter_map(|rows| rows.get(&row)).any(|buried| buried.contains(version))
     }
 
     /// The tombstone which a peer has held and that beats this version.
     fn grave(&self, peer: u32, row: RowNumber, version: &Version) -> Option<&Version> {
-        let dead = self.dead.get(&peer)?.get(&row).filter(|dead| *dead > version)?;
-        let new = (row, version.clone());
-        (!self.anew.contains(&new) && !self.returned.contains(&new)).then_some(dead)
-    }
-
-    /// A version comes to a peer, or is written there. Whether it had been there before.
-    fn meet(&mut self, peer: u32, row: RowNumber, version: &Version) -> bool {
-        let met = self.met.entry(peer).or_default().entry(row).or_default();
-        let known = met.contains(version);
-        if !known {
-            if met.len() == MET_MAX {
-                met.remove(0);
-            }
-            met.push(version.clone());
-        }
-        known
+        self.dead.get(&peer)?.get(&row).filter(|dead| *dead > version)
     }
 
     fn merged(&mut self, node: u32, from: u32, merged: &MergedRow) -> Option<String> {
         let row = self.names.number(&merged.row);
         let (name, version) = (&merged.row, &merged.version);
-        let known = self.meet(node, row, version);
         if merged.holds.as_ref() != Some(version) {
-            let dead = self.dead.get(&node).and_then(|dead| dead.get(&row));
-            if dead.is_some_and(|dead| dead > version && merged.holds.as_ref() == Some(dead)) {
-                self.know_buried(node, row, version.clone());
-            }
             return None;
         }
         if merged.deleted {
             self.bury(node, row, version);
             return None;
         }
-        let grave = self.grave(node, row, version)?.clone();
-        if !known && self.purged.contains(&node) {
-            let set = if self.is_buried(row, version) { &mut self.returned } else { &mut self.anew };
-            set.insert((row, version.clone()));
-            return None;
-        }
+        let grave = self.grave(node, row, version)?;
         Some(format!(
             "peer {from} brought {name} {version} back to peer {node}, which had the delete {grave}"
         ))
@@ -141,14 +75,7 @@ impl Check for NoResurrection {
             id: "P7",
             name: "no resurrection",
             statement: "After a dominating delete a row stays absent until a later insert, also when the tombstone is purged.",
-            needs: &[
-                Kind::PeerCommitted,
-                Kind::Merged,
-                Kind::PeerRead,
-                Kind::Purged,
-                Kind::PeerLife,
-                Kind::FinalRow,
-            ],
+            needs: &[Kind::PeerCommitted, Kind::Merged, Kind::PeerRead, Kind::PeerLife, Kind::FinalRow],
         }
     }
 
@@ -159,7 +86,6 @@ impl Check for NoResurrection {
             PeerWhat::Committed { op, writes, .. } => {
                 for write in writes {
                     let row = self.names.number(&write.row);
-                    self.meet(op.host, row, &write.version);
                     if write.deleted {
                         self.bury(op.host, row, &write.version);
                     }
@@ -171,10 +97,6 @@ impl Check for NoResurrection {
                         findings.add(event.at_us, None, || wrong);
                     }
                 }
-            }
-            // Who drops a tombstone that others have purged is as one who purges it.
-            PeerWhat::Purged { node, .. } | PeerWhat::Dropped { node, .. } => {
-                self.purged.insert(*node);
             }
             PeerWhat::Read { op, rows, .. } => {
                 for seen in rows.iter().filter(|seen| seen.visible.is_some()) {
@@ -189,14 +111,9 @@ impl Check for NoResurrection {
             }
             PeerWhat::SetBack { node, holds } => {
                 self.dead.remove(node);
-                self.met.remove(node);
-                self.buried.remove(node);
-                for HeldRow { row, version, deleted } in holds {
+                for HeldRow { row, version, .. } in holds.iter().filter(|held| held.deleted) {
                     let row = self.names.number(row);
-                    self.meet(*node, row, version);
-                    if *deleted {
-                        self.bury(*node, row, version);
-                    }
+                    self.bury(*node, row, version);
                 }
             }
             PeerWhat::FinalRow { row, nodes, holds: Some(state) } if !state.deleted => {
@@ -211,25 +128,16 @@ impl Check for NoResurrection {
         for (row, states) in &self.living {
             let graves = self.dead.iter().filter_map(|(peer, dead)| Some((dead.get(row)?, *peer)));
             let Some((grave, deleter)) = graves.max() else { continue };
-            for (version, nodes) in states
-                .iter()
-                .filter(|(version, _)| version < grave && !self.anew.contains(&(*row, version.clone())))
-            {
+            for (version, nodes) in states.iter().filter(|(version, _)| version < grave) {
                 findings.add(self.last_us, None, || {
                     let (name, nodes) = (self.names.row(*row), super::list(nodes));
                     format!("{name} lives as {version} at peer {nodes} in the end, and peer {deleter} has the delete {grave}")
                 });
             }
         }
-        let new = "writes of which no deleter knew came after the purge, and count as new";
-        Basis::new(self.deletes, "deletes at peers").excusing(self.anew.len() as u64, new)
+        Basis::new(self.deletes, "deletes at peers")
     }
 }
-
-/// Versions of a row that are remembered for each peer.
-const MET_MAX: usize = 8;
-/// Versions of a row of which a peer knew that a tombstone beats them.
-const BURIED_MAX: usize = 2 * MET_MAX;
 
 #[cfg(test)]
 mod tests {
@@ -268,19 +176,9 @@ mod tests {
     #[test]
     fn a_row_that_comes_back_fails() {
         let back = merged(1, 2, vec![took(1, v(3, "p0"))]);
-        fails(check(), then(vec![back.clone()]), "brought users(1) 3.0@p0 back to peer 1");
-        let purged = PeerWhat::Purged { node: 1, rows: 1 };
-        let had = merged(1, 0, vec![took(1, v(3, "p0"))]);
-        let history = [vec![had], then(vec![purged.clone(), back.clone()])].concat();
-        fails(check(), history, "brought users(1) 3.0@p0 back to peer 1");
-        // Nobody who held the delete had met it: it is taken for a new row.
-        let lives = ends(1, &[0, 1, 2], lives(v(3, "p0")));
-        passes(check(), then(vec![purged.clone(), back.clone(), lives.clone()]));
-        // The deleter had: it may show for a while, but not for good.
-        let wrote = committed(0, 7, 1, vec![write(1, v(3, "p0"), None)]);
-        let history = [vec![wrote], then(vec![purged, back, read(1, 2, vec![saw(1, v(3, "p0"))])])].concat();
-        passes(check(), history.clone());
-        fails(check(), [history, vec![lives]].concat(), "lives as 3.0@p0 at peer 0, 1, 2 in the end");
+        fails(check(), then(vec![back]), "brought users(1) 3.0@p0 back to peer 1");
+        let lives = ends(1, &[2], lives(v(3, "p0")));
+        fails(check(), then(vec![lives]), "lives as 3.0@p0 at peer 2 in the end");
         fails(
             check(),
             then(vec![read(1, 2, vec![saw(1, v(3, "p0"))])]),

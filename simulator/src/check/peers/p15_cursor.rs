@@ -11,7 +11,8 @@
 //!
 //! After a source's disk was set back nobody can tell what its transaction numbers mean until a new life of its
 //! database begins. If none does, the readers' positions are judged in the end. What its copy held is looked for where a
-//! comparison of everything leads to a position of the new life.
+//! comparison of everything leads to a position of the new life. Until then it gives numbers that it had given before: what
+//! a third peer has of such a number may be passed over there until a comparison. That is counted, if the new life begins or the row comes at last.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +40,8 @@ pub(super) struct CursorCompleteness {
     buried: FxHashMap<(u32, RowNumber), Version>,
     /// By row: the greatest tombstone.
     graves: FxHashMap<RowNumber, Version>,
+    /// By life: the peer whose disk was set back and that went on with it.
+    clashes: BTreeMap<Incarnation, Clash>,
     /// Whether a peer purged tombstones.
     purged: bool,
     judged: u64,
@@ -53,6 +56,27 @@ struct Excused {
     purged: u64,
     /// Somebody refused it as too far ahead.
     too_far: u64,
+    /// A third peer has it from one whose disk was set back, under a number that was given twice.
+    given_twice: u64,
+}
+
+/// Numbers of a life of which some were given twice.
+struct Clash {
+    peer: u32,
+    /// Those above this one.
+    above: u64,
+    /// Whether a new life began.
+    noticed: bool,
+    /// What was passed over for that before.
+    passed_over: Vec<PassedOver>,
+}
+
+/// A row that a reader has read past.
+struct PassedOver {
+    reader: u32,
+    row: RowNumber,
+    version: Version,
+    wrong: String,
 }
 
 /// What a peer's feed has.
@@ -63,12 +87,22 @@ struct Source {
     set_back: bool,
     rows: FxHashMap<RowNumber, Offered>,
     by_xid: BTreeMap<u64, BTreeSet<RowNumber>>,
+    /// Of the copy that its disk was set back to: the last transaction of each life that it is known to hold.
+    copy: BTreeMap<Incarnation, u64>,
 }
 
 struct Offered {
     /// None: of a transaction before the disk was set back.
     xid: Option<u64>,
     version: Version,
+    /// The life and the transaction that wrote it, if that is one.
+    origin: Option<(Incarnation, u64)>,
+}
+
+impl Clash {
+    fn of(peer: u32, above: u64) -> Self {
+        Self { peer, above, noticed: false, passed_over: Vec::new() }
+    }
 }
 
 impl Source {
@@ -99,15 +133,30 @@ impl Source {
         }
     }
 
-    fn set_back(&mut self, rows: FxHashMap<RowNumber, Offered>) {
+    /// Has what a copy of its disk has.
+    fn set_back(&mut self, copy: Vec<(RowNumber, Version)>) {
         self.set_back = true;
         self.by_xid.clear();
-        self.rows = rows;
+        self.copy.clear();
+        let before = std::mem::take(&mut self.rows);
+        for (row, version) in copy {
+            let same = before.get(&row).filter(|before| before.version == version);
+            let origin = same.and_then(|same| same.origin);
+            if let Some((life, xid)) = origin {
+                let last = self.copy.entry(life).or_default();
+                *last = xid.max(*last);
+            }
+            self.rows.insert(row, Offered { xid: None, version, origin });
+        }
     }
 
     /// In its new life everybody has to compare everything: what is there lies before whatever comes.
     fn renewed(&mut self, life: Incarnation) {
-        self.life = Some(life);
+        let before = self.life.replace(life);
+        // What was written in the life before is taken over.
+        for offered in self.rows.values_mut() {
+            offered.origin = offered.origin.filter(|(origin, _)| before != Some(*origin));
+        }
         if std::mem::take(&mut self.set_back) {
             let old = self.rows.iter_mut().filter(|(_, offered)| offered.xid.is_none());
             for (row, offered) in old {
@@ -128,6 +177,7 @@ impl CursorCompleteness {
             too_far: FxHashMap::default(),
             buried: FxHashMap::default(),
             graves: FxHashMap::default(),
+            clashes: BTreeMap::new(),
             purged: false,
             judged: 0,
             excused: Excused::default(),
@@ -148,7 +198,8 @@ impl CursorCompleteness {
         let took = matches!(merged.outcome, MergeOutcome::Inserted | MergeOutcome::Updated);
         if let (Some(version), Some(xid), true) = (&merged.holds, xid, took) {
             self.dealt.with(node, row, version);
-            let offered = Offered { xid: Some(xid), version: version.clone() };
+            let origin = (*version == merged.version).then_some((merged.origin, merged.origin_xid));
+            let offered = Offered { xid: Some(xid), version: version.clone(), origin };
             self.sources.entry(node).or_default().offer(row, offered);
         }
     }
@@ -198,32 +249,49 @@ impl CursorCompleteness {
                 let nothing_lives = dealt.is_none_or(|dealt| self.buried.get(&(reader, *row)) == Some(dealt));
                 let purged = dead && self.purged && nothing_lives;
                 let too_far = self.too_far.get(row).is_some_and(|too_far| too_far >= version);
-                if has {
+                let excused = match () {
+                    () if has => continue,
+                    () if purged => Some(&mut self.excused.purged),
+                    () if too_far => Some(&mut self.excused.too_far),
+                    () => None,
+                };
+                if let Some(excused) = excused {
+                    *excused += 1;
                     continue;
                 }
-                if purged || too_far {
-                    *(if purged { &mut self.excused.purged } else { &mut self.excused.too_far }) += 1;
-                    continue;
+                let name = self.names.row(*row);
+                let has = dealt.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+                let wrong = || {
+                    format!(
+                        "peer {reader} has read transaction {xid} of peer {of} and skipped {name} {version}; it has {has}"
+                    )
+                };
+                // What the source writes itself is judged by the life that it has.
+                let origin = offered.origin.filter(|(life, _)| source.life != Some(*life));
+                let clash = origin.and_then(|(life, xid)| Some((self.clashes.get_mut(&life)?, xid)));
+                let clash = clash.filter(|(clash, xid)| *xid > clash.above);
+                match clash.map(|(clash, _)| clash) {
+                    Some(clash) if clash.noticed => self.excused.given_twice += 1,
+                    Some(clash) => {
+                        let (row, version) = (*row, version.clone());
+                        clash.passed_over.push(PassedOver { reader, row, version, wrong: wrong() });
+                    }
+                    None => findings.add(self.last_us, None, wrong),
                 }
-                findings.add(self.last_us, None, || {
-                    let name = self.names.row(*row);
-                    let has = dealt.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-                    format!("peer {reader} has read transaction {xid} of peer {of} and skipped {name} {version}; it has {has}")
-                });
             }
         }
     }
 
     fn set_back(&mut self, node: u32, holds: &[HeldRow]) {
-        let mut rows = FxHashMap::default();
+        let mut copy = Vec::with_capacity(holds.len());
         self.dealt.set_back(node);
         self.buried.retain(|(peer, _), _| *peer != node);
         for HeldRow { row, version, .. } in holds {
             let row = self.names.number(row);
             self.dealt.with(node, row, version);
-            rows.insert(row, Offered { xid: None, version: version.clone() });
+            copy.push((row, version.clone()));
         }
-        self.sources.entry(node).or_default().set_back(rows);
+        self.sources.entry(node).or_default().set_back(copy);
         self.positions.retain(|(reader, _), _| *reader != node);
     }
 }
@@ -254,9 +322,15 @@ impl Check for CursorCompleteness {
             PeerWhat::Committed { op, incarnation, xid, writes, .. } => {
                 let source = self.sources.entry(op.host).or_default();
                 source.life = source.life.or(Some(*incarnation));
+                if source.set_back {
+                    let above = source.copy.get(incarnation).copied().unwrap_or(0);
+                    let clash = self.clashes.entry(*incarnation).or_insert_with(|| Clash::of(op.host, above));
+                    (clash.above, clash.noticed) = (clash.above.min(above), false);
+                }
                 for write in writes {
                     let row = self.names.number(&write.row);
-                    source.offer(row, Offered { xid: Some(*xid), version: write.version.clone() });
+                    let origin = Some((*incarnation, *xid));
+                    source.offer(row, Offered { xid: Some(*xid), version: write.version.clone(), origin });
                     self.dealt.with(op.host, row, &write.version);
                 }
                 for write in writes.iter().filter(|write| write.deleted) {
@@ -294,6 +368,10 @@ impl Check for CursorCompleteness {
             }
             PeerWhat::SetBack { node, holds } => self.set_back(*node, holds),
             PeerWhat::Renewed { node, incarnation } => {
+                for clash in self.clashes.values_mut().filter(|clash| clash.peer == *node) {
+                    clash.noticed = true;
+                    self.excused.given_twice += clash.passed_over.drain(..).count() as u64;
+                }
                 self.sources.entry(*node).or_default().renewed(*incarnation)
             }
             _ => {}
@@ -308,10 +386,23 @@ impl Check for CursorCompleteness {
                 self.advanced(*reader, *of, (*life, to), false, findings);
             }
         }
-        let Excused { purged, too_far } = self.excused;
+        // Nobody noticed: then it takes a comparison for other reasons to bring what was passed over.
+        for passed in self.clashes.values_mut().flat_map(|clash| clash.passed_over.drain(..)) {
+            let PassedOver { reader, row, version, wrong } = passed;
+            if self.dealt.last(reader, row).is_some_and(|dealt| *dealt >= version) {
+                self.excused.given_twice += 1;
+            } else {
+                findings.add(self.last_us, None, || wrong);
+            }
+        }
+        let Excused { purged, too_far, given_twice } = self.excused;
         Basis::new(self.judged, "rows looked for behind positions")
             .excusing(purged, "deletes did not come where nothing of the row lived, after a purge")
             .excusing(too_far, "had been refused somewhere as too far ahead")
+            .excusing(
+                given_twice,
+                "came by another from one whose disk had been set back, under numbers given twice",
+            )
     }
 }
 

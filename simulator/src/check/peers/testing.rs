@@ -1,8 +1,11 @@
 //! Small histories for the tests of checks of peers: peer `n` is called `p<n>` and has the life 1.
 
+use std::collections::BTreeMap;
+
 use sync_core::id::Incarnation;
 use sync_core::peer_sync::content::Content;
 use sync_core::peer_sync::row::RowId;
+use sync_core::peer_sync::schema::Policy;
 use sync_core::peer_sync::snapshot::Snapshot;
 use sync_core::peer_sync::store::Standing;
 use sync_core::peer_sync::version::{ContentHash, NodeId, Stamp, Version};
@@ -10,10 +13,11 @@ use sync_core::peer_sync::version::{ContentHash, NodeId, Stamp, Version};
 pub(super) use super::super::testing::{decides_nothing_at, fails_at, passes_at};
 use super::super::{Check, Findings};
 use super::PeerTerms;
-use crate::history::peers::{FinalState, HeldRow, MergeOutcome, MergedRow, PeerWhat, Seen, Written};
+use crate::history::peers::{FinalState, HeldRow, MergeOutcome, MergedRow, Ought, PeerWhat, Seen, Written};
 use crate::history::{Event, OpRef, What};
 
-/// Three peers; table `users` goes by the last writer, `ranked` has one winner, others join.
+/// Three peers; table `users` goes by the last writer, in `ranked` (by node, `p2` before all others) and `firsts` (by the
+/// first writer) one wins, others join: `cells` by column, the rest by a team's own resolver.
 pub(crate) fn terms() -> PeerTerms {
     PeerTerms {
         count: 3,
@@ -21,7 +25,13 @@ pub(crate) fn terms() -> PeerTerms {
         converge_within_us: 1_000,
         transaction_rows_max: 3,
         last_writer_tables: vec!["users".to_owned()],
-        one_wins_tables: vec!["ranked".to_owned()],
+        one_wins_tables: vec!["ranked".to_owned(), "firsts".to_owned()],
+        policies: BTreeMap::from([
+            ("users".to_owned(), Policy::LastWriterByRow),
+            ("ranked".to_owned(), Policy::NodePriority(vec![NodeId::new("p2").unwrap()])),
+            ("firsts".to_owned(), Policy::FirstWriter),
+            ("cells".to_owned(), Policy::LastWriterByColumn),
+        ]),
         staleness_us_max: None,
         outside: None,
     }
@@ -142,12 +152,14 @@ pub(super) fn lives(version: Version) -> Option<FinalState> {
         standing: Standing::Visible,
         content: hash,
         visible: Some(hash),
+        ought: Some(Ought { standing: Standing::Visible, visible: Some(hash) }),
     })
 }
 
 pub(super) fn deleted(version: Version) -> Option<FinalState> {
     let content = version.hash;
-    Some(FinalState { version, deleted: true, standing: Standing::Deleted, content, visible: None })
+    let ought = Some(Ought { standing: Standing::Deleted, visible: None });
+    Some(FinalState { version, deleted: true, standing: Standing::Deleted, content, visible: None, ought })
 }
 
 pub(super) fn ends(key: u32, nodes: &[u32], holds: Option<FinalState>) -> PeerWhat {

@@ -10,7 +10,8 @@ use sync_core::runtime::postgres::PostgresError;
 use sync_core::secret::Secret;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::tables::Statements;
+use super::tables::{Ended, Statements};
+use crate::by_rules::oughts;
 use crate::history::peers::FinalState;
 use crate::live_rig::LiveError;
 use crate::live_rig::peer_server::PeerServer;
@@ -211,7 +212,13 @@ impl Database {
                 rows.extend(table.all(&mut connection, node).await?);
             }
             farewell(connection).await;
-            Ok(rows)
+            let stored = rows.iter().filter_map(|ended| ended.stored.as_ref());
+            let mut oughts = oughts(statements.schema(), stored);
+            let with = |Ended { row, state, .. }| {
+                let ought = oughts.remove(&row);
+                (row, FinalState { ought, ..state })
+            };
+            Ok(rows.into_iter().map(with).collect())
         };
         work.await.map_err(refused("read a peer's database"))
     }

@@ -4,6 +4,7 @@
 //! A line is in the file before the commit that it tells of, with the transaction's number, so whether that took place is
 //! asked of the database in the end. A process that is killed did nothing that the file does not have.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sync_core::peer_sync::events::ReplicaEvent;
 use sync_core::peer_sync::message::Refusal;
 use sync_core::peer_sync::resolver::Reason;
+use sync_core::peer_sync::row::RowId;
 use sync_core::peer_sync::row::RowVersion;
 use sync_core::peer_sync::snapshot::Snapshot;
 use sync_core::peer_sync::store::{Advance, DigestEntry, Merged, Outcome, PeerReply, PeerRequest};
@@ -200,8 +202,9 @@ impl Witness for FactFile {
             (PeerRequest::Purge(_), PeerReply::Purged(rows)) if *rows > 0 => {
                 vec![PeerWhat::Purged { node, rows: *rows }]
             }
-            (PeerRequest::Drop(entries), PeerReply::Dropped(rows)) if *rows > 0 => {
-                drops.clone_from(entries);
+            (PeerRequest::Drop(request), PeerReply::Dropped(rows)) if !rows.is_empty() => {
+                let gone: BTreeSet<&RowId> = rows.iter().collect();
+                drops.extend(request.entries.iter().filter(|entry| gone.contains(&entry.row)).cloned());
                 Vec::new()
             }
             (PeerRequest::Renew(incarnation), PeerReply::Renewed) => {

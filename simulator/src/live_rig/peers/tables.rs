@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _, SqlStr};
 use sync_core::peer_sync::content::Content;
-use sync_core::peer_sync::row::RowId;
+use sync_core::peer_sync::row::{Extra, Image, Origin, RowId, RowVersion};
 use sync_core::peer_sync::schema::{OnDeleted, Schema, Table};
 use sync_core::peer_sync::snapshot::Snapshot;
 use sync_core::peer_sync::store::Standing;
@@ -19,6 +19,7 @@ use crate::history::peers::{FinalState, Seen};
 /// The statements of every table.
 #[derive(Debug)]
 pub(super) struct Statements {
+    schema: Schema,
     tables: BTreeMap<String, TableStatements>,
     /// Parents first.
     create: String,
@@ -45,6 +46,14 @@ pub(super) struct TableStatements {
     pub(super) columns: usize,
 }
 
+/// A row in the end.
+pub(super) struct Ended {
+    pub(super) row: RowId,
+    pub(super) state: FinalState,
+    /// What the books have of it, if they have anything.
+    pub(super) stored: Option<RowVersion>,
+}
+
 /// A row as a statement saw it.
 pub(super) struct Looked {
     pub(super) seen: Seen,
@@ -62,7 +71,12 @@ impl Statements {
     /// Those of a schema.
     pub(super) fn new(schema: &Schema) -> Self {
         let tables = schema.tables().map(|table| (table.name.as_str().to_owned(), of_table(table)));
-        Self { tables: tables.collect(), create: create(schema) }
+        Self { schema: schema.clone(), tables: tables.collect(), create: create(schema) }
+    }
+
+    /// What they are of.
+    pub(super) fn schema(&self) -> &Schema {
+        &self.schema
     }
 
     /// Makes all tables.
@@ -141,9 +155,9 @@ impl TableStatements {
         &self,
         connection: &mut PgConnection,
         node: &NodeId,
-    ) -> Result<Vec<(RowId, FinalState)>, sqlx::Error> {
+    ) -> Result<Vec<Ended>, sqlx::Error> {
         let rows = sqlx::query(self.all.clone()).bind(self.table.name.as_str()).fetch_all(connection).await?;
-        rows.iter().map(|row| self.state(row, node)).collect()
+        rows.iter().map(|row| self.ended(row, node)).collect()
     }
 
     /// Alters the text in the last column of a row, if it has one, in the table and wherever else the database keeps it; its
@@ -175,7 +189,7 @@ impl TableStatements {
         Ok(true)
     }
 
-    fn state(&self, found: &PgRow, node: &NodeId) -> Result<(RowId, FinalState), sqlx::Error> {
+    fn ended(&self, found: &PgRow, node: &NodeId) -> Result<Ended, sqlx::Error> {
         let shown = if found.try_get::<bool, _>(8)? { Some(content(found, 9, self.columns)?) } else { None };
         let visible = shown.as_ref().map(Content::hash);
         let table = self.table.name.clone();
@@ -185,7 +199,8 @@ impl TableStatements {
             let hash = visible.unwrap_or_default();
             let version = Version { stamp: Stamp::default(), node: node.clone(), hash };
             let standing = Standing::Visible;
-            return Ok((row, FinalState { version, deleted: false, standing, content: hash, visible }));
+            let state = FinalState { version, deleted: false, standing, content: hash, visible, ought: None };
+            return Ok(Ended { row, state, stored: None });
         };
         let row = RowId { table, key: Content::from_canonical(key).map_err(strange)? };
         let deleted: bool = found.try_get(5)?;
@@ -209,7 +224,21 @@ impl TableStatements {
             node: NodeId::new(found.try_get(3)?).map_err(strange)?,
             hash: hash(found.try_get(4)?)?,
         };
-        Ok((row, FinalState { version, deleted, standing, content, visible }))
+        let image = match deleted {
+            true => Some(Image::Tombstone(kept)),
+            false => kept.or(shown).map(Image::Row),
+        };
+        // Where a version was written plays no part in how its row stands.
+        let (origin, extra) = (Origin::COMBINED, Extra::None);
+        let stored = image.map(|image| RowVersion {
+            row: row.clone(),
+            version: version.clone(),
+            image,
+            origin,
+            extra,
+        });
+        let state = FinalState { version, deleted, standing, content, visible, ought: None };
+        Ok(Ended { row, state, stored })
     }
 }
 

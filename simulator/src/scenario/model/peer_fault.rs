@@ -83,7 +83,7 @@ pub struct DegradeLinks {
 pub struct SetBack {
     /// The peers concerned.
     pub peers: HostSet,
-    /// How old the copy is.
+    /// How old the copy is: at most as long as the run has lasted.
     pub by: Length,
 }
 

@@ -74,7 +74,7 @@ impl Rules<'_> {
                     let message = "this happens at one moment, and what it did stays so";
                     self.refuse(&format!("{path}.for"), message, "remove `for`");
                 }
-                self.peer_fault(&format!("{inject}.peers"), fault);
+                self.peer_fault(&format!("{inject}.peers"), trouble.at, fault);
             }
             Injection::CutNotifications(cut) => {
                 if let Some(list) = &cut.main_servers {

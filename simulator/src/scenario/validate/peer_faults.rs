@@ -4,12 +4,13 @@ use super::peers::ROWS_MAX;
 use super::{DAY, Rules, SHORTEST};
 use crate::arrivals::holds;
 use crate::scenario::model::{Cut, Links, PeerFault, Release, Replace, Replacement, SameName};
+use crate::scenario::units::Length;
 
 /// The peer in the middle of `links: star`.
 const HUB: u32 = 0;
 
 impl Rules<'_> {
-    pub(super) fn peer_fault(&mut self, path: &str, fault: &PeerFault) {
+    pub(super) fn peer_fault(&mut self, path: &str, at: Length, fault: &PeerFault) {
         match fault {
             PeerFault::Cut(cut) => {
                 self.hosts(&format!("{path}.cut.from"), &cut.from);
@@ -27,7 +28,7 @@ impl Rules<'_> {
             PeerFault::Crash(peers) => self.hosts(&format!("{path}.crash"), peers),
             PeerFault::SetBack(back) => {
                 self.hosts(&format!("{path}.set_back.peers"), &back.peers);
-                self.length(&format!("{path}.set_back.by"), back.by, SHORTEST..=DAY);
+                self.set_back_by(&format!("{path}.set_back.by"), at, back.by);
             }
             PeerFault::ClockStep(step) => {
                 self.hosts(&format!("{path}.clock_step.peers"), &step.peers);
@@ -43,6 +44,18 @@ impl Rules<'_> {
             PeerFault::SameName(same) => self.same_name(&format!("{path}.same_name"), same),
             PeerFault::Replace(replace) => self.replace(&format!("{path}.replace"), replace),
             PeerFault::Release(release) => self.release(&format!("{path}.release"), release),
+        }
+    }
+
+    /// There was a database to copy so long ago.
+    fn set_back_by(&mut self, path: &str, at: Length, by: Length) {
+        self.length(path, by, SHORTEST..=DAY);
+        if by.as_us() > at.as_us() {
+            let message =
+                format!("at {at} there is no copy that is {by} old: the run has not lasted so long");
+            let shorter = format!("write a `by` of at most {at}, or a later `at`");
+            let help = if at == Length::ZERO { "write a later `at`".to_owned() } else { shorter };
+            self.refuse(path, message, help);
         }
     }
 

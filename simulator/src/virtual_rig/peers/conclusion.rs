@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use sync_core::peer_sync::content::Content;
 use sync_core::peer_sync::position::{Frontier, Position};
-use sync_core::peer_sync::row::RowId;
+use sync_core::peer_sync::row::{RowId, RowVersion};
 use sync_core::peer_sync::store::memory::Write;
-use sync_core::peer_sync::store::{Advance, MergeRows, PeerReply, PeerRequest, ReadFeed};
+use sync_core::peer_sync::store::{Advance, MergeRows, PeerReply, PeerRequest, ReadFeed, Standing};
 use sync_core::store::Content as HostContent;
 
 use super::faults::held;
 use super::variant::PeerVariant;
 use super::world::PeerWorld;
+use crate::by_rules::oughts;
 use crate::check;
-use crate::history::peers::{FinalState, PeerWhat};
+use crate::history::peers::{FinalState, Ought, PeerWhat};
 use crate::history::{OpRef, What};
 use crate::peer_schema::Filler;
 use crate::plan::Plan;
@@ -134,27 +135,58 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
 
     /// For each row its different states, and the peers in each.
     fn final_rows(&self) -> BTreeMap<RowId, Vec<(FinalState, Vec<u32>)>> {
-        let mut rows: BTreeMap<RowId, Vec<(FinalState, Vec<u32>)>> = BTreeMap::new();
+        let mut rows: BTreeMap<&RowId, Vec<(Ended<'_>, Vec<u32>)>> = BTreeMap::new();
+        // What ought to be seen is worked out once for all who hold the same.
+        let mut known: Vec<(Vec<&RowVersion>, BTreeMap<RowId, Ought>)> = Vec::new();
         for (peer, node) in (0..).zip(&self.nodes) {
-            for (stored, standing) in node.store.versions() {
-                let state = FinalState {
-                    version: stored.version.clone(),
-                    deleted: stored.image.is_tombstone(),
-                    standing,
-                    content: stored.image.hash_with(&stored.extra),
-                    visible: node.store.read(&stored.row).map(Content::hash),
-                };
-                match rows.get_mut(&stored.row) {
-                    Some(states) => match states.iter_mut().find(|(other, _)| *other == state) {
-                        Some((_, peers)) => peers.push(peer),
-                        None => states.push((state, vec![peer])),
-                    },
-                    None => {
-                        rows.insert(stored.row.clone(), vec![(state, vec![peer])]);
-                    }
+            let versions = node.store.versions();
+            let stored: Vec<&RowVersion> = versions.iter().map(|(stored, _)| *stored).collect();
+            let place = known.iter().position(|(held, _)| *held == stored).unwrap_or_else(|| {
+                let ought = oughts(&self.schema, stored.iter().copied());
+                known.push((stored, ought));
+                known.len() - 1
+            });
+            for (stored, standing) in versions {
+                let ought = known[place].1.get(&stored.row);
+                let state =
+                    Ended { stored, standing, visible: node.store.read(&stored.row), ought: ought.cloned() };
+                let states = rows.entry(&stored.row).or_default();
+                match states.iter_mut().find(|(other, _)| other.is_same_as(&state)) {
+                    Some((_, peers)) => peers.push(peer),
+                    None => states.push((state, vec![peer])),
                 }
             }
         }
-        rows
+        let told = |states: Vec<(Ended<'_>, Vec<u32>)>| {
+            states.into_iter().map(|(state, peers)| (state.told(), peers)).collect()
+        };
+        rows.into_iter().map(|(row, states)| (row.clone(), told(states))).collect()
+    }
+}
+
+/// What a peer holds of a row in the end.
+struct Ended<'a> {
+    stored: &'a RowVersion,
+    standing: Standing,
+    visible: Option<&'a Content>,
+    ought: Option<Ought>,
+}
+
+impl Ended<'_> {
+    /// Wherever they were written.
+    fn is_same_as(&self, other: &Self) -> bool {
+        self.stored.is_same_as(other.stored)
+            && (&self.standing, self.visible, &self.ought) == (&other.standing, other.visible, &other.ought)
+    }
+
+    fn told(self) -> FinalState {
+        FinalState {
+            version: self.stored.version.clone(),
+            deleted: self.stored.image.is_tombstone(),
+            standing: self.standing,
+            content: self.stored.image.hash_with(&self.stored.extra),
+            visible: self.visible.map(Content::hash),
+            ought: self.ought,
+        }
     }
 }

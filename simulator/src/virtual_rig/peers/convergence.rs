@@ -1,7 +1,8 @@
 //! What peers hold differently when the last fault has ended, until they hold it alike, and when everybody holds the same.
 //!
 //! Applications may go on writing after the last fault, so that there need never be a moment at which everybody holds the
-//! same. What is timed is each row that was held differently at that moment, until all have the same of it for once.
+//! same. What is timed is each row that was held differently at that moment, until all have the same of it for once: its
+//! version, as long as it lives, and what applications see of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,15 +75,26 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         self.watch_content();
     }
 
+    /// Whether applications see the same everywhere. Who holds the same versions need not show the same: of tombstones
+    /// that are demanded back one peer may have some that another has purged. Nor are two deletes of a row one: the greater is
+    /// still on its way.
+    pub(super) fn shows_alike(&self) -> bool {
+        let mut dead: BTreeMap<&RowId, &Version> = BTreeMap::new();
+        let stored = self.nodes.iter().flat_map(|node| node.store.stored_versions());
+        let mut tombstones = stored.filter(|stored| stored.image.is_tombstone());
+        let alike =
+            tombstones.all(|stored| *dead.entry(&stored.row).or_insert(&stored.version) == &stored.version);
+        alike && self.differing().is_empty()
+    }
+
     /// Rows of which peers do not hold the same.
     fn differing(&self) -> BTreeMap<RowId, u32> {
-        let first = self.convergence.living[0];
-        let others = |(peer, _): &(usize, _)| {
-            *peer == 0 || self.may_be_corrupt || self.convergence.living[*peer] != first
-        };
-        let stores = self.nodes.iter().enumerate().filter(others).map(|(_, node)| &node.store);
-        let rows: BTreeSet<&RowId> =
-            stores.flat_map(|store| store.versions()).map(|(stored, _)| &stored.row).collect();
+        let first = &self.nodes[0].store;
+        let mut rows: BTreeSet<&RowId> = first.stored_versions().map(|stored| &stored.row).collect();
+        for node in &self.nodes[1..] {
+            let held = node.store.stored_versions().map(|stored| &stored.row);
+            rows.extend(held.filter(|row| first.stored(row).is_none()));
+        }
         rows.into_iter().filter_map(|row| Some((row.clone(), self.odd_one(row, 0)?))).collect()
     }
 
@@ -102,16 +114,28 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         if self.convergence.differing.is_empty() {
             return;
         }
+        let mut any = false;
         for row in rows {
-            let Some(odd) = self.convergence.differing.get(row).copied() else { continue };
-            match self.odd_one(row, odd) {
-                Some(odd) => drop(self.convergence.differing.insert(row.clone(), odd)),
-                None => drop(self.convergence.differing.remove(row)),
-            }
+            any = true;
+            self.watch_row(row);
+        }
+        let living = &self.convergence.living;
+        if any && living.iter().all(|other| *other == living[0]) {
+            // A row that is dropped lets others show, and nobody says which.
+            let left: Vec<RowId> = self.convergence.differing.keys().cloned().collect();
+            left.iter().for_each(|row| self.watch_row(row));
         }
         if self.convergence.differing.is_empty() {
             let bytes = self.bytes_sent - self.convergence.bytes_at_heal;
             self.observe(PeerWhat::Equal { bytes });
+        }
+    }
+
+    fn watch_row(&mut self, row: &RowId) {
+        let Some(odd) = self.convergence.differing.get(row).copied() else { return };
+        match self.odd_one(row, odd) {
+            Some(odd) => drop(self.convergence.differing.insert(row.clone(), odd)),
+            None => drop(self.convergence.differing.remove(row)),
         }
     }
 
@@ -143,7 +167,9 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
     }
 }
 
-/// The version of a row that lives.
-fn held<'s>(store: &'s MemoryPeerStore, row: &RowId) -> Option<&'s Version> {
-    store.stored(row).filter(|stored| !stored.image.is_tombstone()).map(|stored| &stored.version)
+/// The version of a row that lives, and the one that applications see: the same, none, or a tombstone that is demanded back.
+fn held<'s>(store: &'s MemoryPeerStore, row: &RowId) -> (Option<&'s Version>, Option<&'s Version>) {
+    let Some((stored, visible)) = store.look(row) else { return (None, None) };
+    let version = &stored.version;
+    ((!stored.image.is_tombstone()).then_some(version), visible.map(|_| version))
 }

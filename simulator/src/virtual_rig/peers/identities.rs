@@ -78,7 +78,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         let id = node_id(name, self.nodes.len() as u32);
         let ahead_max: Span = self.nodes[peer as usize].store.clock().ahead_max();
         let life = self.new_life(fault, peer, 0);
-        MemoryPeerStore::new(id, (*self.schema).clone(), life, ahead_max)
+        MemoryPeerStore::new(id, self.variant.schema(&self.schema), life, ahead_max)
             .with_resolvers(self.resolvers.clone())
     }
 

@@ -22,7 +22,7 @@ pub(super) fn concerned(request: &PeerRequest) -> Box<dyn Iterator<Item = &RowId
     match request {
         PeerRequest::Merge(merge) => Box::new(merge.rows.iter().map(|row| &row.row)),
         PeerRequest::ApplyIf(apply) => Box::new(apply.rows.iter().map(|(row, _)| &row.row)),
-        PeerRequest::Drop(entries) => Box::new(entries.iter().map(|entry| &entry.row)),
+        PeerRequest::Drop(request) => Box::new(request.entries.iter().map(|entry| &entry.row)),
         _ => Box::new(std::iter::empty()),
     }
 }
@@ -124,9 +124,9 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
             (PeerRequest::Purge(_), PeerReply::Purged(rows)) if *rows > 0 => {
                 self.observe(PeerWhat::Purged { node: peer, rows: *rows });
             }
-            (PeerRequest::Drop(entries), _) => {
+            (PeerRequest::Drop(request), _) => {
                 let store = &self.nodes[peer as usize].store;
-                let gone = entries.iter().filter(|entry| store.stored(&entry.row).is_none());
+                let gone = request.entries.iter().filter(|entry| store.stored(&entry.row).is_none());
                 let rows: Vec<_> = gone.map(|entry| entry.row.clone()).collect();
                 if !rows.is_empty() {
                     self.observe(PeerWhat::Dropped { node: peer, rows });
@@ -213,7 +213,8 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
 
     pub(super) fn observe_aside(&mut self, peer: u32, changes: Vec<AsideChange>) {
         for AsideChange { row, standing } in changes {
-            self.observe(PeerWhat::Aside { node: peer, row, standing });
+            self.observe(PeerWhat::Aside { node: peer, row: row.clone(), standing });
+            self.watch_rows(std::iter::once(&row));
         }
     }
 

@@ -3,6 +3,7 @@
 
 use sync_core::peer_sync::message::PeerAnswer;
 use sync_core::peer_sync::replica::{ReplicaPolicy, Standard};
+use sync_core::peer_sync::schema::Schema;
 use sync_core::peer_sync::store::memory::{MemoryPeerStore, TransactionId, Write, WriteError};
 use sync_core::peer_sync::store::{PeerReply, PeerRequest};
 use sync_core::peer_sync::version::Version;
@@ -16,6 +17,11 @@ pub trait PeerVariant {
     /// The policy of one peer.
     fn policy(&self, _peer: u32) -> Self::Policy {
         Self::Policy::default()
+    }
+
+    /// What databases are told of the tables, given what the scenario says.
+    fn schema(&self, declared: &Schema) -> Schema {
+        declared.clone()
     }
 
     /// What a database is about to be asked.
@@ -83,6 +89,10 @@ impl PeerVariant for AnyVariant {
 
     fn policy(&self, peer: u32) -> AnyPolicy {
         (**self).policy(peer)
+    }
+
+    fn schema(&self, declared: &Schema) -> Schema {
+        (**self).schema(declared)
     }
 
     fn asks_store(&mut self, peer: u32, request: &mut PeerRequest) {

@@ -194,12 +194,12 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         };
         let settings = links.iter().map(settings).collect();
         let stamp_ahead = variant.stamp_ahead_us_max(peers.stamp_ahead_max.as_us());
+        let stored = variant.schema(&schema);
         let nodes = (0..count).map(|peer| {
             let incarnation = Incarnation(draws.bits(Label::Engine, u64::from(peer), u64::MAX));
             let id = node_id(peer, count);
-            let store =
-                MemoryPeerStore::new(id, Schema::clone(&schema), incarnation, Span::from_us(stamp_ahead))
-                    .with_resolvers(resolvers.clone());
+            let store = MemoryPeerStore::new(id, stored.clone(), incarnation, Span::from_us(stamp_ahead))
+                .with_resolvers(resolvers.clone());
             Node {
                 store,
                 replica: None,
@@ -256,15 +256,20 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         world
     }
 
-    /// Carries the plan out and gives back the observer. It ends when writing is over, everybody has held the same for the
-    /// length of a round and no transaction is open, or when the time to settle is over.
+    /// Carries the plan out and gives back the observer. It ends when writing is over, everybody has held and shown the same for
+    /// the length of a round and no transaction is open, or when the time to settle is over.
     pub fn run(mut self, plan: &Plan) -> (O, crate::virtual_rig::world::RunFigures) {
         let end_us = self.duration_us + self.settle_us;
         loop {
             let rest = self.convergence.equal_since_us.filter(|_| self.open_transactions == 0);
             let end_us = rest.map_or(end_us, |since| end_us.min(since.max(self.duration_us) + self.rest_us));
             if self.queue.next_us().is_none_or(|next| next > end_us) {
-                break;
+                if rest.is_none() || end_us >= self.duration_us + self.settle_us || self.shows_alike() {
+                    break;
+                }
+                // Not at rest: it is looked again after another round.
+                self.convergence.equal_since_us = Some(end_us.max(self.queue.now_us()));
+                continue;
             }
             let Some(happening) = self.queue.pop() else { break };
             self.happen(happening);

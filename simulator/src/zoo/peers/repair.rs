@@ -43,4 +43,14 @@ pub(super) const ENTRIES: &[Entry] = &[
         seeds_max: 100,
         scenario: include_str!("../scenarios/29-floats-lose-bits.yaml"),
     },
+    Entry {
+        number: 146,
+        name: "damaged rows claimed",
+        what: "A peer refuses a row that its source's disk has damaged, and claims to have it.",
+        case: "of our own making",
+        verbs: "a damaged row, a partition",
+        breaks: &["P2", "P5"],
+        seeds_max: 100,
+        scenario: include_str!("../scenarios/146-damaged-rows-claimed.yaml"),
+    },
 ];

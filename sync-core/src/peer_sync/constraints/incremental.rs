@@ -4,6 +4,7 @@
 //! natural key that both use. The result equals [`super::standings`] over all rows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
@@ -19,12 +20,13 @@ use crate::peer_sync::version::Version;
 #[derive(Clone, Debug)]
 pub struct Constraints {
     pub(super) rules: Rules,
-    // Looked up only, never iterated: no order of theirs reaches anything.
-    pub(super) rows: FxHashMap<RowId, Stored>,
+    // Looked up only, never iterated: no order of theirs reaches anything. What is said of rows is shared by copies of a
+    // database until it changes.
+    pub(super) rows: FxHashMap<RowId, Arc<Stored>>,
     /// The rows that refer to a row, whether that is there or not.
     pub(super) children: FxHashMap<RowId, BTreeSet<RowId>>,
     /// The candidates for each natural key in order, the greatest last; nearly always one, which is all a vector holds.
-    pub(super) groups: FxHashMap<NaturalKey, Vec<(Version, RowId)>>,
+    pub(super) groups: FxHashMap<NaturalKey, Arc<Vec<(Version, RowId)>>>,
 }
 
 /// One change of the set of stored versions.
@@ -103,12 +105,23 @@ impl Constraints {
     /// is visible.
     pub fn holders(&self, table: &TableName, nth: usize, key: &Content) -> impl Iterator<Item = &RowId> {
         let group = self.groups.get(&(table.clone(), nth, key.clone()));
-        group.into_iter().flatten().map(|(_, row)| row)
+        group.into_iter().flat_map(|group| group.iter()).map(|(_, row)| row)
     }
 
     /// The rows whose stored versions refer to a row, however they stand, in the order of their ids.
     pub fn children(&self, row: &RowId) -> impl Iterator<Item = &RowId> {
         self.children.get(row).into_iter().flatten()
+    }
+
+    /// Whether a tombstone that is not there would be had back if it were, see [`is_demanded`](super::is_demanded).
+    pub fn is_demanded(&self, tombstone: &RowVersion) -> bool {
+        can_return(&tombstone.image)
+            && self.children(&tombstone.row).any(|id| {
+                let child = self.rows.get(id).filter(|row| row.wanted);
+                child
+                    .zip(self.rules.table(&id.table))
+                    .is_some_and(|(row, rules)| rules.demands_back(&row.ties, &row.version, tombstone))
+            })
     }
 
     /// Works changes in, all at once. Tells, ordered by row, who stands in another way because of another row: whoever is
@@ -165,7 +178,7 @@ impl Constraints {
         for parent in stored.ties.parents.iter().flatten() {
             self.children.entry(parent.clone()).or_default().insert(id.clone());
         }
-        self.rows.insert(id.clone(), stored);
+        self.rows.insert(id.clone(), Arc::new(stored));
         self.count_demand(id);
         if !tombstone {
             self.set_wanted(id, true);
@@ -190,7 +203,7 @@ impl Constraints {
         self.suspect(id, agenda);
         self.set_wanted(id, false);
         self.set_candidate(id, false, agenda);
-        let old = self.rows.remove(id)?;
+        let old = Arc::unwrap_or_clone(self.rows.remove(id)?);
         for parent in old.ties.parents.iter().flatten() {
             if let Some(children) = self.children.get_mut(parent) {
                 children.remove(id);
@@ -204,7 +217,7 @@ impl Constraints {
 
     /// Enters a row into the groups of its natural keys, or takes it out of them.
     pub(super) fn set_candidate(&mut self, id: &RowId, candidate: bool, agenda: &mut Agenda) {
-        let Some(row) = self.rows.get_mut(id) else { return };
+        let Some(row) = self.rows.get_mut(id).map(Arc::make_mut) else { return };
         if row.candidate == candidate {
             return;
         }
@@ -214,7 +227,8 @@ impl Constraints {
         for (nth, key) in row.ties.unique.iter().enumerate() {
             let Some(key) = key else { continue };
             let key = (id.table.clone(), nth, key.clone());
-            let group = self.groups.entry(key.clone()).or_insert_with(|| Vec::with_capacity(1));
+            let group = self.groups.entry(key.clone()).or_insert_with(|| Arc::new(Vec::with_capacity(1)));
+            let group = Arc::make_mut(group);
             match (group.binary_search(&member), candidate) {
                 (Err(place), true) => group.insert(place, member.clone()),
                 (Ok(place), false) => drop(group.remove(place)),

@@ -25,7 +25,7 @@ use crate::peer_sync::store::Standing;
 use crate::peer_sync::version::Version;
 
 pub use incremental::{Change, Constraints};
-pub use pure::standings;
+pub use pure::{is_demanded, standings};
 use rules::{TableRules, Ties};
 
 /// How a row that another one refers to stands, as far as that matters to the other.

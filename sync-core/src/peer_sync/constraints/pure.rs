@@ -46,6 +46,21 @@ pub fn standings<'a>(
     all.iter().filter_map(|(id, row)| Some((id.clone(), standing(row)?))).collect()
 }
 
+/// Whether a tombstone that is not there would be had back if it were: one of these rows, all of which live or are
+/// had back themselves, demands it.
+pub fn is_demanded<'a>(
+    schema: &Schema,
+    tombstone: &RowVersion,
+    wanted: impl IntoIterator<Item = &'a RowVersion>,
+) -> bool {
+    let rules = Rules::new(schema);
+    can_return(&tombstone.image)
+        && wanted.into_iter().any(|child| {
+            let table = rules.table(&child.row.table);
+            table.is_some_and(|table| table.demands_back(&table.of(child), &child.version, tombstone))
+        })
+}
+
 struct Row<'a> {
     version: &'a RowVersion,
     ties: Ties,

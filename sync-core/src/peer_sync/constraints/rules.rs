@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::demands;
 use crate::peer_sync::content::Content;
 use crate::peer_sync::row::{RowId, RowVersion, TableName};
 use crate::peer_sync::schema::{OnDeleted, Schema};
+use crate::peer_sync::version::Version;
 
 /// What must hold between rows of a schema.
 #[derive(Clone, Debug)]
@@ -98,6 +100,13 @@ impl TableRules {
     /// Whether a row of this table can stand in another way than as it was written.
     pub(super) fn ties(&self) -> bool {
         self.referenced || !self.references.is_empty() || !self.unique.is_empty()
+    }
+
+    /// Whether a wanted row that says this demands a tombstone back.
+    pub(super) fn demands_back(&self, ties: &Ties, child: &Version, tombstone: &RowVersion) -> bool {
+        self.references.iter().zip(&ties.parents).any(|(rule, parent)| {
+            parent.as_ref() == Some(&tombstone.row) && demands(rule.on_deleted, child, &tombstone.version)
+        })
     }
 
     /// What a version says; nothing for a tombstone without content.

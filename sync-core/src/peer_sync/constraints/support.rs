@@ -1,6 +1,7 @@
 //! The second step, kept up to date: who is visible. Table by table, parents before children.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::incremental::{Agenda, Constraints, Stored};
 use super::{Parent, standing_of};
@@ -30,14 +31,16 @@ impl Constraints {
             self.settle_own_references(&mut rows);
         } else {
             for id in &rows {
-                if let Some(row) = self.rows.get_mut(id) {
+                if let Some(row) = self.rows.get_mut(id).map(Arc::make_mut) {
                     row.visible = holds(row);
                 }
             }
         }
         for id in rows.clone() {
             let now = self.parent(&id);
-            let Some(row) = self.rows.get_mut(&id).filter(|row| row.told != now) else { continue };
+            let Some(row) = self.rows.get_mut(&id).filter(|row| row.told != now).map(Arc::make_mut) else {
+                continue;
+            };
             row.told = now;
             for child in self.children_of(&id) {
                 // One of the same table may have to give another reason; whether it is visible is settled.
@@ -59,7 +62,7 @@ impl Constraints {
         let mut ahead: BTreeSet<(Version, RowId)> = BTreeSet::new();
         for key in std::mem::take(&mut agenda.groups) {
             if key.0 == *name {
-                ahead.extend(self.groups.get(&key).into_iter().flatten().cloned());
+                ahead.extend(self.groups.get(&key).into_iter().flat_map(|group| group.iter()).cloned());
             } else {
                 agenda.groups.insert(key);
             }
@@ -76,8 +79,9 @@ impl Constraints {
                     continue;
                 };
                 let above = group.iter().rev().take_while(|other| **other != member);
-                winner =
-                    winner.max(above.into_iter().find(|other| self.rows.get(&other.1).is_some_and(holds)));
+                winner = winner.max(
+                    above.into_iter().find(|other| self.rows.get(&other.1).is_some_and(|row| holds(row))),
+                );
                 lower.extend(group.iter().take_while(|other| **other < member).cloned());
             }
             let beaten_by = winner.map(|winner| winner.1.clone());
@@ -85,7 +89,7 @@ impl Constraints {
                 ahead.extend(lower);
             }
             rows.insert(member.1.clone());
-            if let Some(row) = self.rows.get_mut(&member.1) {
+            if let Some(row) = self.rows.get_mut(&member.1).map(Arc::make_mut) {
                 row.beaten_by = beaten_by;
             }
         }
@@ -100,7 +104,11 @@ impl Constraints {
         let mut risen: Vec<RowId> = Vec::new();
         let mut ahead: Vec<RowId> = rows.iter().cloned().collect();
         while let Some(id) = ahead.pop() {
-            let Some(row) = self.rows.get_mut(&id).filter(|row| !row.visible && holds(row)) else { continue };
+            let Some(row) =
+                self.rows.get_mut(&id).filter(|row| !row.visible && holds(row)).map(Arc::make_mut)
+            else {
+                continue;
+            };
             row.visible = true;
             ahead.extend(self.own_children_of(&id));
             risen.push(id);
@@ -113,11 +121,12 @@ impl Constraints {
     fn fall(&mut self, mut ahead: Vec<RowId>) -> Vec<RowId> {
         let mut fallen = Vec::new();
         while let Some(id) = ahead.pop() {
-            let falls = |row: &&Stored| row.visible && !(holds(row) && self.is_supported(&id, row, true));
+            let falls =
+                |row: &&Arc<Stored>| row.visible && !(holds(row) && self.is_supported(&id, row, true));
             if self.rows.get(&id).filter(falls).is_none() {
                 continue;
             }
-            if let Some(row) = self.rows.get_mut(&id) {
+            if let Some(row) = self.rows.get_mut(&id).map(Arc::make_mut) {
                 row.visible = false;
             }
             ahead.extend(self.own_children_of(&id));
@@ -157,7 +166,9 @@ impl Constraints {
             standing_of(row.tombstone, row.wanted, rules, &row.ties, row.beaten_by.as_ref(), |parent| {
                 self.parent(parent)
             });
-        let Some(row) = self.rows.get_mut(&id).filter(|row| row.standing != now) else { return };
+        let Some(row) = self.rows.get_mut(&id).filter(|row| row.standing != now).map(Arc::make_mut) else {
+            return;
+        };
         let plain = |standing: &Standing| matches!(standing, Standing::Visible | Standing::Deleted);
         let goes_without_saying = plain(&row.standing) && plain(&now);
         row.standing = now.clone();

@@ -87,6 +87,29 @@ fn one_missed_answer_removes_nobody_two_minutes_do_and_an_announcement_brings_it
 }
 
 #[test]
+fn who_spoke_while_a_hello_was_lost_is_asked_again_soon() {
+    let mut discovery = empty();
+    assert!(discovery.learn(at(0), place("a"), Source::Given, 3));
+    let mut last = 0;
+    for second in 0..300 {
+        if due(&mut discovery, at(second)) == ["a"] {
+            answer(&mut discovery, at(second), "a", None);
+            last = second;
+        }
+    }
+    let waits =
+        |discovery: &Discovery, since| discovery.next_due().unwrap().since(at(since).monotonic).as_us();
+    assert!(waits(&discovery, last) > 10_000_000, "it has been silent for long");
+    while due(&mut discovery, at(last)).is_empty() {
+        last += 1;
+    }
+    // The hello is lost, and meanwhile it comes back and asks itself.
+    assert!(discovery.learn(at(last + 5), place("a"), Source::Heard, 3));
+    answer(&mut discovery, at(last + 10), "a", None);
+    assert!(waits(&discovery, last + 10) <= 1_000_000);
+}
+
+#[test]
 fn the_own_address_and_strangers_are_recognised() {
     let mut discovery = empty();
     for host in ["own", "twin", "other"] {

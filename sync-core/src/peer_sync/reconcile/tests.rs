@@ -53,7 +53,7 @@ fn run_with(
     theirs: &mut MemoryPeerStore,
     meanwhile: impl Fn(&mut MemoryPeerStore),
 ) -> (Found, u64) {
-    let mut reconcile = Reconcile::new(Arc::new(schema()), true, true);
+    let mut reconcile = Reconcile::new(Arc::new(schema()), true, true, Vec::new());
     let mut bytes = 0;
     loop {
         let actions = reconcile.begin();
@@ -147,10 +147,10 @@ fn a_transaction_goes_in_one_merge() {
 
 #[test]
 fn an_answer_to_another_question_ends_it() {
-    let mut reconcile = Reconcile::new(Arc::new(schema()), true, true);
+    let mut reconcile = Reconcile::new(Arc::new(schema()), true, true, Vec::new());
     reconcile.begin();
     assert_eq!(reconcile.theirs(PeerAnswer::Noted), Err(RoundFailure::Nonsense));
-    let mut reconcile = Reconcile::new(Arc::new(schema()), true, true);
+    let mut reconcile = Reconcile::new(Arc::new(schema()), true, true, Vec::new());
     reconcile.begin();
     reconcile.own(PeerReply::Digests(vec![Digest::default()])).unwrap();
     assert_eq!(reconcile.theirs(PeerAnswer::Digests(Vec::new())), Err(RoundFailure::Nonsense));

@@ -2,14 +2,14 @@
 
 use super::apply::{Apply, Rules};
 use super::job::{Job, Stage};
-use super::{Activity, Pending, Replica, ReplicaEffect, ReplicaPolicy};
+use super::{Activity, Asking, Pending, Replica, ReplicaEffect, ReplicaPolicy};
 use crate::entropy::Entropy;
 use crate::peer_sync::events::{ReplicaEvent, RoundFailure};
 use crate::peer_sync::position::{Frontier, Position};
 use crate::peer_sync::reconcile::{Action, Found, Reconcile};
 use crate::peer_sync::store::{Advance, PeerRequest};
 use crate::peer_sync::version::NodeId;
-use crate::time::Now;
+use crate::time::{Now, Span};
 
 impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
     /// Whether it is time to compare: not while the peer is still reading, or it would be pushed what it is about to
@@ -30,7 +30,8 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         fx: &mut Vec<ReplicaEffect>,
     ) {
         let schema = std::sync::Arc::clone(&self.schema);
-        let reconcile = Reconcile::new(schema, self.policy.pushes(), self.policy.drops_expired());
+        let readers = self.known.iter().cloned().collect();
+        let reconcile = Reconcile::new(schema, self.policy.pushes(), self.policy.drops_expired(), readers);
         job.stage = Stage::Comparing { reconcile: Box::new(reconcile), apply: None, resume };
         job.refuses = false;
         self.compare_on(now, job, fx);
@@ -66,9 +67,18 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         for question in questions {
             let id = job.id;
             job.asks(now);
-            self.ask(now, job.address.clone(), Some(&job.peer), question, Pending::JobAsked(id), fx);
+            self.ask(now, job.address.clone(), Some(&job.peer), question, Asking::Job(id), fx);
         }
         self.jobs.insert(job.id, job);
+    }
+
+    /// The parent of a row may be a tombstone that was purged here and is demanded back now: somebody may still have
+    /// it, though no feed brings what is covered. They are compared with once they, too, had time to hear of the row.
+    pub(super) fn miss_parents(&mut self, now: Now) {
+        let at = now.monotonic + self.settings.sync_interval;
+        for state in self.peers.values_mut() {
+            state.compare_at = state.compare_at.min(at);
+        }
     }
 
     /// Both sides hold the same, but for what was written meanwhile.
@@ -85,7 +95,9 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             dropped: found.dropped,
         }));
         if let Some(state) = self.peers.get_mut(&job.peer) {
-            state.compare_at = now.monotonic + self.settings.anti_entropy_interval;
+            // What was dropped may have stood in the way of something else.
+            let pause = if found.dropped > 0 { Span::ZERO } else { self.settings.anti_entropy_interval };
+            state.compare_at = now.monotonic + pause;
             state.must_compare = false;
         }
         let Stage::Comparing { resume, .. } = std::mem::replace(&mut job.stage, Stage::Moving) else {

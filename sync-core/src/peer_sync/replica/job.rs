@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::apply::{Applied, Apply};
-use super::{NoAnswer, Pending, Replica, ReplicaEffect, ReplicaPolicy};
+use super::{Asking, NoAnswer, Pending, Replica, ReplicaEffect, ReplicaPolicy};
 use crate::entropy::Entropy;
 use crate::limits;
 use crate::peer_sync::announcement::PeerAddress;
@@ -304,7 +304,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
 
     fn wait_peer(&mut self, now: Now, mut job: Job, question: PeerQuestion, fx: &mut Vec<ReplicaEffect>) {
         job.asks(now);
-        self.ask(now, job.address.clone(), Some(&job.peer), question, Pending::JobAsked(job.id), fx);
+        self.ask(now, job.address.clone(), Some(&job.peer), question, Asking::Job(job.id), fx);
         self.jobs.insert(job.id, job);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::notices::Told;
-use super::{Activity, NoAnswer, Pending, Replica, ReplicaEffect, ReplicaPolicy, Status, SyncConfig};
+use super::{Activity, Asking, NoAnswer, Replica, ReplicaEffect, ReplicaPolicy, Status, SyncConfig};
 use crate::entropy::Entropy;
 use crate::peer_sync::announcement::{
     Announcement, AnnouncementKind, HostName, PeerAddress, PeerInfo, iso_text,
@@ -162,7 +162,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         let Some(hello) = self.hello() else { return };
         for address in self.discovery.due(now.monotonic) {
             let question = PeerQuestion::Hello(hello.clone());
-            self.ask(now, address.clone(), None, question, Pending::Hello(address), fx);
+            self.ask(now, address.clone(), None, question, Asking::Hello(address), fx);
         }
     }
 

@@ -43,7 +43,7 @@ use self::job::Job;
 use self::members::PeerState;
 use self::notices::Notices;
 use self::pages::Pages;
-use self::pending::Pending;
+use self::pending::{Asking, Pending};
 use self::upkeep::Upkeep;
 use super::announcement::PeerAddress;
 use super::discovery::{Discovery, Source};
@@ -94,7 +94,9 @@ pub struct Replica<E, P = Standard> {
     upkeep: Upkeep,
     next_token: u64,
     pending: BTreeMap<Token, Pending>,
-    /// When questions to peers are given up.
+    /// Questions to peers, and when each is given up.
+    asked: BTreeMap<Token, (Asking, Instant)>,
+    /// The same moments in their order.
     deadlines: BTreeSet<(Instant, Token)>,
     /// Questions that the database is answering.
     answering: usize,
@@ -138,6 +140,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             upkeep: Upkeep::default(),
             next_token: 1,
             pending: BTreeMap::new(),
+            asked: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             answering: 0,
             describe_at: None,
@@ -168,7 +171,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
 
     /// Whether nothing is under way: no question, no request, no round.
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.jobs.is_empty() && self.answering == 0
+        self.pending.is_empty() && self.asked.is_empty() && self.jobs.is_empty() && self.answering == 0
     }
 
     fn command(&mut self, now: Now, command: Command, fx: &mut Vec<ReplicaEffect>) {
@@ -282,13 +285,14 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         to: PeerAddress,
         whom: Option<&NodeId>,
         question: PeerQuestion,
-        pending: Pending,
+        what: Asking,
         fx: &mut Vec<ReplicaEffect>,
     ) {
         let token = self.token();
         let timeout = self.settings.ask_timeout;
-        self.pending.insert(token, pending);
-        self.deadlines.insert((now.monotonic + timeout, token));
+        let until = now.monotonic + timeout;
+        self.asked.insert(token, (what, until));
+        self.deadlines.insert((until, token));
         self.statistics.questions_asked += 1;
         let asker = Asker {
             node: self.node.clone(),
@@ -306,25 +310,18 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         answer: Result<PeerAnswer, NoAnswer>,
         fx: &mut Vec<ReplicaEffect>,
     ) {
-        if !self.pending.get(&token).is_some_and(Pending::is_question) {
-            // It came too late, or again.
-            return;
-        }
-        let Some(pending) = self.pending.remove(&token) else { return };
-        self.deadlines.retain(|(_, other)| *other != token);
+        // Else it came too late, or again.
+        let Some((what, until)) = self.asked.remove(&token) else { return };
+        self.deadlines.remove(&(until, token));
         self.statistics.questions_failed += u64::from(answer.is_err());
-        match pending {
-            Pending::Hello(address) => self.introduced(now, &address, answer, fx),
-            Pending::Notify(peer) => self.told(now, &peer, answer.is_ok(), fx),
-            Pending::JobAsked(job) => self.job_answered(now, job, answer, fx),
-            _ => {}
+        match what {
+            Asking::Hello(address) => self.introduced(now, &address, answer, fx),
+            Asking::Notify(peer) => self.told(now, &peer, answer.is_ok(), fx),
+            Asking::Job(job) => self.job_answered(now, job, answer, fx),
         }
     }
 
     fn stored(&mut self, now: Now, token: Token, reply: PeerReply, fx: &mut Vec<ReplicaEffect>) {
-        if self.pending.get(&token).is_none_or(Pending::is_question) {
-            return;
-        }
         let Some(pending) = self.pending.remove(&token) else { return };
         match pending {
             Pending::Describe => match reply {
@@ -341,7 +338,6 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             Pending::Answer(answering) => self.answer_stored(now, answering, reply, fx),
             Pending::Purge => self.purged(reply, fx),
             Pending::Scrub => self.scrubbed(now, reply, fx),
-            Pending::Hello(_) | Pending::Notify(_) | Pending::JobAsked(_) => {}
         }
     }
 

@@ -1,10 +1,11 @@
 //! Telling peers that there is something new here. A peer is told once at a time: what comes meanwhile is told together
-//! once it has answered, or has not for a while.
+//! once it has answered, or has not for a while. Of what others wrote it is told a few times a second at most: in a mesh it
+//! hears of that from several sides, and each of them would tell it of each write.
 
 use std::collections::BTreeSet;
 
 use super::members::PeerState;
-use super::{Pending, Replica, ReplicaEffect, ReplicaPolicy};
+use super::{Asking, Pending, Replica, ReplicaEffect, ReplicaPolicy};
 use crate::entropy::Entropy;
 use crate::limits;
 use crate::peer_sync::message::{Notice, PeerQuestion};
@@ -55,6 +56,8 @@ impl News {
 pub(super) struct Told {
     /// Since when a notice waits for an answer.
     since: Option<Instant>,
+    /// When it was last told.
+    last: Option<Instant>,
     /// What has become new since then.
     more: News,
 }
@@ -62,8 +65,10 @@ pub(super) struct Told {
 impl Told {
     /// When the peer may be told what is new.
     fn due(&self) -> Option<Instant> {
-        let patient = |since| since + limits::ROUND_PATIENCE;
-        (!self.more.is_empty()).then(|| self.since.map_or(Instant::default(), patient))
+        let after = |at: Option<Instant>, pause| at.map_or(Instant::default(), |at| at + pause);
+        let answered = after(self.since, limits::ROUND_PATIENCE);
+        let rested = if self.more.own { Instant::default() } else { after(self.last, limits::RELAY_PAUSE) };
+        (!self.more.is_empty()).then(|| answered.max(rested))
     }
 }
 
@@ -149,7 +154,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                 continue;
             }
             let Some(to) = self.discovery.listens_at(&peer) else { continue };
-            state.told.since = Some(now.monotonic);
+            (state.told.since, state.told.last) = (Some(now.monotonic), Some(now.monotonic));
             let notice = Notice {
                 source: self.node.clone(),
                 tables: news.tables.into_iter().collect(),
@@ -157,7 +162,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                 timestamp: now.wall,
             };
             let question = PeerQuestion::Notify(notice);
-            self.ask(now, to, Some(&peer.clone()), question, Pending::Notify(peer), fx);
+            self.ask(now, to, Some(&peer.clone()), question, Asking::Notify(peer), fx);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::limits;
 use crate::peer_sync::events::ReplicaEvent;
 use crate::peer_sync::resolver::Reason;
 use crate::peer_sync::row::{RowVersion, TableName};
-use crate::peer_sync::store::{Merged, Outcome};
+use crate::peer_sync::store::{AsideChange, Merged, Outcome, Standing};
 use crate::peer_sync::version::Version;
 use crate::time::Now;
 
@@ -61,6 +61,10 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             } else {
                 unchanged += 1;
             }
+        }
+        let orphaned = |change: &AsideChange| matches!(change.standing, Standing::Orphaned { .. });
+        if merged.aside.iter().any(orphaned) && self.frontier.horizon().is_some() {
+            self.miss_parents(now);
         }
         for change in &merged.aside {
             let (row, standing) = (change.row.clone(), change.standing.clone());

@@ -8,7 +8,7 @@ use crate::peer_sync::row::RowId;
 use crate::peer_sync::store::ReadFeed;
 use crate::peer_sync::version::NodeId;
 
-/// What a request or a question was for.
+/// What a request to the database was for.
 #[derive(Debug)]
 pub(super) enum Pending {
     /// To know the database, at the start.
@@ -25,12 +25,17 @@ pub(super) enum Pending {
     JobStored(u64),
     /// A request for somebody's question.
     Answer(Answering),
+}
+
+/// What a question to a peer was for.
+#[derive(Debug)]
+pub(super) enum Asking {
     /// Who is there?
     Hello(PeerAddress),
     /// A notice.
     Notify(NodeId),
-    /// A question of the job with this number.
-    JobAsked(u64),
+    /// For the job with this number.
+    Job(u64),
 }
 
 /// A peer's question that the database is answering.
@@ -58,11 +63,4 @@ pub(super) struct Reading {
     pub(super) read: ReadFeed,
     /// Whether it has refused rows of this feed.
     pub(super) refused: bool,
-}
-
-impl Pending {
-    /// Whether a peer is asked; else the database is.
-    pub(super) fn is_question(&self) -> bool {
-        matches!(self, Self::Hello(_) | Self::Notify(_) | Self::JobAsked(_))
-    }
 }

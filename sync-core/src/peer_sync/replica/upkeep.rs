@@ -74,8 +74,11 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         if due(&mut self.upkeep.purge_at, at, self.settings.purge_interval) {
             // The own name never passes: where nobody else is known, tombstones wait for the retention.
             let nobody = self.known.is_empty().then(|| self.node.clone());
+            // Who writes somewhere may be far off, and one of whom only others read has not passed what it has not heard of.
+            let writers = self.frontier.iter().map(|(node, ..)| node).filter(|node| **node != self.node);
+            let peers: BTreeSet<NodeId> = self.known.iter().chain(writers).cloned().chain(nobody).collect();
             let purge = Purge {
-                peers: self.known.iter().cloned().chain(nobody).collect(),
+                peers: peers.into_iter().collect(),
                 retention: self.settings.retention,
                 rows_max: self.settings.purge_rows_max,
             };

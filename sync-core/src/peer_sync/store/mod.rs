@@ -50,7 +50,7 @@ pub enum PeerRequest {
     Settle(NodeId),
     /// Takes rows away without a tombstone, each if its version is still this: a peer that has purged their tombstones
     /// says that they were deleted.
-    Drop(Vec<DigestEntry>),
+    Drop(DropRows),
     /// Purges tombstones that every one of these peers has passed, or that are older than the retention.
     Purge(Purge),
     /// Recomputes the hashes of some rows.
@@ -143,10 +143,19 @@ pub struct DigestEntry {
     pub version: Version,
 }
 
+/// Rows that somebody else has purged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropRows {
+    /// The rows, each in the version that is to go.
+    pub entries: Vec<DigestEntry>,
+    /// The peers that read here: a tombstone stays until all of them have passed it, whoever else needs it no more.
+    pub readers: Vec<NodeId>,
+}
+
 /// Purges tombstones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purge {
-    /// The peers that are known.
+    /// All who may have to hear of a tombstone. One who does not read here itself is not known to have.
     pub peers: Vec<NodeId>,
     /// Tombstones older than this are purged although somebody has not passed them.
     pub retention: Span,
@@ -189,8 +198,8 @@ pub enum PeerReply {
     },
     /// To [`PeerRequest::Settle`].
     Settled,
-    /// To [`PeerRequest::Drop`]: how many.
-    Dropped(u64),
+    /// To [`PeerRequest::Drop`]: which.
+    Dropped(Vec<RowId>),
     /// To [`PeerRequest::Purge`]: how many.
     Purged(u64),
     /// To [`PeerRequest::Scrub`].

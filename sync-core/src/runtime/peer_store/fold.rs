@@ -13,7 +13,7 @@ use sqlx::postgres::PgRow;
 use super::Shared;
 use super::base::{self, Base};
 use super::rows::{Class, Life, Stored};
-use super::work::{Put, Work};
+use super::work::{Lost, Put, Work};
 use crate::peer_sync::content::Content;
 use crate::peer_sync::resolver::Write;
 use crate::peer_sync::row::{Extra, Origin, RowId, TableName};
@@ -32,14 +32,16 @@ impl Work<'_> {
     pub(super) async fn fold(&mut self) -> Result<bool, PostgresError> {
         let mut changed: BTreeMap<RowId, Put> = BTreeMap::new();
         let mut hidden = Vec::new();
+        // Noted when all tables are folded: a transaction that wrote in several is not forgotten between them.
+        let mut lost = BTreeSet::new();
         'tables: for table in self.written.clone() {
             loop {
                 if self.folded >= ROWS_MAX {
                     break 'tables;
                 }
-                let puts = self.take(&table, &mut hidden).await?;
+                let puts = self.take(&table, &mut hidden, &mut lost).await?;
                 let Some(puts) = puts else { break };
-                self.put(&puts).await?;
+                lost.extend(self.keep(&puts).await?);
                 if self.shared.is_tied(&table) {
                     for mut put in puts {
                         if let Some(before) = changed.remove(&put.new.row) {
@@ -50,6 +52,8 @@ impl Work<'_> {
                 }
             }
         }
+        let more = self.folded >= ROWS_MAX;
+        self.lose(lost, more).await?;
         let changed: Vec<Put> = changed.into_values().collect();
         let mut settled = self.settle(&changed, &[]).await?;
         let mut base = Base::default();
@@ -63,15 +67,17 @@ impl Work<'_> {
         settled.show(&mut base);
         hidden.iter().for_each(|row| base.hide(row));
         self.write_base(base).await?;
-        Ok(self.folded < ROWS_MAX)
+        Ok(!more)
     }
 
     /// Takes entries of a table out of the log, as versions to be stored; none at the end of the log. Adds to `hidden`
-    /// the rows that applications must no longer see although they have written them.
+    /// the rows that applications must no longer see although they have written them, and to `lost` what transactions
+    /// have lost beside what storing the versions says.
     async fn take(
         &mut self,
         table: &TableName,
         hidden: &mut Vec<RowId>,
+        lost: &mut BTreeSet<Lost>,
     ) -> Result<Option<Vec<Put>>, PostgresError> {
         let shared = self.shared;
         let statements = shared.statements(table)?;
@@ -95,7 +101,6 @@ impl Work<'_> {
             found.into_iter().map(|stored| (stored.row.clone(), stored)).collect();
         let by_version = shared.schema.table(table).is_some_and(Table::goes_by_version);
         let mut puts = Vec::with_capacity(taken.len());
-        let mut late = BTreeSet::new();
         for (id, taken) in taken {
             self.state.own_xid = self.state.own_xid.max(Some(taken.xid));
             let found = found.remove(&id);
@@ -113,7 +118,7 @@ impl Work<'_> {
                     }
                     losers.insert(new.xid);
                     losers.remove(&found.xid);
-                    late.extend(losers.into_iter().map(|xid| (xid, new.row.clone(), found.born)));
+                    lost.extend(losers.into_iter().map(|xid| (xid, new.row.clone(), found.born)));
                     continue;
                 }
             }
@@ -122,7 +127,6 @@ impl Work<'_> {
             }
             puts.push(Put { new, found, losers: losers.into_iter().collect() });
         }
-        self.lose(late).await?;
         Ok(Some(puts))
     }
 }

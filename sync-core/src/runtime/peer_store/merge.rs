@@ -27,6 +27,8 @@ struct Decided {
     /// Rows of the merged transactions that are here already, or what beats them.
     kept: Vec<RowId>,
     beats: Vec<(RowId, NodeId, Origin)>,
+    /// What is remembered of rows that were purged.
+    graves: BTreeMap<RowId, Version>,
     /// The greatest stamp that was accepted.
     seen: Option<Stamp>,
     outcomes: Vec<Outcome>,
@@ -83,9 +85,10 @@ impl Work<'_> {
 
     async fn held(&mut self, rows: impl Iterator<Item = &RowVersion>) -> Result<Decided, PostgresError> {
         let ids: BTreeSet<&RowId> = rows.map(|row| &row.row).collect();
+        let graves = self.graves(ids.iter().copied()).await?;
         let held = self.find(ids).await?;
         let held = held.into_iter().map(|stored| (stored.row.clone(), stored)).collect();
-        Ok(Decided { held, ..Decided::default() })
+        Ok(Decided { held, graves, ..Decided::default() })
     }
 
     async fn merge_row(
@@ -120,7 +123,7 @@ impl Work<'_> {
                 decided.beats.push((row.row, row.version.node, row.origin));
             }
             return Ok(Outcome::Beaten { by: beaten });
-        } else if self.is_expired(&row) {
+        } else if self.is_expired(decided, &row).await? {
             return Ok(Outcome::Expired);
         }
         // The stamp of a version that is held was taken in with it.
@@ -147,9 +150,13 @@ impl Work<'_> {
         if held.map(|held| &held.version) != expected {
             return Ok(Outcome::Changed);
         }
-        if held == Some(row) {
+        if held.is_some_and(|held| held.is_same_as(row)) {
             decided.kept.push(row.row.clone());
             return Ok(Outcome::Equal);
+        }
+        // A policy may prefer what was deleted before the row that is here came: the dead stays dead.
+        if held.is_some_and(|held| held.version != row.version) && self.is_buried(&decided.graves, row) {
+            return Ok(Outcome::Expired);
         }
         if let Err(refused) = self.accept(decided, row) {
             return Ok(refused);
@@ -171,12 +178,15 @@ impl Work<'_> {
     }
 
     /// Whether a version that is not here had been here: it, or what beat it, was deleted and the tombstone is purged.
-    fn is_expired(&self, row: &RowVersion) -> bool {
-        Some(&row.version) <= self.state.others.horizon() && self.covers(row.node(), row.origin)
+    /// A tombstone that is demanded back has not expired.
+    async fn is_expired(&mut self, decided: &Decided, row: &RowVersion) -> Result<bool, PostgresError> {
+        let known = Some(&row.version) <= self.state.others.horizon() && self.covers(row.node(), row.origin);
+        let expired = known || self.is_buried(&decided.graves, row);
+        Ok(expired && !self.is_demanded(row).await?)
     }
 
     async fn insert(&mut self, decided: &mut Decided, row: RowVersion) -> Result<Outcome, PostgresError> {
-        if self.is_expired(&row) {
+        if self.is_expired(decided, &row).await? {
             return Ok(Outcome::Expired);
         }
         self.store(decided, row).await?;
@@ -250,7 +260,7 @@ impl Work<'_> {
         let kept = decided.kept.iter().filter_map(|id| decided.held.get(id));
         let lost = kept.chain(&known).filter(|stored| stored.xid != xid);
         let lost = lost.map(|stored| (xid, stored.row.clone(), stored.born)).collect();
-        self.lose(lost).await
+        self.lose(lost, false).await
     }
 
     /// Which of these rows no longer hold what their hash says.

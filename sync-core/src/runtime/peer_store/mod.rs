@@ -10,7 +10,8 @@
 //! The modules: `applications` is what is read and written for them, `sql` quotes names and makes the statements of each
 //! table, `catalog` sees whether a table can travel, `identity` recognises the database, `witness` watches it, `state` is how
 //! far everything has come and `totals` what there is, `rows` the stored versions, `base` what
-//! applications see; `work` is one request, with `fold`, `merge`, `settle`, `page`, `digests` and `purge`.
+//! applications see; `work` is one request, with `fold`, `merge`, `settle`, `page`, `digests`, `purge` and
+//! `graves`, what is remembered of purged rows.
 
 mod applications;
 mod base;
@@ -19,6 +20,7 @@ mod copy;
 mod digests;
 mod error;
 mod fold;
+mod graves;
 mod identity;
 mod merge;
 mod migrations;

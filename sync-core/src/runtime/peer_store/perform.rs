@@ -60,7 +60,7 @@ impl Work<'_> {
                 self.state.refused.remove(&peer);
                 Ok(PeerReply::Settled)
             }
-            PeerRequest::Drop(entries) => self.drop_rows(&entries).await,
+            PeerRequest::Drop(request) => self.drop_rows(&request).await,
             PeerRequest::Purge(request) => self.purge(&request).await,
             PeerRequest::Scrub(request) => self.scrub(&request).await,
             PeerRequest::Renew(incarnation) => {

@@ -12,7 +12,7 @@ use crate::limits;
 use crate::peer_sync::position::Position;
 use crate::peer_sync::row::{Origin, RowId};
 use crate::peer_sync::snapshot::Snapshot;
-use crate::peer_sync::store::{DigestEntry, PeerReply, Purge};
+use crate::peer_sync::store::{DropRows, PeerReply, Purge};
 use crate::peer_sync::version::NodeId;
 use crate::runtime::postgres::PostgresError;
 
@@ -47,8 +47,7 @@ impl Work<'_> {
     }
 
     pub(super) async fn purge(&mut self, request: &Purge) -> Result<PeerReply, PostgresError> {
-        let passed: Option<Vec<Snapshot>> =
-            request.peers.iter().map(|peer| Some(self.state.passed.get(peer)?.snapshot.clone())).collect();
+        let passed = self.passed_by(&request.peers);
         // Who knows nobody does not know who has still to hear of it.
         let passed = passed.filter(|passed| !passed.is_empty());
         let oldest = self.now.saturating_sub(request.retention).as_us();
@@ -77,14 +76,26 @@ impl Work<'_> {
         Ok(PeerReply::Purged(ready.len() as u64))
     }
 
+    /// How far each of these has read; none if one has said nothing.
+    fn passed_by(&self, peers: &[NodeId]) -> Option<Vec<Snapshot>> {
+        peers.iter().map(|peer| Some(self.state.passed.get(peer)?.snapshot.clone())).collect()
+    }
+
     /// Drops rows of which others say that they were deleted, without tombstones, each if it is still in this version.
-    pub(super) async fn drop_rows(&mut self, entries: &[DigestEntry]) -> Result<PeerReply, PostgresError> {
+    pub(super) async fn drop_rows(&mut self, request: &DropRows) -> Result<PeerReply, PostgresError> {
+        let entries = &request.entries;
+        let passed = self.passed_by(&request.readers);
+        let passed =
+            |stored: &Stored| passed.as_ref().is_some_and(|all| all.iter().all(|read| read.sees(stored.xid)));
         let wanted: BTreeSet<(&RowId, _)> =
             entries.iter().map(|entry| (&entry.row, &entry.version)).collect();
         let ids: BTreeSet<&RowId> = entries.iter().map(|entry| &entry.row).collect();
         let found = self.find(ids).await?.into_iter();
-        let gone: Vec<Stored> =
-            found.filter(|stored| wanted.contains(&(&stored.row, &stored.version))).collect();
+        let gone: Vec<Stored> = found
+            .filter(|stored| wanted.contains(&(&stored.row, &stored.version)))
+            // What is demanded back here is so with whoever says that it is gone, once the demand is there.
+            .filter(|stored| !stored.deleted || (stored.standing.is_none() && passed(stored)))
+            .collect();
         self.forget(&gone).await?;
         let mut base = Base::default();
         for stored in gone.iter().filter(|stored| stored.class() == Class::Visible) {
@@ -92,7 +103,11 @@ impl Work<'_> {
         }
         self.write_base(base).await?;
         self.settle_without(&gone).await?;
-        Ok(PeerReply::Dropped(gone.len() as u64))
+        // In the order of the request.
+        let gone: BTreeSet<&RowId> = gone.iter().map(|stored| &stored.row).collect();
+        let dropped =
+            entries.iter().map(|entry| &entry.row).filter(|row| gone.contains(row)).cloned().collect();
+        Ok(PeerReply::Dropped(dropped))
     }
 
     async fn settle_without(&mut self, gone: &[Stored]) -> Result<(), PostgresError> {

@@ -128,6 +128,25 @@ impl Work<'_> {
         self.stand(near, &standings).await
     }
 
+    /// Whether a tombstone that is not there would be had back if it were.
+    pub(super) async fn is_demanded(&mut self, tombstone: &RowVersion) -> Result<bool, PostgresError> {
+        if !tombstone.image.is_tombstone() || !self.shared.is_tied(&tombstone.row.table) {
+            return Ok(false);
+        }
+        let query = sqlx::query(TIED).bind(vec![named(&tombstone.row)]);
+        let rows = query.fetch_all(&mut *self.connection).await?;
+        let (shared, own) = (self.shared, self.own());
+        let wanted: Result<Vec<RowVersion>, PostgresError> = rows
+            .iter()
+            .map(|row| {
+                let stored = Stored::read(row, 0, shared, own)?;
+                let content = stored.content.clone();
+                Ok(stored.with_content(content))
+            })
+            .collect();
+        Ok(constraints::is_demanded(&shared.schema, tombstone, &wanted?))
+    }
+
     /// Reads neighbours until all are there that have a say.
     async fn complete(
         &mut self,

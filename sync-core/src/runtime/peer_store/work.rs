@@ -29,7 +29,7 @@ const XID: &str = "SELECT pg_current_xact_id()::text::bigint";
 const LOSE: &str = "WITH alive AS MATERIALIZED (
         SELECT x.xid, $5 - (SELECT count(*) FROM (SELECT FROM p2p_peer.lost AS l WHERE l.xid = x.xid LIMIT $5) AS c) AS room
         FROM (SELECT DISTINCT xid FROM unnest($1::bigint[]) AS d (xid)) AS x
-        WHERE EXISTS (SELECT FROM p2p_peer.versions AS v WHERE v.xid = x.xid)
+        WHERE $6 OR EXISTS (SELECT FROM p2p_peer.versions AS v WHERE v.xid = x.xid)
     )
     INSERT INTO p2p_peer.lost (xid, table_name, key, born)
     SELECT u.xid, u.t, u.k, u.born FROM alive JOIN (
@@ -139,6 +139,12 @@ impl<'a> Work<'a> {
 
     /// Stores versions, each row once; how they stand because of others is settled after.
     pub(super) async fn put(&mut self, puts: &[Put]) -> Result<(), PostgresError> {
+        let lost = self.keep(puts).await?;
+        self.lose(lost, false).await
+    }
+
+    /// The same, without noting what transactions have lost by it: that it gives back.
+    pub(super) async fn keep(&mut self, puts: &[Put]) -> Result<BTreeSet<Lost>, PostgresError> {
         let own = self.own();
         let (stored_us, shared) = (self.now.as_us(), self.shared);
         let new = puts.iter().filter(|put| put.found.is_none()).map(|put| &put.new);
@@ -160,20 +166,24 @@ impl<'a> Work<'a> {
                 beats.push((new.row.clone(), found.version.node.clone(), found.origin));
             }
         }
-        self.lose(lost).await?;
-        self.beat(&beats).await
+        self.beat(&beats).await?;
+        Ok(lost)
     }
 
-    /// Notes that rows of transactions are held by others. Only of transactions of which something is left.
-    pub(super) async fn lose(&mut self, lost: BTreeSet<Lost>) -> Result<(), PostgresError> {
+    /// Notes that rows of transactions are held by others. Only of transactions of which something is left, unless what
+    /// is left of them may be yet to come.
+    pub(super) async fn lose(&mut self, lost: BTreeSet<Lost>, more: bool) -> Result<(), PostgresError> {
         if lost.is_empty() {
             return Ok(());
         }
         let xids: Vec<i64> = lost.iter().map(|(xid, ..)| xid.cast_signed()).collect();
         let born: Vec<i64> = lost.iter().map(|(.., born)| born.cast_signed()).collect();
         let (tables, keys) = rows::columns_of(lost.iter().map(|(_, row, _)| row));
-        let lose = sqlx::query(LOSE).bind(&xids).bind(tables).bind(keys).bind(born).bind(LOST_MAX);
+        let lose = sqlx::query(LOSE).bind(&xids).bind(tables).bind(keys).bind(born).bind(LOST_MAX).bind(more);
         lose.execute(&mut *self.connection).await?;
+        if more {
+            return Ok(());
+        }
         sqlx::query(FORGET_LOST).bind(xids).execute(&mut *self.connection).await?;
         Ok(())
     }
@@ -201,6 +211,7 @@ impl<'a> Work<'a> {
         rows::delete(self.connection, ids()).await?;
         let (tables, keys) = rows::columns_of(ids());
         sqlx::query(FORGET_BEATS).bind(tables).bind(keys).execute(&mut *self.connection).await?;
+        self.dig(gone).await?;
         settle::tie(self.connection, self.shared, gone.iter().map(|stored| (Some(stored), None))).await?;
         let mut xids = Vec::new();
         for stored in gone {

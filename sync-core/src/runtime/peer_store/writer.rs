@@ -361,7 +361,7 @@ fn named(task: &Task) -> BTreeSet<&RowId> {
     match request {
         PeerRequest::Merge(request) => request.rows.iter().map(|row| &row.row).collect(),
         PeerRequest::ApplyIf(request) => request.rows.iter().map(|(row, _)| &row.row).collect(),
-        PeerRequest::Drop(entries) => entries.iter().map(|entry| &entry.row).collect(),
+        PeerRequest::Drop(request) => request.entries.iter().map(|entry| &entry.row).collect(),
         _ => BTreeSet::new(),
     }
 }

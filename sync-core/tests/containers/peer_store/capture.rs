@@ -51,6 +51,27 @@ fn plain_sql_of_any_client_is_captured() {
 }
 
 #[test]
+fn a_transaction_over_two_tables_stays_whole_although_others_overwrite_it_before_the_log_is_read() {
+    runtime().block_on(async {
+        let tables = "CREATE TABLE notes (id integer PRIMARY KEY, text text);
+            CREATE TABLE texts (id integer PRIMARY KEY, text text)";
+        let database = Database::with(tables).await;
+        let table = |name| Table::new(name, &["id", "text"], &["id"]).unwrap();
+        let store = database.store("a", Schema::new([table("notes"), table("texts")]).unwrap()).await;
+        let mut client = database.raw().await;
+        for (id, overwritten) in [(1, "notes"), (2, "texts")] {
+            let both =
+                format!("BEGIN; INSERT INTO notes VALUES ({id}); INSERT INTO texts VALUES ({id}); COMMIT");
+            run(&mut client, &both).await;
+            run(&mut client, &format!("UPDATE {overwritten} SET text = 'later' WHERE id = {id}")).await;
+        }
+        let page = feed(&store, from_start()).await;
+        assert_eq!(page.groups, [2, 2], "who reads the one without the other reads a part: {page:?}");
+        store.close().await;
+    });
+}
+
+#[test]
 fn keys_that_move_within_one_statement_end_where_they_are() {
     runtime().block_on(async {
         let database =

@@ -80,7 +80,7 @@ impl Met {
                 }
             }
             PeerReply::Purged(rows) => self.count("purged", *rows),
-            PeerReply::Dropped(rows) => self.count("dropped", *rows),
+            PeerReply::Dropped(rows) => self.count("dropped", rows.len() as u64),
             PeerReply::Noted { ahead } => self.count("ahead", u64::from(*ahead)),
             _ => {}
         }

@@ -9,7 +9,8 @@ use sync_core::peer_sync::row::{Image, RowVersion};
 use sync_core::peer_sync::snapshot::Snapshot;
 use sync_core::peer_sync::store::memory::Write;
 use sync_core::peer_sync::store::{
-    ApplyIf, DigestEntry, DigestPart, MergeRows, PeerReply, PeerRequest, Purge, ReadFeed, RowHash, Scrub,
+    ApplyIf, DigestEntry, DigestPart, DropRows, MergeRows, PeerReply, PeerRequest, Purge, ReadFeed, RowHash,
+    Scrub,
 };
 use sync_core::peer_sync::version::NodeId;
 use sync_core::time::Span;
@@ -113,7 +114,8 @@ impl World {
                 entries.push(DigestEntry { row: row.row, version });
             }
         }
-        self.same(PeerRequest::Drop(entries)).await;
+        let readers = (0..entries.len() % 3).map(reader_name).collect();
+        self.same(PeerRequest::Drop(DropRows { entries, readers })).await;
     }
 
     pub(super) async fn scrub(&mut self) {

@@ -9,7 +9,7 @@ use sync_core::peer_sync::row::{RowId, RowVersion};
 use sync_core::peer_sync::schema::{Schema, Table};
 use sync_core::peer_sync::store::memory::{MemoryPeerStore, TransactionId, Write, WriteError};
 use sync_core::peer_sync::store::{
-    Advance, DigestEntry, MergeRows, Outcome, PeerReply, PeerRequest, Purge, ReadFeed,
+    Advance, DigestEntry, DropRows, MergeRows, Outcome, PeerReply, PeerRequest, Purge, ReadFeed,
 };
 use sync_core::peer_sync::version::{NodeId, Version};
 use sync_core::time::{Span, Timestamp};
@@ -17,6 +17,7 @@ use sync_core::time::{Span, Timestamp};
 use super::super::super::{Findings, moment};
 use super::super::{PeerTerms, all, testing};
 use super::Step;
+use crate::by_rules::oughts;
 use crate::history::peers::{FinalState, HeldRow, MergeOutcome, MergedRow, PeerWhat, Seen, Written};
 use crate::history::{Event, OpRef, What};
 
@@ -355,7 +356,8 @@ impl World {
         let expired: Vec<_> = expired.map(|(entry, _)| entry).collect();
         if !expired.is_empty() {
             let at = self.at(from);
-            self.stores[from].execute(at, PeerRequest::Drop(expired.clone()));
+            self.stores[from]
+                .execute(at, PeerRequest::Drop(DropRows { entries: expired.clone(), readers: Vec::new() }));
             let stays = |row: &RowId| self.stores[from].stored(row).is_some();
             let (kept, rows): (Vec<_>, Vec<_>) = expired.into_iter().map(|entry| entry.row).partition(stays);
             self.tell(PeerWhat::Dropped { node: from as u32, rows });
@@ -385,6 +387,10 @@ impl World {
         }
         self.tell(PeerWhat::Equal { bytes: 1 });
         (0..PEERS).for_each(|peer| self.read(peer));
+        let schema = self.stores[0].schema().clone();
+        let of =
+            |store: &MemoryPeerStore| oughts(&schema, store.versions().iter().map(|(stored, _)| *stored));
+        let oughts: Vec<_> = self.stores.iter().map(of).collect();
         for row in (0..ROWS).map(testing::row) {
             for (peer, store) in (0..).zip(&self.stores) {
                 let holds = store.stored(&row).map(|stored| FinalState {
@@ -393,6 +399,7 @@ impl World {
                     standing: store.standing(&row).unwrap(),
                     content: stored.image.hash(),
                     visible: store.read(&row).map(Content::hash),
+                    ought: oughts[peer as usize].get(&row).cloned(),
                 });
                 let what = PeerWhat::FinalRow { row: row.clone(), nodes: vec![peer], holds };
                 self.told.push(Event { at_us: self.now, what: What::Peer(what) });

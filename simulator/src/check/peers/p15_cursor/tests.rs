@@ -144,3 +144,25 @@ fn a_set_back_reader_reads_again() {
     fails(check(), [start.clone(), vec![back.clone(), at(11)]].concat(), "skipped users(1)");
     passes(check(), [start, vec![back, merged(1, 0, vec![took(1, v(3, "p0"))]), at(11)]].concat());
 }
+
+#[test]
+fn a_number_that_was_given_twice_may_be_passed_over_at_a_third_peer() {
+    let back = PeerWhat::SetBack { node: 0, holds: vec![] };
+    let relay = PeerWhat::Advanced {
+        node: 2,
+        of: 1,
+        incarnation: Incarnation(2),
+        snapshot: Snapshot::new(11, []),
+        reconciled: false,
+    };
+    let relayed = vec![merged(1, 0, vec![took(1, v(3, "p0")), took(2, v(1, "p0"))]), relay];
+    let twice = [vec![wrote(2, 1, 7), back.clone(), wrote(1, 3, 10)], relayed.clone()].concat();
+    let renewed = PeerWhat::Renewed { node: 0, incarnation: Incarnation(3) };
+    let (basis, excused) = said([twice.clone(), vec![renewed]].concat());
+    assert_eq!(excused, 2, "{basis}");
+    // Nobody noticed, nothing was given again, or it was not set back.
+    let skipped = "peer 2 has read transaction 1 of peer 1 and skipped";
+    fails(check(), twice, skipped);
+    fails(check(), [vec![wrote(1, 3, 10), back], relayed.clone()].concat(), skipped);
+    fails(check(), [vec![wrote(1, 3, 10)], relayed].concat(), skipped);
+}

@@ -91,6 +91,7 @@ impl<O: Observer> OwnWorld<O> {
                     standing: Standing::Visible,
                     content: content.hash(),
                     visible: Some(content.hash()),
+                    ought: None,
                 });
                 self.tell_of(PeerWhat::FinalRow { row: row.clone(), nodes, holds });
             }

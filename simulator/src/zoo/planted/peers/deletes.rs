@@ -206,6 +206,7 @@ impl PeerVariant for RevivedByRepair {
             && merge.advance.is_none()
             && !merge.repair
         {
+            store.forget_graves();
             for row in merge.rows.iter_mut().filter(|row| store.stored(&row.row).is_none()) {
                 // What a database has never heard of it cannot have purged.
                 row.origin.incarnation = NEVER_HEARD_OF;

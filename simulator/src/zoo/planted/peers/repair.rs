@@ -5,9 +5,10 @@ use sync_core::peer_sync::message::PeerAnswer;
 use sync_core::peer_sync::replica::ReplicaPolicy;
 use sync_core::peer_sync::row::{Image, RowVersion};
 use sync_core::peer_sync::store::memory::MemoryPeerStore;
-use sync_core::peer_sync::store::{PeerReply, PeerRequest};
+use sync_core::peer_sync::store::{Outcome, PeerReply, PeerRequest, Unsound};
 use sync_core::time::Timestamp;
 
+use super::batches::merge_but;
 use crate::virtual_rig::peers::{AnyPolicy, AnyVariant, PeerVariant};
 
 pub(super) fn variant(number: u32) -> Option<AnyVariant> {
@@ -16,6 +17,7 @@ pub(super) fn variant(number: u32) -> Option<AnyVariant> {
         27 => Some(Box::new(UnorderedJson)),
         28 => Some(Box::new(OneWay)),
         29 => Some(Box::new(ShortFloats)),
+        146 => Some(Box::new(ClaimsUnsound)),
         _ => None,
     }
 }
@@ -95,6 +97,33 @@ impl ReplicaPolicy for OneWayPolicy {
 
     fn pushes(&self) -> bool {
         false
+    }
+}
+
+const REFUSED: Outcome = Outcome::Unsound(Unsound::Hash);
+
+/// Zoo 146: what is damaged on its way, or where it comes from, is refused, and counts as read all the same.
+struct ClaimsUnsound;
+
+impl PeerVariant for ClaimsUnsound {
+    type Policy = AnyPolicy;
+
+    fn executes(
+        &mut self,
+        _peer: u32,
+        store: &mut MemoryPeerStore,
+        now: Timestamp,
+        request: PeerRequest,
+    ) -> PeerReply {
+        let PeerRequest::Merge(merge) = request else { return store.execute(now, request) };
+        merge_but(store, now, merge, |_, row| (!row.is_sound()).then_some(REFUSED))
+    }
+
+    fn store_answers(&mut self, _peer: u32, _request: &PeerRequest, reply: &mut PeerReply) {
+        if let PeerReply::Merged(merged) = reply {
+            let refused = merged.outcomes.iter_mut().filter(|outcome| **outcome == REFUSED);
+            refused.for_each(|outcome| *outcome = Outcome::Equal);
+        }
     }
 }
 

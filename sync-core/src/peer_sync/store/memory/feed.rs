@@ -91,9 +91,9 @@ impl Feed {
     }
 
     /// Those rows, in no order that means anything.
-    pub(super) fn rows<'a>(&'a self, xid: u64, rows: &'a Rows) -> impl Iterator<Item = &'a Row> {
+    pub(super) fn rows<'a>(&'a self, xid: u64, rows: &'a Rows) -> impl Iterator<Item = (Place, &'a Row)> {
         let places = self.transactions.get(&xid).map(|wrote| &wrote.places);
-        places.into_iter().flatten().filter_map(move |place| of(rows, *place, xid))
+        places.into_iter().flatten().filter_map(move |place| Some((*place, of(rows, *place, xid)?)))
     }
 
     /// Those rows from after one of them, in the order of their ids, for a transaction that is read in parts.

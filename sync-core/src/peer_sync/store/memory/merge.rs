@@ -129,11 +129,16 @@ impl MemoryPeerStore {
         if held.map(|held| &held.version) != expected {
             return Outcome::Changed;
         }
-        if held == Some(&row) {
+        // The same version that comes from another life of its writer's database is nothing new.
+        if held.is_some_and(|held| held.is_same_as(&row)) {
             work.held.extend(found);
             return Outcome::Equal;
         }
         let beaten = held.map(|held| held.version.clone());
+        // A policy may prefer what was deleted before the row that is here came: the dead stays dead.
+        if beaten.as_ref().is_some_and(|beaten| *beaten != row.version) && self.is_buried(&row) {
+            return Outcome::Expired;
+        }
         if let Err(refused) = self.accept(work.now, &row) {
             return refused;
         }

@@ -10,6 +10,7 @@
 mod claims;
 mod digests;
 mod feed;
+mod graves;
 mod merge;
 mod page;
 mod purge;
@@ -25,6 +26,7 @@ use rustc_hash::FxHashMap;
 use self::claims::Claims;
 use self::digests::Digests;
 use self::feed::Feed;
+use self::graves::Graves;
 use self::purge::Purged;
 use self::rows::{Class, Place, Row, Rows};
 
@@ -63,6 +65,7 @@ pub struct MemoryPeerStore {
     /// Peers of whose rows some were refused as too far ahead, see [`Description::refused`].
     refused: BTreeSet<NodeId>,
     purged: Purged,
+    graves: Graves,
     /// The number that the next transaction gets.
     next_xid: u64,
     /// The last transaction of an application that is committed.
@@ -103,6 +106,7 @@ impl MemoryPeerStore {
             passed: BTreeMap::new(),
             refused: BTreeSet::new(),
             purged: Purged::default(),
+            graves: Graves::default(),
             next_xid: FIRST_XID,
             own_xid: None,
             under_way: BTreeSet::new(),
@@ -139,7 +143,7 @@ impl MemoryPeerStore {
                 PeerReply::Settled
             }
             PeerRequest::Purge(request) => self.purge(now, &request),
-            PeerRequest::Drop(entries) => self.drop_rows(&entries),
+            PeerRequest::Drop(request) => self.drop_rows(&request),
             PeerRequest::Scrub(request) => self.scrub(&request),
             PeerRequest::Renew(incarnation) => self.renew(incarnation),
         }
@@ -205,6 +209,16 @@ impl MemoryPeerStore {
         self.rows.by_id(row).map(|row| &row.stored)
     }
 
+    /// The stored version of a row, and what applications see of it.
+    pub fn look(&self, row: &RowId) -> Option<(&RowVersion, Option<&Content>)> {
+        self.rows.by_id(row).map(|row| (&row.stored, row.visible()))
+    }
+
+    /// All stored versions, in no order that means anything.
+    pub fn stored_versions(&self) -> impl Iterator<Item = &RowVersion> {
+        self.rows.iter().map(|(_, row)| &row.stored)
+    }
+
     /// All stored versions and how they stand, in the order of the rows' ids.
     pub fn versions(&self) -> Vec<(&RowVersion, Standing)> {
         let mut versions: Vec<_> = self.rows.iter().map(|(_, row)| (&row.stored, row.standing())).collect();
@@ -240,6 +254,11 @@ impl MemoryPeerStore {
         let greatest = self.tables.greatest_stamp();
         // A stored stamp was given or accepted by this clock, so it is none that a clock may not reach.
         self.clock = HybridClock::after(greatest, self.clock.ahead_max()).unwrap_or(self.clock);
+    }
+
+    /// Forgets what was purged here, but for the horizon, as a defect in how that is kept would.
+    pub fn forget_graves(&mut self) {
+        self.graves = Graves::default();
     }
 
     /// Alters what a row holds and nothing else, as a defect of a disk would. Without effect on a tombstone without
@@ -344,6 +363,7 @@ impl MemoryPeerStore {
         self.sum(row.table, row.fingerprint, 0, Stamp::default());
         self.purged.add(row.xid);
         self.others.raise_horizon(&row.stored.version);
+        self.graves.dig(&row.stored.row, &row.stored.version);
         Some(row.stored.row)
     }
 

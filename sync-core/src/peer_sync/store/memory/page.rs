@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::MemoryPeerStore;
 use super::feed::Group;
-use super::rows::Row;
+use super::rows::{Place, Row};
 use crate::limits;
 use crate::peer_sync::position::{Position, Within};
 use crate::peer_sync::row::{RowId, RowVersion};
@@ -23,7 +23,8 @@ struct Draft {
     bytes: usize,
     /// Transactions that are in it.
     taken: BTreeSet<u64>,
-    known: BTreeSet<RowId>,
+    /// Places of rows that are left out.
+    known: Vec<Place>,
     split: u32,
     omitted: u64,
     /// The first transaction that is not in it, and where in it the page ends.
@@ -68,30 +69,32 @@ impl MemoryPeerStore {
     fn add_group(&self, draft: &mut Draft, request: &ReadFeed, xid: u64, read: &Snapshot) -> bool {
         let needs = |row: &RowVersion| !request.frontier.covers(row.node(), row.origin);
         let has = |xid| read.sees(xid) || draft.taken.contains(&xid);
-        let Group { xids, known: places, cut } = self.feed.group(xid, &self.rows, has, needs);
+        let Group { xids, mut known, cut } = self.feed.group(xid, &self.rows, has, needs);
         let mut rows: Vec<RowVersion> = Vec::new();
         let mut omitted = 0;
-        let mut left_out = Vec::new();
         for xid in &xids {
             let first = rows.len();
-            for Row { stored, .. } in self.feed.rows(*xid, &self.rows) {
+            for (place, Row { stored, .. }) in self.feed.rows(*xid, &self.rows) {
                 if needs(stored) {
                     rows.push(stored.clone());
                 } else {
                     omitted += 1;
-                    left_out.push(&stored.row);
+                    known.push(place);
                 }
             }
             rows[first..].sort_unstable_by(|a, b| a.row.cmp(&b.row));
         }
         // Of a transaction of which nothing is sent nobody needs to know what it held.
-        let mut known = BTreeSet::new();
-        if !rows.is_empty() {
-            let elsewhere = places.iter().filter_map(|place| self.rows.at(*place)).map(|row| &row.stored.row);
-            known.extend(elsewhere.chain(left_out).cloned());
+        if rows.is_empty() {
+            known.clear();
         }
+        known.sort_unstable();
+        known.dedup();
         let bytes = rows.iter().map(RowVersion::bytes).sum::<usize>()
-            + known.iter().map(|row| row.table.as_str().len() + row.key.as_canonical().len()).sum::<usize>();
+            + self
+                .named(&known)
+                .map(|row| row.table.as_str().len() + row.key.as_canonical().len())
+                .sum::<usize>();
         let full =
             draft.rows.len() + rows.len() > request.rows_max || draft.bytes + bytes > request.bytes_max;
         if full && !draft.rows.is_empty() && !rows.is_empty() {
@@ -136,7 +139,7 @@ impl MemoryPeerStore {
         !full
     }
 
-    fn finish(&self, draft: Draft, read: &Snapshot, within: Option<Within>) -> Page {
+    fn finish(&self, mut draft: Draft, read: &Snapshot, within: Option<Within>) -> Page {
         let visible = self.snapshot();
         let snapshot = match draft.stop {
             None => read.union(&visible),
@@ -145,17 +148,26 @@ impl MemoryPeerStore {
                 self.with_ahead(&draft, stop, &visible, &up_to).unwrap_or(up_to)
             }
         };
+        draft.known.sort_unstable();
+        draft.known.dedup();
+        let mut known: Vec<RowId> = self.named(&draft.known).cloned().collect();
+        known.sort_unstable();
         // A part that was begun and whose turn has not come again stays begun.
         let within = draft.within.or(within).filter(|within| !snapshot.sees(within.xid));
         Page {
             rows: draft.rows,
             groups: draft.groups,
-            known: draft.known.into_iter().collect(),
+            known,
             position: Position { incarnation: self.incarnation, snapshot, within },
             frontier: draft.stop.is_none().then(|| self.frontier()),
             split: draft.split,
             omitted: draft.omitted,
         }
+    }
+
+    /// The ids of the rows at these places.
+    fn named(&self, places: &[Place]) -> impl Iterator<Item = &RowId> {
+        places.iter().filter_map(|place| self.rows.at(*place)).map(|row| &row.stored.row)
     }
 
     /// What is read, with the transactions that came ahead of their turn; none if that would leave out too many.

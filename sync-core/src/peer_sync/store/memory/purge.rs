@@ -8,8 +8,9 @@ use crate::id::Incarnation;
 use crate::limits;
 use crate::peer_sync::position::Position;
 use crate::peer_sync::row::{Origin, RowId, RowVersion};
+use crate::peer_sync::schema::Table;
 use crate::peer_sync::snapshot::Snapshot;
-use crate::peer_sync::store::{DigestEntry, PeerReply, Purge, ReadFeed, Scrub, Scrubbed};
+use crate::peer_sync::store::{DigestEntry, DropRows, PeerReply, Purge, ReadFeed, Scrub, Scrubbed};
 use crate::peer_sync::version::NodeId;
 use crate::time::Timestamp;
 
@@ -60,8 +61,20 @@ impl MemoryPeerStore {
     }
 
     /// Whether a version that is not here had been here: it, or what beat it, was deleted and the tombstone is purged.
+    /// So says its grave; of rows whose graves are forgotten, that it is covered, absent and not beyond the horizon. A
+    /// tombstone that is demanded back has not expired: whoever still has it brings the row back for all, see
+    /// [`constraints`](crate::peer_sync::constraints).
     pub(super) fn is_expired(&self, row: &RowVersion) -> bool {
-        Some(&row.version) <= self.others.horizon() && self.covers(row)
+        let expired = Some(&row.version) <= self.others.horizon() && self.covers(row);
+        (expired || self.is_buried(row)) && !(self.constrained && self.constraints.is_demanded(row))
+    }
+
+    /// Whether it is known to be beaten by a tombstone that was purged here, be it from somebody who was away for longer
+    /// than tombstones are kept. Where the greater version need not win, only of what has been here that is known.
+    pub(super) fn is_buried(&self, row: &RowVersion) -> bool {
+        let table = || self.tables.schema().table(&row.row.table);
+        self.graves.of(&row.row).is_some_and(|dead| row.version <= *dead)
+            && (table().is_some_and(Table::later_write_wins) || self.covers(row))
     }
 
     /// Whether what was written there is covered. Of a combined version nobody can tell: it counts as covered, so
@@ -103,8 +116,7 @@ impl MemoryPeerStore {
     }
 
     pub(super) fn purge(&mut self, now: Timestamp, request: &Purge) -> PeerReply {
-        let passed: Option<Vec<&Snapshot>> =
-            request.peers.iter().map(|peer| Some(&self.passed.get(peer)?.snapshot)).collect();
+        let passed = self.passed_by(&request.peers);
         // Who knows nobody does not know who has still to hear of it.
         let passed = passed.filter(|passed| !passed.is_empty());
         let oldest = now.saturating_sub(request.retention);
@@ -137,20 +149,33 @@ impl MemoryPeerStore {
 
     /// Drops rows of which others say that they were deleted, without tombstones, each if it is still in this version.
     /// It waits for locks as a merge does: what stays although others know it to be dead is left out of feeds.
-    pub(super) fn drop_rows(&mut self, entries: &[DigestEntry]) -> PeerReply {
-        if self.is_any_locked(entries.iter().map(|entry| &entry.row)) {
+    pub(super) fn drop_rows(&mut self, request: &DropRows) -> PeerReply {
+        if self.is_any_locked(request.entries.iter().map(|entry| &entry.row)) {
             return PeerReply::Unavailable;
         }
-        let mut dropped = Vec::new();
-        for DigestEntry { row, version } in entries {
-            let place = self.rows.find(row);
-            let same = |row: &Row| row.stored.version == *version;
-            if let Some(place) = place.filter(|place| self.rows.at(*place).is_some_and(same)) {
-                dropped.extend(self.forget(place));
+        let passed = self.passed_by(&request.readers);
+        let mut gone = Vec::new();
+        for DigestEntry { row, version } in &request.entries {
+            let Some(place) = self.rows.find(row) else { continue };
+            // What is demanded back here is so with whoever says that it is gone, as soon as the demand is there.
+            let goes = |row: &Row| {
+                let passed = || passed.as_ref().is_some_and(|all| all.iter().all(|read| read.sees(row.xid)));
+                row.stored.version == *version
+                    && !row.is_demanded()
+                    && (!row.stored.image.is_tombstone() || passed())
+            };
+            if self.rows.at(place).is_some_and(goes) {
+                gone.push(place);
             }
         }
+        let dropped: Vec<RowId> = gone.into_iter().filter_map(|place| self.forget(place)).collect();
         self.settle(&[], &dropped);
-        PeerReply::Dropped(dropped.len() as u64)
+        PeerReply::Dropped(dropped)
+    }
+
+    /// How far each of these has read; none if one has said nothing.
+    fn passed_by(&self, peers: &[NodeId]) -> Option<Vec<&Snapshot>> {
+        peers.iter().map(|peer| Some(&self.passed.get(peer)?.snapshot)).collect()
     }
 
     pub(super) fn scrub(&self, request: &Scrub) -> PeerReply {

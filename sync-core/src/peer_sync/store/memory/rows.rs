@@ -104,6 +104,11 @@ impl Row {
         }
     }
 
+    /// Whether it is deleted and demanded back, be it in vain.
+    pub(super) fn is_demanded(&self) -> bool {
+        self.stored.image.is_tombstone() && self.standing.is_some()
+    }
+
     /// What applications see of it.
     pub(super) fn visible(&self) -> Option<&Content> {
         match (self.standing.as_deref(), &self.stored.image) {

@@ -6,7 +6,7 @@ use super::*;
 use crate::peer_sync::constraints::standings;
 use crate::peer_sync::schema::{OnDeleted, Reference};
 use crate::peer_sync::store::memory::{Committed, WriteError};
-use crate::peer_sync::store::{AsideChange, Purge, Standing};
+use crate::peer_sync::store::{AsideChange, Outcome, Purge, Standing};
 use crate::time::Span;
 
 fn name(table: &str) -> TableName {
@@ -179,6 +179,42 @@ fn a_parent_that_is_had_back_is_not_purged() {
     check_standings(&mut a);
     assert_eq!(a.execute(at(200), purge()), PeerReply::Purged(2));
     check_standings(&mut a);
+}
+
+#[test]
+fn a_parent_that_was_purged_comes_back_for_a_child_from_further_off() {
+    let (mut a, mut b, mut c) = (peer("a"), peer("b"), peer("c"));
+    transact(&mut a, 10, [set("users", 1, Some("x"))]);
+    pull(&mut b, &mut a, 11);
+    pull(&mut c, &mut b, 12);
+    transact(&mut a, 20, [Write::Delete(id("users", 1))]);
+    transact(&mut c, 20, [set("posts", 1, Some("1"))]);
+    pull(&mut b, &mut a, 30);
+    let purge = || PeerRequest::Purge(Purge { peers: vec![], retention: Span::ZERO, rows_max: 10 });
+    assert_eq!(a.execute(at(100), purge()), PeerReply::Purged(1));
+    pull(&mut b, &mut c, 110);
+    assert_eq!(b.standing(&id("users", 1)), Some(Standing::Revived));
+    let dead = b.stored(&id("users", 1)).cloned().unwrap();
+    let bring = || MergeRows {
+        from: node("b"),
+        rows: vec![dead.clone()],
+        known: vec![],
+        advance: None,
+        repair: false,
+    };
+    // Nobody demands it here yet: it is gone, but where it is demanded it is not dropped for that.
+    assert_eq!(merge_rows(&mut a, 120, bring()).outcomes, [Outcome::Expired]);
+    let entry = DigestEntry { row: dead.row.clone(), version: dead.version.clone() };
+    assert_eq!(b.execute(at(121), drop_rows(vec![entry])), PeerReply::Dropped(vec![]));
+    pull(&mut a, &mut b, 130);
+    assert_eq!(a.standing(&id("posts", 1)), Some(Standing::Orphaned { parent: id("users", 1) }));
+    assert_eq!(merge_rows(&mut a, 140, bring()).outcomes, [Outcome::Inserted]);
+    pull(&mut c, &mut b, 150);
+    for store in [&mut a, &mut b, &mut c] {
+        assert_eq!(store.standing(&id("users", 1)), Some(Standing::Revived), "at {}", store.node());
+        assert!(store.read(&id("posts", 1)).is_some());
+        check_standings(store);
+    }
 }
 
 /// A statement, or a reader (by the first number) that reads another.

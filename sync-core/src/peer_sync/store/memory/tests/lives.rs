@@ -29,7 +29,7 @@ pub(super) fn give(from: &mut MemoryPeerStore, to: &mut MemoryPeerStore, now: u6
         MergeRows { from: from.node.clone(), rows, known: Vec::new(), advance: None, repair: false };
     let outcomes = merge_rows(to, now, request).outcomes;
     let expired = names.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome == Outcome::Expired);
-    from.execute(at(now), PeerRequest::Drop(expired.map(|(name, _)| name).collect()));
+    from.execute(at(now), drop_rows(expired.map(|(name, _)| name).collect()));
 }
 
 fn reconcile(reader: &mut MemoryPeerStore, source: &mut MemoryPeerStore, now: u64, then: Position) {
@@ -107,6 +107,29 @@ fn a_tombstone_waits_for_every_known_peer_or_for_the_retention() {
 }
 
 #[test]
+fn a_tombstone_that_another_has_purged_stays_for_those_who_read_here() {
+    let (mut a, mut b) = pair();
+    let mut c = store("c");
+    sync(&mut c, &mut b, 13, LIFE);
+    transact(&mut a, 20, [delete(1)]);
+    sync(&mut b, &mut a, 21, LIFE);
+    let dead = b.stored(&row(1)).cloned().unwrap();
+    let entries = vec![DigestEntry { row: row(1), version: dead.version }];
+    let drop =
+        || PeerRequest::Drop(DropRows { entries: entries.clone(), readers: vec![node("a"), node("c")] });
+    assert_eq!(b.execute(at(22), drop()), PeerReply::Dropped(vec![]), "nobody has said that it has it");
+    for (reader, now) in [("a", 23), ("c", 25)] {
+        assert_eq!(b.execute(at(now), drop()), PeerReply::Dropped(vec![]), "not all have passed it");
+        let reader = if reader == "a" { &mut a } else { &mut c };
+        sync(reader, &mut b, now, LIFE);
+        sync(reader, &mut b, now + 1, LIFE);
+    }
+    assert_eq!(b.execute(at(30), drop()), PeerReply::Dropped(vec![row(1)]));
+    assert_eq!((b.stored(&row(1)), c.read(&row(1))), (None, None));
+    check_derived(&mut b);
+}
+
+#[test]
 fn who_has_read_half_of_a_feed_has_what_may_be_deleted() {
     let (mut a, mut b) = pair();
     let mut c = store("c");
@@ -146,6 +169,26 @@ fn who_was_away_longer_drops_what_was_deleted_and_keeps_what_it_wrote() {
     let request = MergeRows { from: node("z"), rows, known: vec![], advance: None, repair: false };
     assert_eq!(merge_rows(&mut b, 203, request).outcomes, [Outcome::Expired]);
     check_derived(&mut b);
+}
+
+#[test]
+fn what_was_written_away_stays_deleted_if_the_purged_delete_was_later() {
+    let (mut a, mut b) = pair();
+    transact(&mut b, 15, [put(1, "before the delete")]);
+    transact(&mut a, 20, [delete(1), delete(2)]);
+    transact(&mut b, 25, [put(2, "after the delete")]);
+    assert_eq!(purge(&mut a, 200, &["b"], 100), 2);
+    sync(&mut a, &mut b, 201, LIFE);
+    assert_eq!(a.stored(&row(1)), None, "nobody deleted it later, but it is not new");
+    assert!(a.read(&row(2)).is_some(), "written later than it was deleted");
+    sync(&mut b, &mut a, 202, LIFE);
+    assert_eq!((b.stored(&row(1)), content(&a)), (None, content(&b)));
+    // An insert is new, whatever was there.
+    transact(&mut a, 210, [put(1, "again")]);
+    sync(&mut b, &mut a, 211, LIFE);
+    assert_eq!(content(&a).len(), 2);
+    assert_eq!(content(&a), content(&b));
+    check_derived(&mut a);
 }
 
 #[test]

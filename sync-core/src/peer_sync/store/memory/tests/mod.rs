@@ -17,8 +17,8 @@ use crate::peer_sync::position::Frontier;
 use crate::peer_sync::row::{RowId, RowVersion, TableName};
 use crate::peer_sync::schema::{Schema, Table};
 use crate::peer_sync::store::{
-    Advance, Description, Digest, DigestEntry, DigestPart, MergeRows, Merged, Page, PeerReply, PeerRequest,
-    ReadFeed, RowHash,
+    Advance, Description, Digest, DigestEntry, DigestPart, DropRows, MergeRows, Merged, Page, PeerReply,
+    PeerRequest, ReadFeed, RowHash,
 };
 use crate::peer_sync::version::{NodeId, Version};
 use crate::time::Timestamp;
@@ -73,6 +73,11 @@ pub(super) fn write(
     write: Write,
 ) -> Version {
     store.write(transaction, at(now), write).unwrap().unwrap()
+}
+
+/// Somebody has purged these, and nobody reads here.
+pub(super) fn drop_rows(entries: Vec<DigestEntry>) -> PeerRequest {
+    PeerRequest::Drop(DropRows { entries, readers: Vec::new() })
 }
 
 pub(super) fn describe(store: &mut MemoryPeerStore) -> Description {

@@ -42,8 +42,56 @@ fn decide(store: &mut MemoryPeerStore, resolver: &dyn Resolver, policy: &Policy,
     }
 }
 
+/// Reads a feed to its end, deciding by the policy.
+fn pull_decided(
+    reader: &mut MemoryPeerStore,
+    source: &mut MemoryPeerStore,
+    resolver: &dyn Resolver,
+    policy: &Policy,
+) {
+    let request = question(reader, source, 100);
+    let Page { rows, position, frontier, .. } = read(source, request).expect("no reason to reconcile");
+    decide(reader, resolver, policy, &rows);
+    let advance = Some(Advance { position, frontier: frontier.expect("it is the last page") });
+    let from = source.node.clone();
+    merge_rows(reader, 50, MergeRows { from, rows: vec![], known: vec![], advance, repair: false });
+}
+
 fn text(store: &MemoryPeerStore, id: u32) -> Option<&str> {
     store.read(&row(id)).and_then(|content| content.column(1))
+}
+
+#[test]
+fn a_version_that_is_here_and_comes_from_another_life_is_nothing_new() {
+    let policy = Policy::FirstWriter;
+    let [mut a, mut b] = ["a", "b"].map(|name| with_policy(name, policy.clone()));
+    transact(&mut a, 10, [put(1, "x")]);
+    let rows = content(&a);
+    pull_decided(&mut b, &mut a, &*declared(&policy).unwrap(), &policy);
+    let mut again = rows[0].clone();
+    again.origin.incarnation = Incarnation(9);
+    let rows = vec![(again, Some(rows[0].version.clone()))];
+    let before = b.snapshot();
+    let request = ApplyIf { from: node("z"), rows, known: vec![], advance: None };
+    let PeerReply::Merged(merged) = b.execute(at(50), PeerRequest::ApplyIf(request)) else {
+        panic!("a decision is answered")
+    };
+    assert_eq!((merged.outcomes, b.snapshot()), (vec![Outcome::Equal], before));
+}
+
+#[test]
+fn the_first_writer_does_not_come_back_once_it_was_deleted_and_the_row_is_anothers() {
+    let policy = Policy::FirstWriter;
+    let resolver = declared(&policy).unwrap();
+    let [mut a, mut b] = ["a", "b"].map(|name| with_policy(name, policy.clone()));
+    transact(&mut a, 10, [put(1, "first")]);
+    let first = content(&a);
+    pull_decided(&mut b, &mut a, &*resolver, &policy);
+    transact(&mut b, 20, [delete(1)]);
+    assert_eq!(super::lives::purge(&mut b, 300, &["a"], 100), 1);
+    transact(&mut b, 310, [put(1, "of another")]);
+    decide(&mut b, &*resolver, &policy, &first);
+    assert_eq!(text(&b, 1), Some("of another"));
 }
 
 #[test]

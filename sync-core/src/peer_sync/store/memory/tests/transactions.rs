@@ -115,9 +115,12 @@ fn what_others_know_to_be_dead_is_dropped_once_it_is_not_locked() {
     let open = store.begin();
     write(&mut store, open, 11, put(1, "z"));
     let before = content(&store);
-    assert_eq!(store.execute(at(12), PeerRequest::Drop(entries.clone())), PeerReply::Unavailable);
+    assert_eq!(store.execute(at(12), drop_rows(entries.clone())), PeerReply::Unavailable);
     assert_eq!(content(&store), before);
     store.rollback(open);
-    assert_eq!(store.execute(at(13), PeerRequest::Drop(entries)), PeerReply::Dropped(2));
+    assert_eq!(
+        store.execute(at(13), drop_rows(entries.clone())),
+        PeerReply::Dropped(entries.into_iter().map(|entry| entry.row).collect())
+    );
     check_derived(&mut store);
 }
