@@ -63,6 +63,8 @@ pub struct Member {
     contested: Option<Claim>,
     /// The engine here that was found beside another one of its node id.
     second: Option<(NodeId, Incarnation)>,
+    /// It was found so beside one that has given that name up since.
+    mistaken: bool,
 }
 
 /// An engine that claims a node id which another address has.
@@ -114,6 +116,9 @@ pub enum Change {
     Refused(PeerAddress, Refusal),
     /// Another node under a name that is taken.
     Twice(NodeId, PeerAddress),
+    /// Who had that peer's name has another now, and the peer was taken for its double meanwhile: its feed was read from
+    /// somebody else.
+    Mistaken(NodeId),
 }
 
 /// What a decision about members leans on.
@@ -176,6 +181,7 @@ impl Discovery {
                 check_at: Some(now.monotonic),
                 contested: None,
                 second: None,
+                mistaken: false,
             },
         );
         true

@@ -1,31 +1,52 @@
 //! Requests of replicas that meet rows which applications have locked: they wait, as they do in PostgreSQL.
 //!
 //! A request locks its rows one after another, in the order of their ids, and keeps what it has: applications wait for it
-//! as it waits for them. It gives up when one lock is not to be had in time; then it has had no effect.
+//! as it waits for them. When one lock is not to be had in time it lets go of all, begins anew, and after some attempts
+//! gives up ([`lock_patience`]); then it has had no effect.
 
 use sync_core::id::Token;
 use sync_core::peer_sync::row::RowId;
-use sync_core::peer_sync::store::PeerRequest;
 use sync_core::peer_sync::store::memory::TransactionId;
+use sync_core::peer_sync::store::{PeerRequest, lock_patience};
+use sync_core::time::Span;
 
 use super::store::concerned;
 use super::variant::PeerVariant;
 use super::world::{Happening, PeerWorld};
 use crate::virtual_rig::world::Observer;
 
-/// How long a request waits for one lock (`lock_timeout` of a peer's database in PostgreSQL).
-const LOCK_TIMEOUT_US: u64 = 2_000_000;
+/// How long a request waits for a row (`lock_timeout` of a peer's database in PostgreSQL), all attempts together.
+const LOCK_TIMEOUT: Span = Span::from_secs(2);
+/// How soon it begins anew: whoever waited for what it let go of has that by then.
+const AGAIN_US: u64 = 2_000;
 
 /// A request that waits.
 pub(super) struct Waiting {
     token: Token,
     request: PeerRequest,
-    /// Holds the locks that the request has.
-    transaction: TransactionId,
+    /// Holds the locks that the request has; none between two attempts.
+    transaction: Option<TransactionId>,
+    /// Attempts that came to nothing.
+    failed: u32,
     /// What it has to lock, in order.
     rows: Vec<RowId>,
     /// How many of them it has locked.
     locked: usize,
+}
+
+/// The lock that a request waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Counted from 0.
+    attempt: u32,
+    /// Its place among the rows of the request.
+    row: usize,
+}
+
+impl Waiting {
+    fn wanted(&self) -> Wanted {
+        Wanted { attempt: self.failed, row: self.locked }
+    }
 }
 
 impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
@@ -44,7 +65,14 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         rows.sort_unstable();
         rows.dedup();
         let transaction = node.store.begin();
-        node.waiting.push(Waiting { token, request, transaction, rows, locked: 0 });
+        node.waiting.push(Waiting {
+            token,
+            request,
+            transaction: Some(transaction),
+            failed: 0,
+            rows,
+            locked: 0,
+        });
         let place = node.waiting.len() - 1;
         self.take_locks(peer, place);
         self.watch_lock(peer, place);
@@ -79,13 +107,34 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
         }
     }
 
-    /// A request that still waits for this lock gives up.
-    pub(super) fn lock_timed_out(&mut self, peer: u32, life: u32, token: Token, lock: usize) {
-        let node = &self.nodes[peer as usize];
-        let waits = |waiting: &Waiting| waiting.token == token && waiting.locked == lock;
-        let place = node.waiting.iter().position(waits).filter(|_| node.life == life);
-        if let Some(place) = place {
+    /// A request that still waits for this lock lets go of what it has.
+    pub(super) fn lock_timed_out(&mut self, peer: u32, life: u32, token: Token, wanted: Wanted) {
+        let node = &mut self.nodes[peer as usize];
+        let waits = |waiting: &Waiting| waiting.token == token && waiting.wanted() == wanted;
+        let Some(place) = node.waiting.iter().position(waits).filter(|_| node.life == life) else { return };
+        let waiting = &mut node.waiting[place];
+        waiting.failed += 1;
+        if lock_patience(LOCK_TIMEOUT, waiting.failed).is_none() {
+            return self.end_waiting(peer, place);
+        }
+        waiting.locked = 0;
+        if let Some(transaction) = waiting.transaction.take() {
+            node.store.rollback(transaction);
+        }
+        self.tell_of_locks(peer);
+        self.queue.schedule(self.queue.now_us() + AGAIN_US, Happening::LockAgain { peer, life, token });
+    }
+
+    /// A request begins anew.
+    pub(super) fn lock_again(&mut self, peer: u32, life: u32, token: Token) {
+        let node = &mut self.nodes[peer as usize];
+        let waits = |waiting: &Waiting| waiting.token == token;
+        let Some(place) = node.waiting.iter().position(waits).filter(|_| node.life == life) else { return };
+        node.waiting[place].transaction = Some(node.store.begin());
+        if self.take_locks(peer, place) {
             self.end_waiting(peer, place);
+        } else {
+            self.watch_lock(peer, place);
         }
     }
 
@@ -93,8 +142,9 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
     fn take_locks(&mut self, peer: u32, place: usize) -> bool {
         let node = &mut self.nodes[peer as usize];
         let waiting = &mut node.waiting[place];
+        let Some(transaction) = waiting.transaction else { return false };
         while let Some(row) = waiting.rows.get(waiting.locked) {
-            if node.store.lock(waiting.transaction, row).is_err() {
+            if node.store.lock(transaction, row).is_err() {
                 return false;
             }
             waiting.locked += 1;
@@ -105,8 +155,10 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
     fn watch_lock(&mut self, peer: u32, place: usize) {
         let node = &self.nodes[peer as usize];
         let (life, waiting) = (node.life, &node.waiting[place]);
-        let happening = Happening::LockTimeout { peer, life, token: waiting.token, lock: waiting.locked };
-        self.queue.schedule(self.queue.now_us() + LOCK_TIMEOUT_US, happening);
+        let (token, wanted) = (waiting.token, waiting.wanted());
+        let patience = lock_patience(LOCK_TIMEOUT, wanted.attempt).unwrap_or(Span::ZERO);
+        let happening = Happening::LockTimeout { peer, life, token, wanted };
+        self.queue.schedule(self.queue.now_us() + patience.as_us(), happening);
     }
 
     /// Lets its locks go and executes the request in the same moment. One that has not got all meets a lock there, and the
@@ -114,7 +166,9 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
     fn end_waiting(&mut self, peer: u32, place: usize) {
         let node = &mut self.nodes[peer as usize];
         let Waiting { token, request, transaction, .. } = node.waiting.remove(place);
-        node.store.rollback(transaction);
+        if let Some(transaction) = transaction {
+            node.store.rollback(transaction);
+        }
         self.carry_out(peer, token, request);
         self.tell_of_locks(peer);
     }

@@ -18,6 +18,7 @@ use sync_core::time::{Span, Timestamp};
 
 use super::convergence::{Convergence, ends_us};
 use super::links::neighbours;
+use super::locks::Wanted;
 use super::network::PeerNetwork;
 use super::node::Node;
 use super::settings::settings;
@@ -145,12 +146,18 @@ pub(super) enum Happening {
         peer: u32,
         life: u32,
     },
-    /// A request has waited for this lock, counted from 0, for as long as it may.
+    /// A request has waited for this lock for as long as an attempt may.
     LockTimeout {
         peer: u32,
         life: u32,
         token: Token,
-        lock: usize,
+        wanted: Wanted,
+    },
+    /// Its next attempt.
+    LockAgain {
+        peer: u32,
+        life: u32,
+        token: Token,
     },
     Stored {
         peer: u32,
@@ -361,9 +368,10 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
                 self.store_runs(peer, life, token, *request)
             }
             Happening::Unlocked { peer, life } => self.unlocked(peer, life),
-            Happening::LockTimeout { peer, life, token, lock } => {
-                self.lock_timed_out(peer, life, token, lock);
+            Happening::LockTimeout { peer, life, token, wanted } => {
+                self.lock_timed_out(peer, life, token, wanted);
             }
+            Happening::LockAgain { peer, life, token } => self.lock_again(peer, life, token),
             Happening::Stored { peer, life, token, reply } => self.stored(peer, life, token, *reply),
         }
     }

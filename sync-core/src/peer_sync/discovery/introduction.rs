@@ -1,11 +1,12 @@
 //! Who answers at an address: a new peer, a known one, one that has moved, or another engine under a name that is taken.
 
-use super::{Change, Claim, Discovery, Rules, State};
+use super::{Change, Claim, Discovery, Member, Rules, State};
 use crate::limits;
 use crate::peer_sync::announcement::PeerAddress;
 use crate::peer_sync::events::LeaveReason;
 use crate::peer_sync::message::Hello;
 use crate::peer_sync::replica::ReplicaPolicy;
+use crate::peer_sync::version::NodeId;
 use crate::time::{Instant, Now, Span};
 
 impl Discovery {
@@ -26,6 +27,7 @@ impl Discovery {
             member.hello = None;
             member.state = State::Candidate;
             self.nodes.remove(&former);
+            self.given_up(now.monotonic, &former);
             changes.push(Change::Left(former, LeaveReason::Replaced));
         }
         if rules.policy.tells_apart() && self.is_second(&node, hello.instance) {
@@ -61,7 +63,10 @@ impl Discovery {
                 return;
             }
             self.nodes.insert(node.clone(), address.clone());
-            changes.push(Change::Joined(node, address.clone()));
+            changes.push(Change::Joined(node.clone(), address.clone()));
+            if std::mem::take(&mut member.mistaken) {
+                changes.push(Change::Mistaken(node));
+            }
         } else if member.state == State::Suspected {
             changes.push(Change::Recovered(node));
         }
@@ -73,6 +78,17 @@ impl Discovery {
         member.contested = None;
         member.second = None;
         member.see(now);
+    }
+
+    /// Whoever answers to that name beside the one that has given it up is its only owner now. Which of the two was there
+    /// first could not be told by who met both at once.
+    fn given_up(&mut self, now: Instant, node: &NodeId) {
+        let beside = |member: &&mut Member| member.second.as_ref().is_some_and(|(name, _)| name == node);
+        for member in self.members.values_mut().filter(beside) {
+            member.second = None;
+            member.mistaken = true;
+            member.check_soon(now);
+        }
     }
 
     /// Whether the peer at the one address did not answer, again and again, since another first claimed its node id, and

@@ -246,6 +246,25 @@ fn the_second_engine_of_a_name_is_answered_nothing_and_stays_the_second() {
 }
 
 #[test]
+fn who_was_taken_for_the_double_is_the_peer_once_the_other_gives_the_name_up() {
+    let node = NodeId::new("n1").unwrap();
+    let mut discovery = twins();
+    let mut changes = Vec::new();
+    for second in 13..100 {
+        for host in due(&mut discovery, at(second)) {
+            let there = if host == "a" { hello("n2", 7) } else { hello("n1", 3) };
+            changes.extend(answer(&mut discovery, at(second), &host, Some(there)));
+        }
+    }
+    changes.retain(|change| !matches!(change, Change::Twice(..)));
+    let other = Change::Joined(NodeId::new("n2").unwrap(), place("a"));
+    let left = Change::Left(node.clone(), LeaveReason::Replaced);
+    assert_eq!(changes, [left, other, Change::Joined(node.clone(), place("b")), Change::Mistaken(node.clone())]);
+    assert_eq!(discovery.listens_at(&node).unwrap().host.as_str(), "b");
+    assert_eq!(admit(&mut discovery, 100, &asker("n1", 3)), Ok(()));
+}
+
+#[test]
 fn who_started_again_where_it_was_is_known_by_its_hello() {
     let mut discovery = joined();
     discovery.greeted(at(5), &place("a"), &hello("n1", 7));

@@ -208,6 +208,13 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                     }
                     ReplicaEvent::PeerRecovered { peer }
                 }
+                Change::Mistaken(peer) => {
+                    // What was read as its feed says nothing of what it has.
+                    if let Some(state) = self.peers.get_mut(&peer) {
+                        state.must_compare = true;
+                    }
+                    continue;
+                }
                 Change::Moved(peer, address) => ReplicaEvent::PeerMoved { peer, address },
                 Change::Suspected(peer) => ReplicaEvent::PeerSuspected { peer },
                 Change::Left(peer, reason) => {

@@ -17,6 +17,18 @@ use super::version::{ContentHash, NodeId, Stamp, Version};
 use crate::id::Incarnation;
 use crate::time::{Span, Timestamp};
 
+/// How often a request that meets rows which applications have locked begins anew before it is given up.
+const LOCK_ATTEMPTS: u32 = 4;
+
+/// How long an attempt at a request, counted from 0, waits for each row that an application has locked: a sixteenth of
+/// `whole`, then twice as long each time; none once it is to be given up. Between attempts it lets go of all rows it has
+/// locked, so that an application that waits for one of them while the request waits for it goes on soon, and only a
+/// request that meets the same again and again keeps others waiting for long.
+#[must_use]
+pub fn lock_patience(whole: Span, attempt: u32) -> Option<Span> {
+    (attempt < LOCK_ATTEMPTS).then(|| Span::from_us(whole.as_us() >> (LOCK_ATTEMPTS - attempt)))
+}
+
 /// A request to a peer's database. The wall clock that a decision needs is the database's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

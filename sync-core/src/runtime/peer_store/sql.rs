@@ -332,7 +332,7 @@ fn capture(table: &Table, shape: &Shape, base: &str, keys: &[&Column]) -> String
 }
 
 /// A statement whose names are all quoted.
-fn sql(text: String) -> SqlStr {
+pub(super) fn sql(text: String) -> SqlStr {
     AssertSqlSafe(text).into_sql_str()
 }
 

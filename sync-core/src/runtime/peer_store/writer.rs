@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
 use tokio::time::sleep;
 
 use super::error::PeerStoreError;
-use super::sql::{PINNED, Statements};
+use super::sql::{PINNED, Statements, sql};
 use super::state::State;
 use super::witness::{Decided, Witness};
 use super::work::Work;
@@ -19,11 +19,11 @@ use crate::limits;
 use crate::peer_sync::interface::changes::{ReadRow, ReadRows};
 use crate::peer_sync::row::{RowId, RowVersion, TableName};
 use crate::peer_sync::snapshot::Snapshot;
-use crate::peer_sync::store::{PeerReply, PeerRequest};
+use crate::peer_sync::store::{PeerReply, PeerRequest, lock_patience};
 use crate::peer_sync::version::NodeId;
 use crate::runtime::duration;
 use crate::runtime::postgres::{PostgresError, migrations as ledger};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// "p2peernd" in ASCII: who holds it works on this database as a peer.
 const HOLD: &str = "SELECT pg_try_advisory_lock(8083542183459124836)";
@@ -49,6 +49,8 @@ const KEEP_WRITERS_OUT: &str = "LOCK TABLE p2p_peer.log IN SHARE ROW EXCLUSIVE M
 const ASSIGNED: &str = "SELECT pg_current_xact_id_if_assigned()::text::bigint";
 const ONE_STATE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 const EACH_STATEMENT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+/// lock_not_available: an application had a row for longer than the attempt waited.
+const LOCKED: &str = "55P03";
 
 /// serialization_failure: what the request decided on was changed, see [`base::met`].
 const MET: &str = "40001";
@@ -80,12 +82,14 @@ pub(super) struct Writer {
     state: Option<State>,
     /// Entries of the log that were folded since it was tidied.
     folded: usize,
+    /// How long a request waits for rows that applications have locked, all attempts together.
+    lock_timeout: Span,
     witness: Option<Arc<dyn Witness>>,
 }
 
 impl Writer {
     pub(super) fn new(target: PgConnectOptions, options: PeerStoreOptions) -> Self {
-        let milliseconds = |span: crate::time::Span| span.as_ms().max(1).to_string();
+        let milliseconds = |span: Span| span.as_ms().max(1).to_string();
         let target = target
             .disable_statement_logging()
             .statement_cache_capacity(2_000)
@@ -105,7 +109,14 @@ impl Writer {
                 ("statement_timeout", milliseconds(options.request_timeout)),
                 ("lock_timeout", milliseconds(options.lock_timeout)),
             ]);
-        Self { target, connection: None, state: None, folded: 0, witness: None }
+        Self {
+            target,
+            connection: None,
+            state: None,
+            folded: 0,
+            lock_timeout: options.lock_timeout,
+            witness: None,
+        }
     }
 
     /// Has somebody told of what is about to be committed.
@@ -167,7 +178,7 @@ impl Writer {
         shared: &Shared,
         task: Task,
     ) -> Result<(Done, BTreeSet<TableName>), PostgresError> {
-        let mut conflicts = 0;
+        let (mut conflicts, mut locked) = (0, 0);
         let mut impossible = BTreeSet::new();
         let mut replaces = false;
         let mut written = BTreeSet::new();
@@ -175,7 +186,13 @@ impl Writer {
             let was_idle = self.connection.is_some();
             let mut connection = self.ready(shared).await?;
             let state = self.state.take().ok_or(PostgresError::Unexpected)?;
-            let begin = if writes_rows(&task) { EACH_STATEMENT } else { ONE_STATE };
+            let begin = if writes_rows(&task) {
+                let patience = lock_patience(self.lock_timeout, locked).unwrap_or(self.lock_timeout);
+                let patience = patience.as_ms().max(1);
+                sql(format!("{EACH_STATEMENT}; SET LOCAL lock_timeout = {patience}"))
+            } else {
+                ONE_STATE.into_sql_str()
+            };
             if let Err(error) = sqlx::raw_sql(begin).execute(&mut connection).await {
                 // A connection that broke while it waited for work says nothing about the server.
                 if was_idle {
@@ -221,6 +238,14 @@ impl Writer {
                 }
                 // serialization_failure, deadlock_detected
                 MET | "40P01" => true,
+                LOCKED if writes_rows(&task) => {
+                    locked += 1;
+                    self.connection = Some(connection);
+                    if lock_patience(self.lock_timeout, locked).is_none() {
+                        return Err(error);
+                    }
+                    continue;
+                }
                 // Some row cannot be held by its table: data exceptions, and integrity constraints of its own.
                 code if code.starts_with("22") || code.starts_with("23") => {
                     let rows = received(&task);

@@ -73,6 +73,28 @@ fn the_second_of_a_name_is_refused_and_reported_and_harms_nobody() {
     }
 }
 
+#[test]
+fn who_starts_while_two_have_one_name_has_all_rows_of_the_first_once_the_other_gives_it_up() {
+    for seed in 0..40 {
+        let mut world = three(seed, Standard);
+        double(&mut world, true);
+        world.crash(1);
+        world.restart(1);
+        world.run(Span::from_secs(20));
+        // From the copy, the other one, or both, the same numbers stand for other rows.
+        world.write(2, &[(14, Some("at the double"))], 0);
+        world.write(0, &[(15, Some("at the first"))], 0);
+        world.run(Span::from_secs(20));
+        world.crash(2);
+        world.nodes[2].store.rename(node_id(2), Incarnation(78));
+        world.restart(2);
+        assert!(world.converges_within(Span::from_secs(60)).is_some(), "seed {seed}");
+        world.write(0, &[(16, Some("afterwards"))], 0);
+        world.run(Span::from_secs(20));
+        assert!(world.converged(), "seed {seed}");
+    }
+}
+
 /// Takes whoever answers to a name for the peer of that name.
 #[derive(Clone, Copy, Debug)]
 struct Credulous;
