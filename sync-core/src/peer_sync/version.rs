@@ -3,7 +3,9 @@
 //! The derived orders of [`Stamp`] and [`Version`] are the relation itself, deletes included. It is one strict
 //! total order: it looks at nothing but the two versions, so it cannot depend on which side is the local one.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -13,8 +15,13 @@ use thiserror::Error;
 use crate::limits;
 
 /// Names a peer. Ordered by its bytes, in every language and collation alike. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(pub(crate) Arc<str>);
+#[derive(Clone)]
+pub struct NodeId {
+    /// The first bytes, the first of them the greatest, with zeros behind a shorter name: most comparisons end here,
+    /// without a look at what is elsewhere in memory.
+    first: u64,
+    name: Arc<str>,
+}
 
 /// The text cannot name a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -28,12 +35,58 @@ impl NodeId {
         if name.is_empty() || name.len() > limits::NODE_ID_BYTES_MAX || !name.bytes().all(allowed) {
             return Err(InvalidNodeId);
         }
-        Ok(Self(name.into()))
+        Ok(Self::unchecked(name))
+    }
+
+    /// Of a name that is known to be sound.
+    pub(crate) fn unchecked(name: &str) -> Self {
+        let mut first = [0; 8];
+        for (byte, of_name) in first.iter_mut().zip(name.bytes()) {
+            *byte = of_name;
+        }
+        Self { first: u64::from_be_bytes(first), name: name.into() }
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+}
+
+impl Ord for NodeId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // A name has no zeros in it: the shorter of two that begin alike comes first either way, and two short ones that
+        // begin alike are one.
+        self.first.cmp(&other.first).then_with(|| match self.name.len().max(other.name.len()) <= 8 {
+            true => Ordering::Equal,
+            false => self.name.cmp(&other.name),
+        })
+    }
+}
+
+impl PartialEq for NodeId {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for NodeId {}
+
+impl PartialOrd for NodeId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for NodeId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("NodeId").field(&self.name).finish()
     }
 }
 
@@ -47,13 +100,13 @@ impl FromStr for NodeId {
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 
 impl Serialize for NodeId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+        serializer.serialize_str(&self.name)
     }
 }
 
@@ -150,6 +203,8 @@ impl fmt::Display for Version {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::BuildHasher as _;
+
     use super::*;
 
     fn version(us: u64, counter: u32, node: &str, hash: u8) -> Version {
@@ -167,6 +222,31 @@ mod tests {
         assert!(version(1, 1, "a", 0) > version(1, 1, "Z", 9), "bytes, not a collation");
         assert!(version(1, 1, "a10", 0) < version(1, 1, "a9", 0), "bytes, not numbers");
         assert!(version(1, 1, "a", 2) > version(1, 1, "a", 1));
+    }
+
+    #[test]
+    fn nodes_are_ordered_and_alike_as_their_names() {
+        let long = "a-name-that-is-longer";
+        let names = [
+            "a",
+            "ab",
+            "ab.",
+            "abcdefgh",
+            "abcdefghi",
+            "abcdefghj",
+            "abcdefg",
+            "b",
+            "Z",
+            long,
+            "a-name-that-is",
+        ];
+        for (one, other) in names.iter().flat_map(|one| names.iter().map(move |other| (*one, *other))) {
+            let (a, b) = (NodeId::new(one).unwrap(), NodeId::new(other).unwrap());
+            assert_eq!(a.cmp(&b), one.cmp(other), "{one} {other}");
+            assert_eq!(a == b, one == other);
+            let hash = |node: &NodeId| rustc_hash::FxBuildHasher.hash_one(node);
+            assert!(a != b || hash(&a) == hash(&b));
+        }
     }
 
     #[test]

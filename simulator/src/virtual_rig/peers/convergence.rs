@@ -4,8 +4,7 @@
 //! same. What is timed is each row that was held differently at that moment, until all have the same of it for once: its
 //! version, as long as it lives, and what applications see of it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use rustc_hash::{FxHashMap, FxHashSet};
 use sync_core::peer_sync::row::RowId;
 use sync_core::peer_sync::store::Digest;
 use sync_core::peer_sync::store::memory::MemoryPeerStore;
@@ -27,8 +26,8 @@ pub(super) struct Convergence {
     healed: bool,
     bytes_at_heal: u64,
     /// Rows that were held differently when the last fault ended and have not been held alike since, each with a peer
-    /// that does not hold what the first one does, or holds it damaged.
-    differing: BTreeMap<RowId, u32>,
+    /// that does not hold what the first one does, or holds it damaged. In no order that anything depends on.
+    differing: FxHashMap<RowId, u32>,
 }
 
 impl Convergence {
@@ -39,7 +38,7 @@ impl Convergence {
             equal_since_us: None,
             healed: false,
             bytes_at_heal: 0,
-            differing: BTreeMap::new(),
+            differing: FxHashMap::default(),
         }
     }
 }
@@ -79,7 +78,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
     /// that are demanded back one peer may have some that another has purged. Nor are two deletes of a row one: the greater is
     /// still on its way.
     pub(super) fn shows_alike(&self) -> bool {
-        let mut dead: BTreeMap<&RowId, &Version> = BTreeMap::new();
+        let mut dead: FxHashMap<&RowId, &Version> = FxHashMap::default();
         let stored = self.nodes.iter().flat_map(|node| node.store.stored_versions());
         let mut tombstones = stored.filter(|stored| stored.image.is_tombstone());
         let alike =
@@ -88,9 +87,9 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
     }
 
     /// Rows of which peers do not hold the same.
-    fn differing(&self) -> BTreeMap<RowId, u32> {
+    fn differing(&self) -> FxHashMap<RowId, u32> {
         let first = &self.nodes[0].store;
-        let mut rows: BTreeSet<&RowId> = first.stored_versions().map(|stored| &stored.row).collect();
+        let mut rows: FxHashSet<&RowId> = first.stored_versions().map(|stored| &stored.row).collect();
         for node in &self.nodes[1..] {
             let held = node.store.stored_versions().map(|stored| &stored.row);
             rows.extend(held.filter(|row| first.stored(row).is_none()));

@@ -3,8 +3,6 @@
 //! A change of a row concerns only the tombstones above it. These are all taken for unwanted, and then whoever
 //! is demanded from elsewhere is wanted again, and whoever those demand: the least set, circles included.
 
-use std::sync::Arc;
-
 use super::demands;
 use super::incremental::{Agenda, Constraints};
 use crate::peer_sync::row::RowId;
@@ -59,13 +57,13 @@ impl Constraints {
 
     /// Says whether a row is wanted, to it and to those that it then demands.
     pub(super) fn set_wanted(&mut self, id: &RowId, wanted: bool) {
-        let Some(row) = self.rows.get_mut(id).map(Arc::make_mut) else { return };
+        let Some(row) = self.rows.get_mut(id) else { return };
         if row.wanted == wanted {
             return;
         }
         row.wanted = wanted;
         for parent in self.demanded_by(id) {
-            if let Some(parent) = self.rows.get_mut(&parent).map(Arc::make_mut) {
+            if let Some(parent) = self.rows.get_mut(&parent) {
                 parent.demand = if wanted { parent.demand + 1 } else { parent.demand.saturating_sub(1) };
             }
         }
@@ -80,7 +78,7 @@ impl Constraints {
         let wanted = children.iter().filter(|child| self.rows.get(*child).is_some_and(|row| row.wanted));
         let demand =
             wanted.map(|child| self.demanded_by(child).iter().filter(|parent| *parent == id).count()).sum();
-        if let Some(row) = self.rows.get_mut(id).map(Arc::make_mut) {
+        if let Some(row) = self.rows.get_mut(id) {
             row.demand = demand;
         }
     }

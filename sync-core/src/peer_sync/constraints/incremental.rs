@@ -4,10 +4,10 @@
 //! natural key that both use. The result equals [`super::standings`] over all rows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::by_id::ById;
 use super::rules::{Rules, Ties};
 use super::{Parent, can_return};
 use crate::peer_sync::content::Content;
@@ -20,13 +20,12 @@ use crate::peer_sync::version::Version;
 #[derive(Clone, Debug)]
 pub struct Constraints {
     pub(super) rules: Rules,
-    // Looked up only, never iterated: no order of theirs reaches anything. What is said of rows is shared by copies of a
-    // database until it changes.
-    pub(super) rows: FxHashMap<RowId, Arc<Stored>>,
+    pub(super) rows: ById<RowId, Stored>,
     /// The rows that refer to a row, whether that is there or not.
+    // Looked up only, never iterated: no order of its reaches anything.
     pub(super) children: FxHashMap<RowId, BTreeSet<RowId>>,
     /// The candidates for each natural key in order, the greatest last; nearly always one, which is all a vector holds.
-    pub(super) groups: FxHashMap<NaturalKey, Arc<Vec<(Version, RowId)>>>,
+    pub(super) groups: ById<NaturalKey, Vec<(Version, RowId)>>,
 }
 
 /// One change of the set of stored versions.
@@ -79,9 +78,9 @@ impl Constraints {
     pub fn new(schema: &Schema) -> Self {
         Self {
             rules: Rules::new(schema),
-            rows: FxHashMap::default(),
+            rows: ById::default(),
             children: FxHashMap::default(),
-            groups: FxHashMap::default(),
+            groups: ById::default(),
         }
     }
 
@@ -178,7 +177,7 @@ impl Constraints {
         for parent in stored.ties.parents.iter().flatten() {
             self.children.entry(parent.clone()).or_default().insert(id.clone());
         }
-        self.rows.insert(id.clone(), Arc::new(stored));
+        self.rows.insert(id.clone(), stored);
         self.count_demand(id);
         if !tombstone {
             self.set_wanted(id, true);
@@ -197,13 +196,13 @@ impl Constraints {
 
     /// Takes a row out of all indexes.
     fn take(&mut self, id: &RowId, agenda: &mut Agenda) -> Option<Stored> {
-        if !self.rows.contains_key(id) {
+        if self.rows.get(id).is_none() {
             return None;
         }
         self.suspect(id, agenda);
         self.set_wanted(id, false);
         self.set_candidate(id, false, agenda);
-        let old = Arc::unwrap_or_clone(self.rows.remove(id)?);
+        let old = self.rows.remove(id)?;
         for parent in old.ties.parents.iter().flatten() {
             if let Some(children) = self.children.get_mut(parent) {
                 children.remove(id);
@@ -217,7 +216,7 @@ impl Constraints {
 
     /// Enters a row into the groups of its natural keys, or takes it out of them.
     pub(super) fn set_candidate(&mut self, id: &RowId, candidate: bool, agenda: &mut Agenda) {
-        let Some(row) = self.rows.get_mut(id).map(Arc::make_mut) else { return };
+        let Some(row) = self.rows.get_mut(id) else { return };
         if row.candidate == candidate {
             return;
         }
@@ -227,8 +226,7 @@ impl Constraints {
         for (nth, key) in row.ties.unique.iter().enumerate() {
             let Some(key) = key else { continue };
             let key = (id.table.clone(), nth, key.clone());
-            let group = self.groups.entry(key.clone()).or_insert_with(|| Arc::new(Vec::with_capacity(1)));
-            let group = Arc::make_mut(group);
+            let group = self.groups.entry(&key, || Vec::with_capacity(1));
             match (group.binary_search(&member), candidate) {
                 (Err(place), true) => group.insert(place, member.clone()),
                 (Ok(place), false) => drop(group.remove(place)),

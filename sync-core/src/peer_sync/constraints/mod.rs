@@ -13,6 +13,7 @@
 //! Rows that are not visible are kept and set aside, and stand again as soon as the set of versions says so.
 //! [`standings`] computes all of it; [`Constraints`] keeps it up to date at a cost that follows what changes.
 
+mod by_id;
 mod demand;
 mod incremental;
 mod pure;

@@ -1,7 +1,6 @@
 //! The second step, kept up to date: who is visible. Table by table, parents before children.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::incremental::{Agenda, Constraints, Stored};
 use super::{Parent, standing_of};
@@ -31,14 +30,14 @@ impl Constraints {
             self.settle_own_references(&mut rows);
         } else {
             for id in &rows {
-                if let Some(row) = self.rows.get_mut(id).map(Arc::make_mut) {
+                if let Some(row) = self.rows.get_mut(id) {
                     row.visible = holds(row);
                 }
             }
         }
         for id in rows.clone() {
             let now = self.parent(&id);
-            let Some(row) = self.rows.get_mut(&id).filter(|row| row.told != now).map(Arc::make_mut) else {
+            let Some(row) = self.rows.get_mut_if(&id, |row| row.told != now) else {
                 continue;
             };
             row.told = now;
@@ -89,7 +88,7 @@ impl Constraints {
                 ahead.extend(lower);
             }
             rows.insert(member.1.clone());
-            if let Some(row) = self.rows.get_mut(&member.1).map(Arc::make_mut) {
+            if let Some(row) = self.rows.get_mut(&member.1) {
                 row.beaten_by = beaten_by;
             }
         }
@@ -104,9 +103,7 @@ impl Constraints {
         let mut risen: Vec<RowId> = Vec::new();
         let mut ahead: Vec<RowId> = rows.iter().cloned().collect();
         while let Some(id) = ahead.pop() {
-            let Some(row) =
-                self.rows.get_mut(&id).filter(|row| !row.visible && holds(row)).map(Arc::make_mut)
-            else {
+            let Some(row) = self.rows.get_mut_if(&id, |row| !row.visible && holds(row)) else {
                 continue;
             };
             row.visible = true;
@@ -121,12 +118,11 @@ impl Constraints {
     fn fall(&mut self, mut ahead: Vec<RowId>) -> Vec<RowId> {
         let mut fallen = Vec::new();
         while let Some(id) = ahead.pop() {
-            let falls =
-                |row: &&Arc<Stored>| row.visible && !(holds(row) && self.is_supported(&id, row, true));
+            let falls = |row: &&Stored| row.visible && !(holds(row) && self.is_supported(&id, row, true));
             if self.rows.get(&id).filter(falls).is_none() {
                 continue;
             }
-            if let Some(row) = self.rows.get_mut(&id).map(Arc::make_mut) {
+            if let Some(row) = self.rows.get_mut(&id) {
                 row.visible = false;
             }
             ahead.extend(self.own_children_of(&id));
@@ -166,7 +162,7 @@ impl Constraints {
             standing_of(row.tombstone, row.wanted, rules, &row.ties, row.beaten_by.as_ref(), |parent| {
                 self.parent(parent)
             });
-        let Some(row) = self.rows.get_mut(&id).filter(|row| row.standing != now).map(Arc::make_mut) else {
+        let Some(row) = self.rows.get_mut_if(&id, |row| row.standing != now) else {
             return;
         };
         let plain = |standing: &Standing| matches!(standing, Standing::Visible | Standing::Deleted);

@@ -259,7 +259,10 @@ fn who_was_taken_for_the_double_is_the_peer_once_the_other_gives_the_name_up() {
     changes.retain(|change| !matches!(change, Change::Twice(..)));
     let other = Change::Joined(NodeId::new("n2").unwrap(), place("a"));
     let left = Change::Left(node.clone(), LeaveReason::Replaced);
-    assert_eq!(changes, [left, other, Change::Joined(node.clone(), place("b")), Change::Mistaken(node.clone())]);
+    assert_eq!(
+        changes,
+        [left, other, Change::Joined(node.clone(), place("b")), Change::Mistaken(node.clone())]
+    );
     assert_eq!(discovery.listens_at(&node).unwrap().host.as_str(), "b");
     assert_eq!(admit(&mut discovery, 100, &asker("n1", 3)), Ok(()));
 }

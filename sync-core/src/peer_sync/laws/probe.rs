@@ -110,7 +110,7 @@ pub(super) fn counts(table: &Table, column: &String) -> bool {
 
 /// One of the names above.
 pub(super) fn node(place: u64) -> NodeId {
-    NodeId(NODES[place as usize % NODES.len()].into())
+    NodeId::unchecked(NODES[place as usize % NODES.len()])
 }
 
 /// A sequence of numbers (SplitMix64, Steele et al. 2014).

@@ -73,11 +73,15 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
     }
 
     /// The parent of a row may be a tombstone that was purged here and is demanded back now: somebody may still have
-    /// it, though no feed brings what is covered. They are compared with once they, too, had time to hear of the row.
+    /// it, though no feed brings what is covered. They are compared with once they, too, had time to hear of the row, and
+    /// again after pauses that double: they may have to get it from others first.
     pub(super) fn miss_parents(&mut self, now: Now) {
-        let at = now.monotonic + self.settings.sync_interval;
+        let pause = self.settings.sync_interval.min(self.settings.anti_entropy_interval);
         for state in self.peers.values_mut() {
-            state.compare_at = state.compare_at.min(at);
+            if state.compare_pause >= self.settings.anti_entropy_interval {
+                state.compare_pause = pause;
+            }
+            state.compare_at = state.compare_at.min(now.monotonic + state.compare_pause);
         }
     }
 
@@ -96,8 +100,9 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         }));
         if let Some(state) = self.peers.get_mut(&job.peer) {
             // What was dropped may have stood in the way of something else.
-            let pause = if found.dropped > 0 { Span::ZERO } else { self.settings.anti_entropy_interval };
-            state.compare_at = now.monotonic + pause;
+            let pause = state.compare_pause.min(self.settings.anti_entropy_interval);
+            state.compare_pause = pause.saturating_mul(2);
+            state.compare_at = now.monotonic + if found.dropped > 0 { Span::ZERO } else { pause };
             state.must_compare = false;
         }
         let Stage::Comparing { resume, .. } = std::mem::replace(&mut job.stage, Stage::Moving) else {

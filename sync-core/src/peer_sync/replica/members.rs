@@ -14,7 +14,7 @@ use crate::peer_sync::message::{Hello, PeerAnswer, PeerQuestion};
 use crate::peer_sync::position::{Frontier, Position};
 use crate::peer_sync::row::TableName;
 use crate::peer_sync::version::NodeId;
-use crate::time::{Instant, Now, Timestamp};
+use crate::time::{Instant, Now, Span, Timestamp};
 
 /// What is kept of a peer.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) struct PeerState {
     pub(super) compare_at: Instant,
     /// Whether that waits for nothing.
     pub(super) must_compare: bool,
+    /// How long after the next comparison the one after it is due.
+    pub(super) compare_pause: Span,
     /// Failures in a row.
     pub(super) failed: u32,
     /// Not before.
@@ -63,6 +65,7 @@ impl PeerState {
             wanted: None,
             compare_at: now,
             must_compare: false,
+            compare_pause: Span::MAX,
             failed: 0,
             retry_at: now,
             pauses: 0,

@@ -410,10 +410,16 @@ impl MemoryPeerStore {
     }
 
     fn stand(&mut self, place: Place, standing: Standing) {
+        let plain = matches!(standing, Standing::Visible | Standing::Deleted);
+        let standing = (!plain).then_some(standing);
+        // Most stand as they did.
+        let changes = |row: &&Row| row.standing.as_deref() != standing.as_ref();
+        if self.rows.at(place).filter(changes).is_none() {
+            return;
+        }
         let Some(row) = self.rows.at_mut(place) else { return };
         let before = row.class();
-        let plain = matches!(standing, Standing::Visible | Standing::Deleted);
-        row.standing = (!plain).then(|| Box::new(standing));
+        row.standing = standing.map(Box::new);
         let (table, after) = (row.table, row.class());
         self.count(table, Some(before), Some(after));
     }

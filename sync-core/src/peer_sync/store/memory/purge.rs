@@ -200,10 +200,9 @@ impl MemoryPeerStore {
     /// claimed to be covered which was there at the last purge: what came after may be what was lost.
     pub(super) fn renew(&mut self, incarnation: Incarnation) -> PeerReply {
         let old = std::mem::replace(&mut self.incarnation, incarnation);
-        for row in self.rows.iter_mut() {
-            if row.stored.version.node == self.node && row.stored.origin.incarnation == old {
-                row.stored.origin.incarnation = incarnation;
-            }
+        let own = |row: &Row| row.stored.version.node == self.node && row.stored.origin.incarnation == old;
+        for row in self.rows.iter_mut(own) {
+            row.stored.origin.incarnation = incarnation;
         }
         self.others.advance(&self.node, old, &self.purged.snapshot);
         self.passed.clear();

@@ -1,6 +1,7 @@
 //! The stored rows: one version each, found by the row's id, held at a place that others refer to.
 
 use std::hash::BuildHasher as _;
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
@@ -43,7 +44,8 @@ pub(super) enum Class {
 /// The rows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rows {
-    held: Slab<Row>,
+    /// Shared by copies of a database until they change.
+    held: Slab<Arc<Row>>,
     /// By the row's id: a part of its hash, and where it is. Never iterated: its order is nobody's. A map would hold
     /// the ids as well, and what is looked up most would be spread over six times as much memory.
     places: HashTable<(u32, Place)>,
@@ -132,11 +134,11 @@ impl Rows {
     }
 
     pub(super) fn at(&self, place: Place) -> Option<&Row> {
-        self.held.get(place as usize)
+        self.held.get(place as usize).map(|row| &**row)
     }
 
     pub(super) fn at_mut(&mut self, place: Place) -> Option<&mut Row> {
-        self.held.get_mut(place as usize)
+        self.held.get_mut(place as usize).map(Arc::make_mut)
     }
 
     pub(super) fn by_id(&self, row: &RowId) -> Option<&Row> {
@@ -146,7 +148,7 @@ impl Rows {
     pub(super) fn insert(&mut self, row: Row) -> Place {
         let short = short_hash(&row.stored.row);
         // Memory ends long before 2^32 rows.
-        let place = self.held.insert(row) as Place;
+        let place = self.held.insert(Arc::new(row)) as Place;
         self.places.insert_unique(spread(short), (short, place), |(short, _)| spread(*short));
         place
     }
@@ -157,17 +159,17 @@ impl Rows {
         if let Ok(entry) = self.places.find_entry(spread(short), |(_, other)| *other == place) {
             entry.remove();
         }
-        Some(row)
+        Some(Arc::unwrap_or_clone(row))
     }
 
-    /// All rows, to be changed in what nothing else is derived from.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Row> {
-        self.held.iter_mut().map(|(_, row)| row)
+    /// Those rows that are chosen, to be changed in what nothing else is derived from.
+    pub(super) fn iter_mut(&mut self, chosen: impl Fn(&Row) -> bool) -> impl Iterator<Item = &mut Row> {
+        self.held.iter_mut().filter(move |(_, row)| chosen(row)).map(|(_, row)| Arc::make_mut(row))
     }
 
     /// All rows, in the order of their places: for sums, and for what is sorted afterwards.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &Row)> {
-        self.held.iter().map(|(place, row)| (place as Place, row))
+        self.held.iter().map(|(place, row)| (place as Place, &**row))
     }
 }
 
