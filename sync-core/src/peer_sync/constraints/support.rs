@@ -78,8 +78,9 @@ impl Constraints {
                     continue;
                 };
                 let above = group.iter().rev().take_while(|other| **other != member);
-                winner =
-                    winner.max(above.into_iter().find(|other| self.rows.get(&other.1).is_some_and(holds)));
+                winner = winner.max(
+                    above.into_iter().find(|other| self.rows.get(&other.1).is_some_and(|row| holds(row))),
+                );
                 lower.extend(group.iter().take_while(|other| **other < member).cloned());
             }
             let beaten_by = winner.map(|winner| winner.1.clone());

@@ -282,9 +282,8 @@ pub struct Page {
     pub rows: Vec<RowVersion>,
     /// How many of the rows belong to each transaction, in order; the sum is the number of rows.
     pub groups: Vec<u32>,
-    /// Rows that belong to the same transactions of those who wrote them, or may, and are left out, as the reader has them
-    /// or what beats them. Whoever passes the others on has to pass these on with them, or its readers see a part of a
-    /// transaction.
+    /// Rows that belong to the same transactions and are left out, as the reader has them or what beats them. Whoever
+    /// passes the others on has to pass these on with them, or its readers see a part of a transaction.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<RowId>,
     /// Where the reader stands with this page.

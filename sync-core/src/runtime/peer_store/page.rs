@@ -161,28 +161,24 @@ impl Work<'_> {
     ) -> Result<bool, PostgresError> {
         let Group { xids, mut known, cut } = self.group(&draft.taken, cache, request, xid, read).await?;
         let mut rows: Vec<Stored> = Vec::new();
-        let mut omitted = Vec::new();
+        let mut omitted = 0;
+        let mut has_rows = Vec::new();
         for xid in &xids {
             for stored in cache.rows.get(xid).into_iter().flatten() {
                 if needs(request, stored) {
                     rows.push(stored.clone());
                 } else {
-                    omitted.push(stored);
+                    omitted += 1;
+                    has_rows.push(stored.row.clone());
                 }
             }
         }
         let mut bytes = rows.iter().map(Stored::bytes).sum::<usize>();
         if rows.is_empty() {
             known.clear();
-        } else if !omitted.is_empty() {
-            // As in memory: what was merged here at once need not have been written at once.
-            let wrote = |row: &Stored| (row.version.node.clone(), row.origin.xid);
-            let sent: BTreeSet<_> = rows.iter().map(wrote).collect();
-            known.extend(
-                omitted.iter().filter(|row| sent.contains(&wrote(row))).map(|stored| stored.row.clone()),
-            );
+        } else {
+            known.extend(has_rows);
         }
-        let omitted = omitted.len() as u64;
         bytes +=
             known.iter().map(|row| row.table.as_str().len() + row.key.as_canonical().len()).sum::<usize>();
         let full =

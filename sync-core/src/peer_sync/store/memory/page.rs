@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use rustc_hash::FxHashSet;
-
 use super::MemoryPeerStore;
 use super::feed::Group;
 use super::rows::{Place, Row};
@@ -73,14 +71,15 @@ impl MemoryPeerStore {
         let has = |xid| read.sees(xid) || draft.taken.contains(&xid);
         let Group { xids, mut known, cut } = self.feed.group(xid, &self.rows, has, needs);
         let mut rows: Vec<RowVersion> = Vec::new();
-        let mut omitted = Vec::new();
+        let mut omitted = 0;
         for xid in &xids {
             let first = rows.len();
             for (place, Row { stored, .. }) in self.feed.rows(*xid, &self.rows) {
                 if needs(stored) {
                     rows.push(stored.clone());
                 } else {
-                    omitted.push((place, stored));
+                    omitted += 1;
+                    known.push(place);
                 }
             }
             rows[first..].sort_unstable_by(|a, b| a.row.cmp(&b.row));
@@ -88,14 +87,7 @@ impl MemoryPeerStore {
         // Of a transaction of which nothing is sent nobody needs to know what it held.
         if rows.is_empty() {
             known.clear();
-        } else if !omitted.is_empty() {
-            // What was merged here at once need not have been written at once. (A writer whose database began a new life
-            // half-way has given the transaction's rows both.)
-            let sent: FxHashSet<_> = rows.iter().map(|row| (row.node(), row.origin.xid)).collect();
-            let with_them = omitted.iter().filter(|(_, row)| sent.contains(&(row.node(), row.origin.xid)));
-            known.extend(with_them.map(|(place, _)| *place));
         }
-        let omitted = omitted.len() as u64;
         known.sort_unstable();
         known.dedup();
         let bytes = rows.iter().map(RowVersion::bytes).sum::<usize>()
