@@ -35,7 +35,7 @@ pub struct PeerFigures {
     pub conflicts: u64,
     /// What decided them.
     pub decided_by: BTreeMap<DecidedBy, u64>,
-    /// The first of them.
+    /// The first of them, and the first that each reason decided.
     pub first_conflicts: Vec<NamedConflict>,
     /// Times that a peer set a row aside because of another one: it keeps it, and applications do not see it.
     pub set_aside: u64,
@@ -286,7 +286,8 @@ impl PeerMeter {
             PeerWhat::Conflict { node, row, winner, loser, by } => {
                 self.figures.conflicts += 1;
                 *self.figures.decided_by.entry(*by).or_default() += 1;
-                if self.figures.first_conflicts.len() < CONFLICTS_NAMED_MAX {
+                let named = &self.figures.first_conflicts;
+                if named.len() < CONFLICTS_NAMED_MAX || named.iter().all(|conflict| conflict.by != *by) {
                     self.figures.first_conflicts.push(NamedConflict {
                         at_us,
                         peer: *node,

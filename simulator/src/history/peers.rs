@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sync_core::id::Incarnation;
 use sync_core::peer_sync::message::{ProtocolRange, Refusal};
+use sync_core::peer_sync::resolver::Reason;
 use sync_core::peer_sync::row::RowId;
 use sync_core::peer_sync::snapshot::Snapshot;
 use sync_core::peer_sync::store::Standing;
@@ -349,8 +350,28 @@ pub enum DecidedBy {
     Node,
     /// The same stamp and node twice: the greater content hash.
     Hash,
-    /// The table's policy, which is another than the last writer by row.
-    Policy,
+    /// Its row was inserted first, as the table's policy has it.
+    Created,
+    /// Its node comes first, as the table's policy has it.
+    Priority,
+    /// Nobody lost: what is stored holds parts of both.
+    Combined,
+    /// A team's own resolver.
+    Resolver,
+}
+
+impl From<Reason> for DecidedBy {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Stamp => Self::Stamp,
+            Reason::Node => Self::Node,
+            Reason::Hash => Self::Hash,
+            Reason::Created => Self::Created,
+            Reason::Priority => Self::Priority,
+            Reason::Combined => Self::Combined,
+            Reason::Resolver => Self::Resolver,
+        }
+    }
 }
 
 /// What a peer holds of a row in the end.

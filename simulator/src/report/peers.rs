@@ -1,8 +1,12 @@
 //! What is said of a run among peers, as labels and lines.
 
+use std::collections::BTreeSet;
+
 use super::facts;
 use crate::history::peers::DecidedBy;
-use crate::peer_figures::{Convergence, HealedFrom, PeerFigures, Receiver, SetAsideBy, Traffic};
+use crate::peer_figures::{
+    Convergence, HealedFrom, NamedConflict, PeerFigures, Receiver, SetAsideBy, Traffic,
+};
 use crate::run::{ms, thousandths};
 
 /// The figures, each with its label.
@@ -35,19 +39,16 @@ pub(super) fn lines(figures: &PeerFigures) -> Vec<(&'static str, String)> {
         "conflicts",
         match figures.conflicts {
             0 => "none".to_owned(),
-            count => format!("{}: {}", facts::grouped(count), decided.join(", ")),
+            count => format!("{} at peers: {}", facts::grouped(count), decided.join(", ")),
         },
     ));
-    for conflict in figures.first_conflicts.iter().take(3) {
-        let line = format!(
-            "{}: {} beats {} by {}, at peer {}, {}",
-            conflict.row,
-            conflict.winner,
-            conflict.loser,
-            word(conflict.by),
-            conflict.peer,
-            facts::moment(conflict.at_us)
-        );
+    for conflict in named(&figures.first_conflicts) {
+        let NamedConflict { row, winner, loser, by, peer, at_us } = conflict;
+        let came = match by {
+            DecidedBy::Combined => format!("{winner} and {loser} are joined"),
+            by => format!("{winner} beats {loser} by {}", word(*by)),
+        };
+        let line = format!("{row}: {came}, at peer {peer}, {}", facts::moment(*at_us));
         lines.push(("", line));
     }
     if figures.set_aside > 0 {
@@ -124,12 +125,25 @@ fn traffic(traffic: &Traffic) -> String {
     format!("{} with {} and {} rows", facts::grouped(messages), size(bytes), facts::grouped(rows))
 }
 
+/// The first of each reason, and three at least.
+fn named(conflicts: &[NamedConflict]) -> impl Iterator<Item = &NamedConflict> {
+    let mut reasons = BTreeSet::new();
+    conflicts
+        .iter()
+        .enumerate()
+        .filter(move |(place, conflict)| reasons.insert(conflict.by) || *place < 3)
+        .map(|it| it.1)
+}
+
 const fn word(by: DecidedBy) -> &'static str {
     match by {
         DecidedBy::Stamp => "the later stamp",
         DecidedBy::Node => "the greater node id",
         DecidedBy::Hash => "the greater hash",
-        DecidedBy::Policy => "the table's policy",
+        DecidedBy::Created => "the earlier insert",
+        DecidedBy::Priority => "the node's priority",
+        DecidedBy::Combined => "joining both",
+        DecidedBy::Resolver => "a resolver of the team's own",
     }
 }
 

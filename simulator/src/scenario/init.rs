@@ -217,7 +217,7 @@ faults:
   - {at: 45s, inject: {peers: {set_back: {peers: {only: [1]}, by: 10s}}}}
 
 expect:
-  # `p2psim list` says what each property is; more of them fit peers.
+  # `p2psim list --properties` says what each is; more of them fit peers.
   properties: [P1, P2, P4, P5, P6, P7, P9, P10, P11, P16, P18, P30]
   converge_within: 30s
 ";

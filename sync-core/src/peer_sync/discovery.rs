@@ -63,8 +63,8 @@ pub struct Member {
     contested: Option<Claim>,
     /// The engine here that was found beside another one of its node id.
     second: Option<(NodeId, Incarnation)>,
-    /// It was found so beside one that has given that name up since.
-    mistaken: bool,
+    /// The node id beside whose former holder it was found so.
+    mistaken: Option<NodeId>,
 }
 
 /// An engine that claims a node id which another address has.
@@ -181,7 +181,7 @@ impl Discovery {
                 check_at: Some(now.monotonic),
                 contested: None,
                 second: None,
-                mistaken: false,
+                mistaken: None,
             },
         );
         true

@@ -140,7 +140,7 @@ mod tests {
     }
 
     fn conflict(table: &str, node: u32, winner: Version, loser: Version) -> PeerWhat {
-        PeerWhat::Conflict { node, row: row_of(table, 1), winner, loser, by: DecidedBy::Policy }
+        PeerWhat::Conflict { node, row: row_of(table, 1), winner, loser, by: DecidedBy::Created }
     }
 
     #[test]

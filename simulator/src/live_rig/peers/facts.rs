@@ -13,7 +13,6 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use sync_core::peer_sync::events::ReplicaEvent;
 use sync_core::peer_sync::message::Refusal;
-use sync_core::peer_sync::resolver::Reason;
 use sync_core::peer_sync::row::RowId;
 use sync_core::peer_sync::row::RowVersion;
 use sync_core::peer_sync::snapshot::Snapshot;
@@ -24,7 +23,7 @@ use sync_core::runtime::peer_store::{Decided, Witness};
 use super::history::Number;
 use super::now_us;
 use super::places::peer_at;
-use crate::history::peers::{DecidedBy, MergeOutcome, MergedRow, PeerWhat};
+use crate::history::peers::{MergeOutcome, MergedRow, PeerWhat};
 use crate::peer_schema::node_id;
 
 /// A line of the file.
@@ -100,14 +99,7 @@ impl FactFile {
         let node = self.peer;
         Some(match event {
             ReplicaEvent::Conflict { row, winner, loser, reason } => {
-                let by = match reason {
-                    Reason::Stamp => DecidedBy::Stamp,
-                    Reason::Node => DecidedBy::Node,
-                    Reason::Hash => DecidedBy::Hash,
-                    Reason::Created | Reason::Priority | Reason::Combined | Reason::Resolver => {
-                        DecidedBy::Policy
-                    }
-                };
+                let by = (*reason).into();
                 let (row, winner, loser) = (row.clone(), winner.clone(), loser.clone());
                 PeerWhat::Conflict { node, row, winner, loser, by }
             }

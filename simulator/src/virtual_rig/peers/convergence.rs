@@ -89,10 +89,14 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
     /// Rows of which peers do not hold the same.
     fn differing(&self) -> FxHashMap<RowId, u32> {
         let first = &self.nodes[0].store;
-        let mut rows: FxHashSet<&RowId> = first.stored_versions().map(|stored| &stored.row).collect();
+        let mut rows: FxHashSet<&RowId> = FxHashSet::default();
         for node in &self.nodes[1..] {
-            let held = node.store.stored_versions().map(|stored| &stored.row);
-            rows.extend(held.filter(|row| first.stored(row).is_none()));
+            rows.extend(first.not_shared(&node.store));
+            rows.extend(node.store.not_shared(first));
+        }
+        if self.may_be_corrupt {
+            // Copies are damaged alike.
+            rows.extend(first.stored_versions().map(|stored| &stored.row));
         }
         rows.into_iter().filter_map(|row| Some((row.clone(), self.odd_one(row, 0)?))).collect()
     }

@@ -15,7 +15,7 @@ use super::variant::PeerVariant;
 use super::world::{Happening, PeerWorld};
 use crate::virtual_rig::world::Observer;
 
-/// How long a request waits for a row (`lock_timeout` of a peer's database in PostgreSQL), all attempts together.
+/// What a request's patience with a row is a part of (`lock_timeout` of a peer's database in PostgreSQL).
 const LOCK_TIMEOUT: Span = Span::from_secs(2);
 /// How soon it begins anew: whoever waited for what it let go of has that by then.
 const AGAIN_US: u64 = 2_000;

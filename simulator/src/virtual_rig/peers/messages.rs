@@ -5,13 +5,12 @@ use sync_core::peer_sync::announcement::PeerAddress;
 use sync_core::peer_sync::events::ReplicaEvent;
 use sync_core::peer_sync::message::{Asker, PROTOCOL, PeerAnswer, PeerQuestion, Refusal};
 use sync_core::peer_sync::replica::{NoAnswer, ReplicaInput};
-use sync_core::peer_sync::resolver::Reason;
 use sync_core::peer_sync::version::NodeId;
 
 use super::sizes;
 use super::variant::PeerVariant;
 use super::world::{Happening, PeerWorld, Sender, host_name};
-use crate::history::peers::{DecidedBy, PeerWhat};
+use crate::history::peers::PeerWhat;
 use crate::virtual_rig::world::Observer;
 
 impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
@@ -113,14 +112,7 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
     pub(super) fn tell_event(&mut self, peer: u32, event: ReplicaEvent) {
         match event {
             ReplicaEvent::Conflict { row, winner, loser, reason } => {
-                let by = match reason {
-                    Reason::Stamp => DecidedBy::Stamp,
-                    Reason::Node => DecidedBy::Node,
-                    Reason::Hash => DecidedBy::Hash,
-                    Reason::Created | Reason::Priority | Reason::Combined | Reason::Resolver => {
-                        DecidedBy::Policy
-                    }
-                };
+                let by = reason.into();
                 self.observe(PeerWhat::Conflict { node: peer, row, winner, loser, by });
             }
             ReplicaEvent::PeerJoined { peer: other, .. } => {

@@ -57,10 +57,7 @@ impl Constraints {
 
     /// Says whether a row is wanted, to it and to those that it then demands.
     pub(super) fn set_wanted(&mut self, id: &RowId, wanted: bool) {
-        let Some(row) = self.rows.get_mut(id) else { return };
-        if row.wanted == wanted {
-            return;
-        }
+        let Some(row) = self.rows.get_mut_if(id, |row| row.wanted != wanted) else { return };
         row.wanted = wanted;
         for parent in self.demanded_by(id) {
             if let Some(parent) = self.rows.get_mut(&parent) {

@@ -216,10 +216,7 @@ impl Constraints {
 
     /// Enters a row into the groups of its natural keys, or takes it out of them.
     pub(super) fn set_candidate(&mut self, id: &RowId, candidate: bool, agenda: &mut Agenda) {
-        let Some(row) = self.rows.get_mut(id) else { return };
-        if row.candidate == candidate {
-            return;
-        }
+        let Some(row) = self.rows.get_mut_if(id, |row| row.candidate != candidate) else { return };
         row.candidate = candidate;
         row.beaten_by = None;
         let member = (row.version.clone(), id.clone());

@@ -64,11 +64,11 @@ impl Discovery {
             }
             self.nodes.insert(node.clone(), address.clone());
             changes.push(Change::Joined(node.clone(), address.clone()));
-            if std::mem::take(&mut member.mistaken) {
-                changes.push(Change::Mistaken(node));
-            }
         } else if member.state == State::Suspected {
-            changes.push(Change::Recovered(node));
+            changes.push(Change::Recovered(node.clone()));
+        }
+        if member.mistaken.take().is_some_and(|mistaken| mistaken == node) {
+            changes.push(Change::Mistaken(node));
         }
         self.guests.remove(&hello.node);
         member.state = State::Active;
@@ -86,7 +86,7 @@ impl Discovery {
         let beside = |member: &&mut Member| member.second.as_ref().is_some_and(|(name, _)| name == node);
         for member in self.members.values_mut().filter(beside) {
             member.second = None;
-            member.mistaken = true;
+            member.mistaken = Some(node.clone());
             member.check_soon(now);
         }
     }

@@ -181,8 +181,13 @@ impl Apply {
             };
             let stays = held.as_ref().filter(|held| !held.is_same_as(row) && held.is_same_as(&result));
             if let Some(held) = held.as_ref().filter(|_| sound) {
-                let (winner, loser) = if stays.is_some() { (held, row) } else { (row, held) };
-                self.reasons.insert(place, resolver.reason(table, winner, loser));
+                let reason = match stays {
+                    Some(_) => resolver.reason(table, held, row),
+                    None if result.is_same_as(row) => resolver.reason(table, row, held),
+                    // What nobody has written: neither of them lost.
+                    None => Reason::Combined,
+                };
+                self.reasons.insert(place, reason);
             }
             places.push((place, stays.map(|held| held.version.clone())));
             rows.push((result, held.map(|held| held.version)));

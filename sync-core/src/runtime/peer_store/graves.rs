@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row as _;
-
-use super::rows::{Stored, columns_of};
+use super::rows::{Stored, columns_of, named};
 use super::work::Work;
 use crate::limits;
-use crate::peer_sync::content::Content;
 use crate::peer_sync::row::{RowId, RowVersion};
 use crate::peer_sync::schema::Table;
-use crate::peer_sync::version::{ContentHash, NodeId, Stamp, Version};
+use crate::peer_sync::version::Version;
 use crate::runtime::postgres::PostgresError;
 
 const DIG: &str = "INSERT INTO p2p_peer.graves AS g (table_name, key, us, counter, node, hash)
@@ -52,21 +49,7 @@ impl Work<'_> {
         }
         let (tables, keys) = columns_of(rows);
         let found = sqlx::query(OF).bind(tables).bind(keys).fetch_all(&mut *self.connection).await?;
-        let read = found.iter().map(|row| {
-            let hash: &[u8] = row.try_get(5)?;
-            let counter: i64 = row.try_get(3)?;
-            let version = Version {
-                stamp: Stamp {
-                    us: row.try_get::<i64, _>(2)?.cast_unsigned(),
-                    counter: u32::try_from(counter).map_err(|_| PostgresError::Unexpected)?,
-                },
-                node: NodeId::new(row.try_get(4)?).map_err(|_| PostgresError::Unexpected)?,
-                hash: ContentHash(hash.try_into().map_err(|_| PostgresError::Unexpected)?),
-            };
-            let key = Content::from_canonical(row.try_get(1)?).map_err(|_| PostgresError::Unexpected)?;
-            Ok((RowId { table: self.shared.table_name(row.try_get(0)?)?, key }, version))
-        });
-        read.collect()
+        found.iter().map(|row| named(row, 0, self.shared)).collect()
     }
 
     /// Whether it is known to be beaten by what is gone; the rule of the in-memory store.

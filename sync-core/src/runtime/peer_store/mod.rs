@@ -76,7 +76,9 @@ pub struct PeerStoreOptions {
     pub connections_max: u32,
     /// One request from start to end, sending it again included.
     pub request_timeout: Span,
-    /// How long a request waits for rows that applications have locked. Then it has not taken effect.
+    /// How long a request that merges waits for one row that an application has locked, over all its attempts: they wait a
+    /// sixteenth of this for each row, then twice as long each time, four times. Then it has not taken effect. What else
+    /// waits for a lock does so this long. At least 16 ms.
     pub lock_timeout: Span,
     /// How far ahead of the database's clock a received stamp may lie.
     pub stamp_ahead_max: Span,

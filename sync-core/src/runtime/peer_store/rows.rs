@@ -154,29 +154,17 @@ impl Stored {
         shared: &Shared,
         own: Life<'_>,
     ) -> Result<Self, PostgresError> {
-        let text = |place: usize| row.try_get::<&str, _>(first + place).map_err(PostgresError::from);
         let number = |place: usize| -> Result<u64, PostgresError> {
             Ok(row.try_get::<i64, _>(first + place)?.cast_unsigned())
         };
         let optional = |place: usize| row.try_get::<Option<&str>, _>(first + place);
-        let hash: &[u8] = row.try_get(first + 5)?;
-        let node = NodeId::new(text(4)?).map_err(|_| PostgresError::Unexpected)?;
+        let (id, version) = named(row, first, shared)?;
         let incarnation: Option<i64> = row.try_get(first + 12)?;
         let content = optional(7)?.map(Content::from_canonical).transpose();
         let standing = optional(14)?.map(serde_json::from_str).transpose();
         Ok(Self {
-            row: RowId {
-                table: shared.table_name(text(0)?)?,
-                key: Content::from_canonical(text(1)?).map_err(|_| PostgresError::Unexpected)?,
-            },
-            version: Version {
-                stamp: Stamp {
-                    us: number(2)?,
-                    counter: u32::try_from(number(3)?).map_err(|_| PostgresError::Unexpected)?,
-                },
-                node,
-                hash: ContentHash(hash.try_into().map_err(|_| PostgresError::Unexpected)?),
-            },
+            row: id,
+            version,
             deleted: row.try_get(first + 6)?,
             content: content.map_err(|_| PostgresError::Unexpected)?,
             content_bytes: usize::try_from(number(8)?).map_err(|_| PostgresError::Unexpected)?,
@@ -190,6 +178,21 @@ impl Stored {
             standing: standing.map_err(|_| PostgresError::Unexpected)?,
         })
     }
+}
+
+/// A row and one of its versions: the table, the key, and the four parts of a version, from this column on.
+pub(super) fn named(row: &PgRow, first: usize, shared: &Shared) -> Result<(RowId, Version), PostgresError> {
+    let text = |place: usize| row.try_get::<&str, _>(first + place).map_err(PostgresError::from);
+    let number = |place: usize| row.try_get::<i64, _>(first + place).map_err(PostgresError::from);
+    let hash: &[u8] = row.try_get(first + 5)?;
+    let key = Content::from_canonical(text(1)?).map_err(|_| PostgresError::Unexpected)?;
+    let stamp = Stamp {
+        us: number(2)?.cast_unsigned(),
+        counter: u32::try_from(number(3)?).map_err(|_| PostgresError::Unexpected)?,
+    };
+    let node = NodeId::new(text(4)?).map_err(|_| PostgresError::Unexpected)?;
+    let hash = ContentHash(hash.try_into().map_err(|_| PostgresError::Unexpected)?);
+    Ok((RowId { table: shared.table_name(text(0)?)?, key }, Version { stamp, node, hash }))
 }
 
 /// Who the database belongs to, and in which life.

@@ -52,6 +52,9 @@ const EACH_STATEMENT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 /// lock_not_available: an application had a row for longer than the attempt waited.
 const LOCKED: &str = "55P03";
 
+/// How soon a request that let go of its rows begins anew.
+const LET_GO: Duration = Duration::from_millis(2);
+
 /// serialization_failure: what the request decided on was changed, see [`base::met`].
 const MET: &str = "40001";
 
@@ -82,7 +85,7 @@ pub(super) struct Writer {
     state: Option<State>,
     /// Entries of the log that were folded since it was tidied.
     folded: usize,
-    /// How long a request waits for rows that applications have locked, all attempts together.
+    /// [`PeerStoreOptions::lock_timeout`].
     lock_timeout: Span,
     witness: Option<Arc<dyn Witness>>,
 }
@@ -244,6 +247,8 @@ impl Writer {
                     if lock_patience(self.lock_timeout, locked).is_none() {
                         return Err(error);
                     }
+                    // Whoever waited for what it let go of has that by then.
+                    sleep(LET_GO).await;
                     continue;
                 }
                 // Some row cannot be held by its table: data exceptions, and integrity constraints of its own.

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::World;
 use super::world::item;
+use crate::peer_sync::events::ReplicaEvent;
+use crate::peer_sync::resolver::Reason;
 use crate::peer_sync::store::memory::MemoryPeerStore;
 use crate::time::Span;
 
@@ -234,4 +236,13 @@ fn policies_beyond_the_last_writer_are_decided_alike() {
         assert_eq!(world.see(node, "firsts", "f"), ["f", "by 0", "-"]);
         assert_eq!(world.see(node, "cells", "c"), ["c", "A", "B"]);
     }
+    // Sums of two writers are joined, and no earlier stamp wins by being later.
+    let mut joined = 0;
+    for event in (0..3).flat_map(|node| world.events(node)) {
+        let ReplicaEvent::Conflict { row, winner, loser, reason } = event else { continue };
+        assert!(*reason != Reason::Stamp || winner.stamp > loser.stamp, "{row}: {winner} {loser}");
+        assert!(row.table.as_str() != "firsts" || *reason == Reason::Created, "{row}: {reason:?}");
+        joined += u32::from(*reason == Reason::Combined);
+    }
+    assert!(joined > 0);
 }

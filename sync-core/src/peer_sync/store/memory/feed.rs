@@ -49,17 +49,16 @@ impl Feed {
 
     /// The row at a place, which the transaction had written, is overwritten by another.
     pub(super) fn overwritten(&mut self, xid: u64, place: Place, born: u64, rows: &Rows) {
-        self.lost(xid, place, born);
+        self.lost(xid, [(place, born)]);
         self.gone(xid, rows);
     }
 
-    /// A row of the transaction is held by another.
-    pub(super) fn lost(&mut self, xid: u64, place: Place, born: u64) {
+    /// These rows of the transaction are held by others.
+    pub(super) fn lost(&mut self, xid: u64, rows: impl IntoIterator<Item = (Place, u64)>) {
         if let Some(wrote) = self.transactions.get_mut(&xid) {
             // Whoever wrote more than the bound is read in parts anyway.
-            if wrote.lost.len() < limits::TRANSACTION_ROWS_MAX {
-                wrote.lost.push((place, born));
-            }
+            let room = limits::TRANSACTION_ROWS_MAX.saturating_sub(wrote.lost.len());
+            wrote.lost.extend(rows.into_iter().take(room));
         }
     }
 

@@ -55,12 +55,13 @@ impl MemoryPeerStore {
         advance: Option<Advance>,
     ) -> PeerReply {
         if let Some(xid) = work.xid {
-            let known = known.iter().filter_map(|row| self.rows.find(row));
-            for place in work.held.into_iter().chain(known) {
-                if let Some(row) = self.rows.at(place).filter(|row| row.xid != xid) {
-                    self.feed.lost(xid, place, row.born);
-                }
-            }
+            let rows = &self.rows;
+            let known = known.iter().filter_map(|row| rows.find(row));
+            let lost = work.held.into_iter().chain(known).filter_map(|place| {
+                let row = rows.at(place).filter(|row| row.xid != xid)?;
+                Some((place, row.born))
+            });
+            self.feed.lost(xid, lost);
         }
         let aside = self.settle(&work.changed, &[]);
         let refuses = work.outcomes.iter().any(Outcome::is_refused);

@@ -256,6 +256,12 @@ impl MemoryPeerStore {
         self.clock = HybridClock::after(greatest, self.clock.ahead_max()).unwrap_or(self.clock);
     }
 
+    /// The rows that are stored here and are not known, without a closer look, to be stored alike in the other: copies of a
+    /// database share what neither has changed.
+    pub fn not_shared<'s>(&'s self, other: &'s Self) -> impl Iterator<Item = &'s RowId> {
+        self.rows.unshared(&other.rows).map(|row| &row.stored.row)
+    }
+
     /// Forgets what was purged here, but for the horizon, as a defect in how that is kept would.
     pub fn forget_graves(&mut self) {
         self.graves = Graves::default();

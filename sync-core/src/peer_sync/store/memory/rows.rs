@@ -167,6 +167,13 @@ impl Rows {
         self.held.iter_mut().filter(move |(_, row)| chosen(row)).map(|(_, row)| Arc::make_mut(row))
     }
 
+    /// Rows that are not one and the same in memory in another database, as those of copies are until one of them changes,
+    /// in the order of their places.
+    pub(super) fn unshared<'r>(&'r self, other: &'r Self) -> impl Iterator<Item = &'r Row> {
+        let shared = |place, row: &Arc<Row>| other.held.get(place).is_some_and(|held| Arc::ptr_eq(row, held));
+        self.held.iter().filter(move |(place, row)| !shared(*place, row)).map(|(_, row)| &**row)
+    }
+
     /// All rows, in the order of their places: for sums, and for what is sorted afterwards.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &Row)> {
         self.held.iter().map(|(place, row)| (place as Place, &**row))
