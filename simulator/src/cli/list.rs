@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{INVALID, complain, files, say};
-use crate::check::peers::PeerTerms;
 use crate::own_resolvers::OwnResolvers;
 use crate::{check, zoo};
 
@@ -36,8 +35,7 @@ pub(super) fn run(arguments: &Arguments, own: &OwnResolvers) -> u8 {
             say(&format!("{:4} {}\n     {}", property.id, property.name, property.statement));
         }
         say("\nAmong peers with a database each:\n");
-        for check in check::peers::all(&PeerTerms::default()) {
-            let property = check.property();
+        for property in check::peers::properties() {
             say(&format!("{:4} {}\n     {}", property.id, property.name, property.statement));
         }
         return 0;

@@ -1,6 +1,6 @@
 //! What every form of the report says alike: names, units and the counts in their order.
 
-use crate::check;
+use crate::check::{self, Property};
 use crate::latency::{Percentiles, Row};
 use crate::recorder::LaneCounts;
 use crate::run::{Summary, ms};
@@ -37,20 +37,23 @@ pub(super) fn has_latency(lane: &Percentiles) -> bool {
 }
 
 /// `P14 exactly-once effect`, or the id alone where no check has it.
-pub(super) fn property(judgement: &Judgement) -> String {
+pub(super) fn property(among_peers: bool, judgement: &Judgement) -> String {
     let id = &judgement.property;
-    match check::properties().iter().find(|property| property.id == id) {
+    match judged(among_peers, judgement) {
         Some(property) => format!("{id} {}", property.name),
         None => id.clone(),
     }
 }
 
 /// What a property says, where a check has it.
-pub(super) fn statement(judgement: &Judgement) -> &'static str {
-    check::properties()
-        .iter()
-        .find(|property| property.id == judgement.property)
-        .map_or("", |property| property.statement)
+pub(super) fn statement(among_peers: bool, judgement: &Judgement) -> &'static str {
+    judged(among_peers, judgement).map_or("", |property| property.statement)
+}
+
+/// Hosts and peers have properties of one id that say different things.
+fn judged(among_peers: bool, judgement: &Judgement) -> Option<Property> {
+    let properties = if among_peers { check::peers::properties() } else { check::properties() };
+    properties.into_iter().find(|property| property.id == judgement.property)
 }
 
 /// Violations that are counted and not listed.
@@ -147,8 +150,9 @@ mod tests {
             violations: 7,
             findings: Vec::new(),
         };
-        assert_eq!(property(&judgement("P14")), "P14 exactly-once effect");
-        assert_eq!(property(&judgement("P999")), "P999");
+        assert_eq!(property(false, &judgement("P14")), "P14 exactly-once effect");
+        assert_eq!(property(true, &judgement("P1")), "P1 convergence");
+        assert_eq!(property(false, &judgement("P999")), "P999");
         assert_eq!(unlisted(&judgement("P14")), 7);
     }
 

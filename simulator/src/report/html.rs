@@ -248,7 +248,7 @@ fn properties(summary: &Summary, out: &mut String) {
     if demanded.is_empty() {
         *out += "<p>The scenario demands none.</p>\n";
     } else {
-        judgements("What the scenario demands, and what each verdict rests on", &demanded, out);
+        judgements("What the scenario demands, and what each verdict rests on", summary, &demanded, out);
     }
     for judgement in demanded {
         findings(judgement, out);
@@ -262,21 +262,21 @@ fn not_judged(summary: &Summary, out: &mut String) {
         return;
     }
     *out += "<section>\n<h2>Not judged</h2>\n";
-    judgements("Looked at and not demanded by the scenario: these do not count", &others, out);
+    judgements("Looked at and not demanded by the scenario: these do not count", summary, &others, out);
     for judgement in others {
         findings(judgement, out);
     }
     *out += "</section>\n";
 }
 
-fn judgements(caption: &str, judgements: &[&Judgement], out: &mut String) {
+fn judgements(caption: &str, summary: &Summary, judgements: &[&Judgement], out: &mut String) {
     table("", caption, &["Verdict", "Property", "Basis"], 3, out, |out| {
         for judgement in judgements {
             *out += &format!(
                 "<tr><td>{}</td><th scope=\"row\">{}<small>{}</small></th><td class=\"says\">{}</td></tr>\n",
                 verdict(judgement.verdict),
-                escape(&facts::property(judgement)),
-                escape(facts::statement(judgement)),
+                escape(&facts::property(summary.peers.is_some(), judgement)),
+                escape(facts::statement(summary.peers.is_some(), judgement)),
                 escape(&judgement.basis)
             );
         }
@@ -335,15 +335,22 @@ fn repeated(repeat: &str, out: &mut String) {
 fn foot(summary: &Summary, out: &mut String) {
     let digest = summary.history_digest.as_ref();
     let digest = digest.map(|digest| format!(", history digest {}", escape(digest))).unwrap_or_default();
+    // Of peers their own figures say it.
+    let carried = match summary.peers {
+        Some(_) => String::new(),
+        None => format!(
+            "{} attempts, {} effects, {} bytes of HTTP bodies sent, {} messages published; ",
+            facts::grouped(summary.counts.attempts),
+            facts::grouped(summary.counts.effects),
+            facts::grouped(summary.bytes_sent),
+            facts::grouped(summary.published),
+        ),
+    };
     *out += &format!(
-        "<footer>\n<p>{} events{digest}; {} attempts, {} effects, {} bytes of HTTP bodies sent, {} messages \
-         published; {} kernel events. Beside this page: summary.json, plan.txt, latency.hgrm, junit.xml and, \
-         unless the scenario keeps none, history.jsonl.</p>\n</footer>\n</main>\n</body>\n</html>\n",
+        "<footer>\n<p>{} events{digest}; {carried}{} kernel events. Beside this page: summary.json, plan.txt, \
+         latency.hgrm, junit.xml and, unless the scenario keeps none, history.jsonl.</p>\n</footer>\n</main>\n</body>\n\
+         </html>\n",
         facts::grouped(summary.history_events),
-        facts::grouped(summary.counts.attempts),
-        facts::grouped(summary.counts.effects),
-        facts::grouped(summary.bytes_sent),
-        facts::grouped(summary.published),
         facts::grouped(summary.kernel_events),
     );
 }

@@ -106,7 +106,12 @@ fn cases(summary: &Summary, repeat: &str) -> Vec<TestCase> {
         case
     };
     let properties = summary.properties.iter().filter(|judgement| judgement.demanded).map(|judgement| {
-        case(facts::property(judgement), judgement.verdict, message(judgement), details(judgement))
+        case(
+            facts::property(summary.peers.is_some(), judgement),
+            judgement.verdict,
+            message(judgement),
+            details(judgement),
+        )
     });
     let thresholds = summary.thresholds.iter().map(|threshold| {
         let Threshold { figure, bound, actual, verdict } = threshold;

@@ -143,7 +143,8 @@ impl Page {
         let (demanded, others) = facts::parted(summary);
         self.heading("properties");
         for judgement in demanded {
-            let heading = format!("{}: {}", facts::property(judgement), judgement.basis);
+            let heading =
+                format!("{}: {}", facts::property(summary.peers.is_some(), judgement), judgement.basis);
             self.judged(judgement.verdict, &heading);
             self.findings(judgement);
         }

@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 
 use sync_core::peer_sync::schema::Policy;
 
-use super::Check;
+use super::{Check, Property};
 use crate::history::peers::FinalState;
 
 /// What the checks need to know of a scenario among peers.
@@ -72,6 +72,11 @@ pub struct PeerTerms {
 pub struct Outside {
     /// They may join two versions of a row into a third one. Then what is shown cannot be traced to a write.
     pub joins: bool,
+}
+
+/// The properties of peers in the order of their numbers.
+pub fn properties() -> Vec<Property> {
+    all(&PeerTerms::default()).iter().map(|check| check.property()).collect()
 }
 
 /// Every check of peers.

@@ -196,9 +196,7 @@ impl Constraints {
 
     /// Takes a row out of all indexes.
     fn take(&mut self, id: &RowId, agenda: &mut Agenda) -> Option<Stored> {
-        if self.rows.get(id).is_none() {
-            return None;
-        }
+        self.rows.get(id)?;
         self.suspect(id, agenda);
         self.set_wanted(id, false);
         self.set_candidate(id, false, agenda);

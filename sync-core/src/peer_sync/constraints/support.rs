@@ -78,9 +78,8 @@ impl Constraints {
                     continue;
                 };
                 let above = group.iter().rev().take_while(|other| **other != member);
-                winner = winner.max(
-                    above.into_iter().find(|other| self.rows.get(&other.1).is_some_and(|row| holds(row))),
-                );
+                winner =
+                    winner.max(above.into_iter().find(|other| self.rows.get(&other.1).is_some_and(holds)));
                 lower.extend(group.iter().take_while(|other| **other < member).cloned());
             }
             let beaten_by = winner.map(|winner| winner.1.clone());
