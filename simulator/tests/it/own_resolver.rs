@@ -32,7 +32,11 @@ fn the_wrong_example_fails_as_a_scenario_of_at_most_three_writes_and_the_repaire
     sandbox.write("counterexample.yaml", &scenario);
     let ran = sandbox.p2psim(&["run", "counterexample.yaml", "--twice"]);
     assert_eq!(ran.code, 1, "{ran:#?}");
-    assert!(ran.stdout.contains("FAIL      P1 convergence: 1 rows compared between 2 peers"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("FAIL      P1 convergence: 1 rows compared between 2 peers"),
+        "{}",
+        ran.stdout
+    );
     assert_eq!(sandbox.sh(ran.last_line()).code, 1, "{ran:#?}");
     let plan = "reports/runs/broken-law-seed1/plan.txt";
     assert_eq!(sandbox.p2psim(&["replay", plan]).code, 1);
