@@ -8,8 +8,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
 /// Keeps what is freed: a run asks for as much again soon, and memory that was given back to the system comes back page by
-/// page and cleared. A hundred peers' run takes a seventh less time and no more memory. `MIMALLOC_PURGE_DELAY` in the
-/// environment comes first.
+/// page and cleared. A hundred peers' run has a tenth of the page faults (700 instead of 6,500) and no more memory.
+/// `MIMALLOC_PURGE_DELAY` in the environment comes first.
 #[allow(unsafe_code, reason = "the allocator has no other interface to its options")]
 fn keep_freed_memory() {
     // SAFETY: an option may be set as long as there is one thread, and this one is the first. A number that is unknown to

@@ -494,3 +494,15 @@ impl DigestEntry {
 fn first_eight(digest: &[u8]) -> u64 {
     digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_wait_twice_as_long_each_time_and_less_than_all_together() {
+        let of = |whole| (0..).map_while(move |attempt| lock_patience(whole, attempt)).collect::<Vec<_>>();
+        assert_eq!(of(Span::from_secs(2)), [125, 250, 500, 1_000].map(Span::from_ms));
+        assert_eq!(of(Span::ZERO), [Span::ZERO; 4], "none waits, and it ends");
+    }
+}
