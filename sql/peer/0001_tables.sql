@@ -94,6 +94,8 @@ CREATE TABLE IF NOT EXISTS p2p_peer.versions (
     -- The transaction that put this version here, and the one that put the first version here.
     xid                bigint NOT NULL,
     born               bigint NOT NULL,
+    -- Which part of xid: 0 of an application's, else the place of a group in the page that it merged.
+    part               integer NOT NULL,
     -- Where it was written; null for this life of this node.
     origin_incarnation bigint,
     origin_xid         bigint NOT NULL,
@@ -110,14 +112,15 @@ CREATE INDEX IF NOT EXISTS versions_by_xid ON p2p_peer.versions (xid, table_name
 CREATE INDEX IF NOT EXISTS versions_by_leaf ON p2p_peer.versions (leaf);
 CREATE INDEX IF NOT EXISTS versions_tombstones ON p2p_peer.versions (xid, table_name, key) WHERE deleted;
 
--- Rows of a transaction that another holds by now: whoever reads what is left of it needs these with it.
+-- Rows of a part of a transaction that another holds by now: whoever reads what is left of it needs these with it.
 CREATE TABLE IF NOT EXISTS p2p_peer.lost (
     xid        bigint NOT NULL,
+    part       integer NOT NULL,
     table_name text COLLATE "C" NOT NULL,
     key        text COLLATE "C" NOT NULL,
     -- Tells lives of a row apart.
     born       bigint NOT NULL,
-    PRIMARY KEY (xid, table_name, key)
+    PRIMARY KEY (xid, part, table_name, key)
 );
 
 -- What a stored version is known to beat and was not covered when it came here: each writer's last write of the row.

@@ -104,6 +104,7 @@ fn merge(store: &mut MemoryPeerStore, rows: Vec<RowVersion>) -> (f64, Vec<Outcom
         pages.push(PeerRequest::Merge(MergeRows {
             from: NodeId::new("there").unwrap(),
             rows: rows.by_ref().take(limits::PAGE_ROWS_MAX).collect(),
+            groups: Vec::new(),
             known: Vec::new(),
             advance: None,
             repair: false,

@@ -119,7 +119,8 @@ fn row(schema: &Schema, id: u64, us: u64) -> RowVersion {
 
 fn merge(store: &mut MemoryPeerStore, rows: Vec<RowVersion>) {
     let from = NodeId::new("w").unwrap();
-    let request = MergeRows { from, rows, known: Vec::new(), advance: None, repair: false };
+    let request =
+        MergeRows { from, rows, groups: Vec::new(), known: Vec::new(), advance: None, repair: false };
     let PeerReply::Merged(_) = store.execute(NOW, PeerRequest::Merge(request)) else { panic!("not merged") };
 }
 
@@ -161,7 +162,14 @@ fn answer(store: &mut MemoryPeerStore, question: PeerQuestion) -> PeerAnswer {
         PeerQuestion::Rows(rows) => PeerRequest::FetchVersions(rows),
         PeerQuestion::Push(rows) => {
             let from = NodeId::new("w").unwrap();
-            PeerRequest::Merge(MergeRows { from, rows, known: Vec::new(), advance: None, repair: false })
+            PeerRequest::Merge(MergeRows {
+                from,
+                rows,
+                groups: Vec::new(),
+                known: Vec::new(),
+                advance: None,
+                repair: false,
+            })
         }
         other => panic!("a comparison does not ask {other:?}"),
     };

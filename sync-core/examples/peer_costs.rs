@@ -136,6 +136,7 @@ async fn pull(reader: &PeerStore, source: &PeerStore) -> Result<Duration, Box<dy
         let merge = MergeRows {
             from: source.node().clone(),
             rows: page.rows,
+            groups: page.groups,
             known: page.known,
             advance: Some(Advance { position: page.position, frontier: page.frontier.unwrap_or_default() }),
             repair: false,

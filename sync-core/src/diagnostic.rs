@@ -117,6 +117,12 @@ const EXCERPT_CHARS_MAX: usize = 200;
 
 /// The candidate nearest to `given`, when it is near enough to be a likely typing error.
 pub fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let candidates = Vec::from_iter(candidates);
+    // Who writes the beginning of a name means that one, however much is missing.
+    let begun = |candidate: &&&str| given.len() >= 4 && candidate.starts_with(given);
+    if let Some(candidate) = candidates.iter().filter(begun).min_by_key(|candidate| candidate.len()) {
+        return Some(candidate);
+    }
     candidates
         .into_iter()
         .map(|candidate| {
@@ -147,5 +153,7 @@ mod tests {
     fn suggests_only_what_is_near() {
         assert_eq!(nearest("redis_prt", ["redis_host", "redis_port"]), Some("redis_port"));
         assert_eq!(nearest("zzz", ["redis_host", "redis_port"]), None);
+        let policies = ["first_writer", "last_writer_by_column", "last_writer_by_row"];
+        assert_eq!(nearest("last_write", policies), Some("last_writer_by_row"));
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn lines(figures: &PeerFigures) -> Vec<(&'static str, String)> {
     ));
     lines.push(("messages", traffic(&figures.traffic)));
     if figures.reconciliation.messages > 0 {
-        lines.push(("compared", format!("{}, of these", traffic(&figures.reconciliation))));
+        lines.push(("compared", format!("of these {}", traffic(&figures.reconciliation))));
     }
     let copies: Vec<u64> =
         figures.receivers.iter().filter_map(|receiver| receiver.copies_thousandths).collect();
@@ -116,7 +116,13 @@ fn converged(convergence: &Convergence) -> String {
 
 fn visible(receiver: &Receiver) -> String {
     let row = &receiver.visible_after;
-    let figures = facts::shown(row).map(|(label, value)| format!("{label} {}", facts::percentile(value)));
+    if facts::shown(row).iter().all(|(_, value)| value.is_none()) {
+        return "nothing was seen to come to another peer".to_owned();
+    }
+    let figures = facts::shown(row).map(|(label, value)| match value {
+        Some(_) => format!("{label} {}", facts::percentile(value)),
+        None => format!("{label} never"),
+    });
     format!("{}  at peer {}, the slowest", figures.join("  "), receiver.peer)
 }
 

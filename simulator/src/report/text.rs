@@ -153,7 +153,7 @@ impl Page {
             .map(|judgement| format!("{} ({})", judgement.property, judgement.verdict))
             .collect();
         if !others.is_empty() {
-            self.wrapped("", "  ", &format!("not judged: {}", others.join(", ")));
+            self.wrapped("", "  ", &format!("not asked for: {}", others.join(", ")));
         }
     }
 

@@ -87,8 +87,13 @@ impl de::Error for Failure {
                 )
             }
             ["all", ..] if quantity => (
-                format!("`{variant}` is not a set of hosts"),
-                format!("write `{{first: {variant}}}` for the first {variant}, or `{{only: [{variant}]}}`"),
+                format!("`{variant}` is not a set of hosts or peers"),
+                match variant {
+                    "0" => "write `{only: [0]}` for the first one, or `all`".to_owned(),
+                    _ => format!(
+                        "write `{{first: {variant}}}` for the first {variant}, or `{{only: [{variant}]}}`"
+                    ),
+                },
             ),
             _ => (format!("`{}` is not known here", shortened(variant)), suggestion(variant, expected)),
         };

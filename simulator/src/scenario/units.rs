@@ -361,7 +361,9 @@ fn unit_fault(text: &str, what: &str, usual: &str, units: &[&str], help: &str) -
     if number.is_empty() || !number.starts_with(|c: char| c.is_ascii_digit()) {
         fault(format!("`{text}` is not {what}"), help)
     } else if trimmed.is_empty() {
-        fault(format!("`{text}` is a bare number: a number needs a unit"), format!("write `{number}{usual}`"))
+        let or_seconds = if usual == "ms" { format!(", or `{number}s`") } else { String::new() };
+        let help = format!("write `{number}{usual}`{or_seconds}");
+        fault(format!("`{text}` is a bare number: a number needs a unit"), help)
     } else if units.contains(&trimmed) {
         fault(format!("`{text}`: a space stands before the unit"), format!("write `{number}{trimmed}`"))
     } else {
@@ -433,7 +435,10 @@ mod tests {
 
     #[test]
     fn an_error_says_what_is_accepted() {
-        assert_eq!(error::<Length>("20"), "`20` is a bare number: a number needs a unit\nwrite `20ms`");
+        assert_eq!(
+            error::<Length>("20"),
+            "`20` is a bare number: a number needs a unit\nwrite `20ms`, or `20s`"
+        );
         assert_eq!(
             error::<Length>("20 parsecs"),
             format!("`parsecs` is no unit for a length of time\n{LENGTH_HELP}")

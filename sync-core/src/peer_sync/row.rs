@@ -36,6 +36,13 @@ pub struct RowId {
     pub key: Content,
 }
 
+impl RowId {
+    /// About as many bytes as it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.table.as_str().len() + self.key.as_canonical().len()
+    }
+}
+
 impl fmt::Display for RowId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}(", self.table)?;

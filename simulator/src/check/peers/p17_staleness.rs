@@ -9,6 +9,7 @@ use super::super::{Basis, Check, Findings, Property};
 use super::PeerTerms;
 use super::visibility::{Sample, Visibility};
 use crate::history::{Event, Kind, What};
+use crate::run::ms;
 
 pub(super) struct Staleness {
     us_max: Option<u64>,
@@ -71,7 +72,7 @@ impl Check for Staleness {
         let count = self.peers.values().map(|(count, _)| count).sum();
         let slowest = self.peers.iter().max_by_key(|(_, (_, longest_us))| *longest_us);
         let slowest = slowest.map_or_else(String::new, |(peer, (_, longest_us))| {
-            format!(", the longest {longest_us} us, at peer {peer}")
+            format!(", the longest {}, at peer {peer}", ms(*longest_us))
         });
         Basis::new(count, &format!("times to visibility at {} peers{slowest}", self.peers.len()))
     }
@@ -104,7 +105,7 @@ mod tests {
         let mut findings = Findings::default();
         story().iter().for_each(|event| check.observe(event, &mut findings));
         let basis = check.finish(&mut findings);
-        assert_eq!(basis.words, "4 times to visibility at 3 peers, the longest 50 us, at peer 2");
+        assert_eq!(basis.words, "4 times to visibility at 3 peers, the longest 0.05 ms, at peer 2");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::super::{Basis, Check, Findings, Property};
 use super::PeerTerms;
 use crate::history::peers::{MergeOutcome, PeerWhat};
 use crate::history::{Event, Kind, What};
+use crate::run::ms;
 
 pub(super) struct ConvergenceTime {
     within_us: u64,
@@ -74,7 +75,7 @@ impl Check for ConvergenceTime {
                     0 => String::new(),
                     rows => format!(", {} for each of {rows} repaired rows", bytes / rows),
                 };
-                Basis::new(1, &format!("heal: equal after {took_us} us and {bytes} bytes{each}"))
+                Basis::new(1, &format!("heal: equal after {} and {bytes} bytes{each}", ms(took_us)))
             }
         }
     }
@@ -104,7 +105,7 @@ mod tests {
         let (mut check, mut findings) = (check(), Findings::default());
         story(1_100).iter().for_each(|event| check.observe(event, &mut findings));
         let words = check.finish(&mut findings).words;
-        assert_eq!(words, "1 heal: equal after 1000 us and 300 bytes, 300 for each of 1 repaired rows");
+        assert_eq!(words, "1 heal: equal after 1.00 ms and 300 bytes, 300 for each of 1 repaired rows");
     }
 
     #[test]

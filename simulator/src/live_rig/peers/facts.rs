@@ -263,7 +263,14 @@ mod tests {
         let path = folder.path().join("facts");
         let file = FactFile::create(&path, 2, 3).unwrap();
         let rows = vec![row(5), row(900)];
-        let merge = MergeRows { from: node_id(0, 3), rows, known: Vec::new(), advance: None, repair: false };
+        let merge = MergeRows {
+            from: node_id(0, 3),
+            rows,
+            groups: Vec::new(),
+            known: Vec::new(),
+            advance: None,
+            repair: false,
+        };
         let ahead = Outcome::TooFarAhead { ahead: Span::from_us(890) };
         let merged = Merged { outcomes: vec![Outcome::Inserted, ahead], ..Merged::default() };
         let (request, reply) = (PeerRequest::Merge(merge), PeerReply::Merged(merged));

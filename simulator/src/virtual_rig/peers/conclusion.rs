@@ -89,8 +89,8 @@ impl<V: PeerVariant, O: Observer> PeerWorld<V, O> {
                 position: page.position.clone(),
                 frontier: page.frontier.clone().unwrap_or_default(),
             };
-            let (rows, known) = (page.rows, page.known);
-            let merge = MergeRows { from, rows, known, advance: Some(advance), repair: false };
+            let (rows, groups, known) = (page.rows, page.groups, page.known);
+            let merge = MergeRows { from, rows, groups, known, advance: Some(advance), repair: false };
             let now = self.database_now(peer);
             self.nodes[peer as usize].store.execute(now, PeerRequest::Merge(merge));
             if ended {

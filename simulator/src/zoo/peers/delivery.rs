@@ -23,4 +23,14 @@ pub(super) const ENTRIES: &[Entry] = &[
         seeds_max: 100,
         scenario: include_str!("../scenarios/139-merged-again.yaml"),
     },
+    Entry {
+        number: 147,
+        name: "the rest untold",
+        what: "A page does not say which rows of its transactions it leaves out, as the reader has them already; who reads that reader sees a part.",
+        case: "of our own making",
+        verbs: "transactions that share a row, relays",
+        breaks: &["P16"],
+        seeds_max: 5,
+        scenario: include_str!("../scenarios/147-the-rest-untold.yaml"),
+    },
 ];

@@ -34,8 +34,14 @@ fn store(name: &str) -> MemoryPeerStore {
 }
 
 fn merge(store: &mut MemoryPeerStore, rows: Vec<RowVersion>) -> Vec<Outcome> {
-    let request =
-        MergeRows { from: NodeId::new("w").unwrap(), rows, known: Vec::new(), advance: None, repair: false };
+    let request = MergeRows {
+        from: NodeId::new("w").unwrap(),
+        rows,
+        groups: Vec::new(),
+        known: Vec::new(),
+        advance: None,
+        repair: false,
+    };
     match store.execute(NOW, PeerRequest::Merge(request)) {
         PeerReply::Merged(merged) => merged.outcomes,
         other => panic!("{other:?}"),
@@ -73,6 +79,7 @@ fn run_with(
                         PeerQuestion::Push(rows) => PeerRequest::Merge(MergeRows {
                             from: mine.node().clone(),
                             rows,
+                            groups: Vec::new(),
                             known: Vec::new(),
                             advance: None,
                             repair: false,

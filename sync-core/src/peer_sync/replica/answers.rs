@@ -97,7 +97,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             }
             PeerQuestion::Push(rows) if rows.len() <= limits::PUSH_ROWS_MAX => {
                 self.answering += 1;
-                let mut apply = Box::new(Apply::new(asker, rows, Vec::new(), None));
+                let mut apply = Box::new(Apply::new(asker, rows, None));
                 let request = apply.begin(self.rules());
                 self.store(request, Pending::Answer(Answering::Push(exchange, apply)), fx);
             }

@@ -28,7 +28,8 @@ pub(super) struct Rules<'a> {
 pub(super) struct Apply {
     from: NodeId,
     rows: Vec<RowVersion>,
-    known: Vec<RowId>,
+    groups: Vec<u32>,
+    known: Vec<(u32, RowId)>,
     advance: Option<Advance>,
     repair: bool,
     /// What became of each row, as far as that is known.
@@ -63,17 +64,13 @@ pub(super) enum Applied {
 }
 
 impl Apply {
-    /// Rows, those of their transactions that are here already, and how far the reader comes with them.
-    pub(super) fn new(
-        from: NodeId,
-        rows: Vec<RowVersion>,
-        known: Vec<RowId>,
-        advance: Option<Advance>,
-    ) -> Self {
+    /// Rows, and how far the reader comes with them.
+    pub(super) fn new(from: NodeId, rows: Vec<RowVersion>, advance: Option<Advance>) -> Self {
         Self {
             from,
             rows,
-            known,
+            groups: Vec::new(),
+            known: Vec::new(),
             advance,
             repair: false,
             merged: Merged::default(),
@@ -84,9 +81,14 @@ impl Apply {
         }
     }
 
+    /// Which of them belong together, and what of their transactions is here already.
+    pub(super) fn of_groups(self, groups: Vec<u32>, known: Vec<(u32, RowId)>) -> Self {
+        Self { groups, known, ..self }
+    }
+
     /// Rows that replace corrupt ones of the same version.
     pub(super) fn repair(from: NodeId, rows: Vec<RowVersion>) -> Self {
-        Self { repair: true, ..Self::new(from, rows, Vec::new(), None) }
+        Self { repair: true, ..Self::new(from, rows, None) }
     }
 
     /// Who sent the rows.
@@ -120,6 +122,7 @@ impl Apply {
             return PeerRequest::Merge(MergeRows {
                 from: self.from.clone(),
                 rows: self.rows.clone(),
+                groups: self.groups.clone(),
                 known: self.known.clone(),
                 advance: self.advance.clone(),
                 repair: self.repair,
@@ -194,7 +197,8 @@ impl Apply {
         }
         let advance = self.advance.clone().filter(|_| self.open.is_empty());
         self.step = Step::Applying(places);
-        PeerRequest::ApplyIf(ApplyIf { from: self.from.clone(), rows, known: self.known.clone(), advance })
+        let known = self.known.iter().map(|(_, row)| row.clone()).collect();
+        PeerRequest::ApplyIf(ApplyIf { from: self.from.clone(), rows, known, advance })
     }
 
     fn applied(&mut self, places: &[(usize, Option<Version>)], merged: Merged) -> Applied {

@@ -51,7 +51,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                 Action::Own(request) => requests.push(request),
                 Action::Ask(question) => questions.push(question),
                 Action::Merge(rows) => {
-                    let mut merge = Apply::new(job.peer.clone(), rows, Vec::new(), None);
+                    let mut merge = Apply::new(job.peer.clone(), rows, None);
                     requests.push(merge.begin(rules));
                     *apply = Some(Box::new(merge));
                 }
@@ -130,7 +130,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
         // was overwritten meanwhile. The end of the feed says what is covered.
         job.compare = false;
         let advance = self.policy.advances(Advance { position, frontier: Frontier::default() });
-        let mut apply = Apply::new(job.peer.clone(), Vec::new(), Vec::new(), Some(advance));
+        let mut apply = Apply::new(job.peer.clone(), Vec::new(), Some(advance));
         let request = apply.begin(self.rules());
         job.stage = Stage::Resuming(Box::new(apply));
         self.wait_store(job, request, fx);

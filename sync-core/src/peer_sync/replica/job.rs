@@ -227,7 +227,7 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                     if self.policy.advances_after_failure()
                         && let Some(advance) = apply.advance().cloned()
                     {
-                        let mut empty = Apply::new(job.peer.clone(), Vec::new(), Vec::new(), Some(advance));
+                        let mut empty = Apply::new(job.peer.clone(), Vec::new(), Some(advance));
                         let request = empty.begin(self.rules());
                         job.stage = Stage::Resuming(Box::new(empty));
                         return self.wait_store(job, request, fx);
@@ -364,7 +364,8 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
             return self.after_page(now, job, last, fx);
         }
         let advance = self.policy.advances(Advance { position: page.position, frontier });
-        let mut apply = Apply::new(job.peer.clone(), page.rows, page.known, Some(advance));
+        let mut apply =
+            Apply::new(job.peer.clone(), page.rows, Some(advance)).of_groups(page.groups, page.known);
         let request = apply.begin(self.rules());
         job.stage = Stage::Applying { apply: Box::new(apply), last };
         self.wait_store(job, request, fx);

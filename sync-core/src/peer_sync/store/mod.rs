@@ -4,6 +4,7 @@
 
 pub mod memory;
 pub(crate) mod tables;
+pub(crate) mod together;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,9 +92,13 @@ pub struct MergeRows {
     pub from: NodeId,
     /// The rows, whole transactions of their sources.
     pub rows: Vec<RowVersion>,
+    /// [`Page::groups`] of the page that brought them. Rows beyond them belong to one more group; with none, all belong
+    /// together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<u32>,
     /// [`Page::known`] of the page that brought them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub known: Vec<RowId>,
+    pub known: Vec<(u32, RowId)>,
     /// What the reader has read with them, stored in the same transaction.
     pub advance: Option<Advance>,
     /// Whether rows replace a stored row of the same version if that one is corrupt.
@@ -121,7 +126,7 @@ pub struct ApplyIf {
     pub from: NodeId,
     /// Each row, and the stored version that the decision saw; none for an absent row.
     pub rows: Vec<(RowVersion, Option<Version>)>,
-    /// As in [`MergeRows`].
+    /// Rows of the same transactions that are here already, as [`Page::known`] has them. All belong together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<RowId>,
     /// As in [`MergeRows`]; stored only when every row was applied.
@@ -278,14 +283,15 @@ pub struct TableDescription {
 /// A page of a feed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
-    /// Rows, as groups that were one transaction here: [`Page::groups`] has their sizes.
+    /// Rows, as groups that belong together since a transaction wrote them at once, here or elsewhere: [`Page::groups`] has
+    /// their sizes.
     pub rows: Vec<RowVersion>,
-    /// How many of the rows belong to each transaction, in order; the sum is the number of rows.
+    /// How many of the rows belong to each group, in order; the sum is the number of rows.
     pub groups: Vec<u32>,
-    /// Rows that belong to the same transactions and are left out, as the reader has them or what beats them. Whoever
-    /// passes the others on has to pass these on with them, or its readers see a part of a transaction.
+    /// Rows that belong to these groups and are left out, as the reader has them or what beats them, each with the place of its
+    /// group. Whoever passes the group on has to pass these on with it, or its readers see a part of a transaction.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub known: Vec<RowId>,
+    pub known: Vec<(u32, RowId)>,
     /// Where the reader stands with this page.
     pub position: Position,
     /// The sender's frontier, if this page ends the feed; covers what was left out, too.

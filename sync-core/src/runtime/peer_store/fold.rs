@@ -118,7 +118,7 @@ impl Work<'_> {
                     }
                     losers.insert(new.xid);
                     losers.remove(&found.xid);
-                    lost.extend(losers.into_iter().map(|xid| (xid, new.row.clone(), found.born)));
+                    lost.extend(losers.into_iter().map(|xid| ((xid, 0), new.row.clone(), found.born)));
                     continue;
                 }
             }
@@ -196,6 +196,7 @@ impl Taken {
             content: content.filter(|_| keeps),
             extra: Extra::None,
             xid,
+            nth: 0,
             born,
             origin: Origin { incarnation, xid },
             standing: None,

@@ -35,7 +35,7 @@ const KEEP_ORIGINS: &str =
 const XID: &str = "SELECT pg_current_xact_id()::text::bigint";
 const RENUMBER: [&str; 5] = [
     "UPDATE p2p_peer.log SET xid = $1",
-    "UPDATE p2p_peer.versions SET xid = $1, born = $1",
+    "UPDATE p2p_peer.versions SET xid = $1, part = 0, born = $1",
     "UPDATE p2p_peer.node SET own_xid = $1",
     "DELETE FROM p2p_peer.lost WHERE xid IS DISTINCT FROM $1",
     "DELETE FROM p2p_peer.purged WHERE xid IS DISTINCT FROM $1",

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::base::Base;
 use super::rows::{Class, Stored};
-use super::work::{Put, Work};
+use super::work::{Lost, Put, Work};
 use crate::limits;
 use crate::peer_sync::clock::HybridClock;
 use crate::peer_sync::row::{Origin, RowId, RowVersion};
+use crate::peer_sync::store::together::GroupOf;
 use crate::peer_sync::store::{Advance, ApplyIf, MergeRows, Merged, Outcome, PeerReply, Unsound};
 use crate::peer_sync::version::{NodeId, Stamp, Version};
 use crate::runtime::postgres::PostgresError;
@@ -24,8 +25,12 @@ struct Decided {
     changed: BTreeMap<RowId, Option<Stored>>,
     /// Rows that are written anew, since what applications see of them is not what it should be.
     repaired: BTreeSet<RowId>,
-    /// Rows of the merged transactions that are here already, or what beats them.
-    kept: Vec<RowId>,
+    /// The group of the page that the row at hand belongs to.
+    nth: u32,
+    /// Rows of the merged transactions that are here already, or what beats them, each with its group.
+    kept: Vec<(u32, RowId)>,
+    /// What one group of the page has lost to another.
+    lost: BTreeSet<Lost>,
     beats: Vec<(RowId, NodeId, Origin)>,
     /// What is remembered of rows that were purged.
     graves: BTreeMap<RowId, Version>,
@@ -43,7 +48,9 @@ impl Work<'_> {
     ) -> Result<PeerReply, PostgresError> {
         let mut decided = self.held(request.rows.iter()).await?;
         let corrupt = if request.repair { self.corrupt(&decided.held).await? } else { BTreeSet::new() };
+        let mut groups = GroupOf::new(&request.groups);
         for (place, row) in request.rows.into_iter().enumerate() {
+            decided.nth = groups.next();
             let outcome = if impossible.contains(&place) {
                 Outcome::Unsound(Unsound::Columns)
             } else {
@@ -51,7 +58,8 @@ impl Work<'_> {
             };
             decided.outcomes.push(outcome);
         }
-        self.finish_merge(decided, &request.from, &request.known, request.advance).await
+        let known = request.known.into_iter().map(|(group, row)| (groups.bound(group), row)).collect();
+        self.finish_merge(decided, &request.from, known, request.advance).await
     }
 
     /// Applies what was decided outside, each row if what is stored is what the decision saw.
@@ -80,7 +88,8 @@ impl Work<'_> {
         }
         let all = !decided.outcomes.contains(&Outcome::Changed);
         let advance = request.advance.filter(|_| all);
-        self.finish_merge(decided, &request.from, &request.known, advance).await
+        let known = request.known.into_iter().map(|row| (0, row)).collect();
+        self.finish_merge(decided, &request.from, known, advance).await
     }
 
     async fn held(&mut self, rows: impl Iterator<Item = &RowVersion>) -> Result<Decided, PostgresError> {
@@ -111,14 +120,14 @@ impl Work<'_> {
         let same = beaten == row.version;
         if same {
             if !repair || !corrupt.contains(&row.row) || decided.changed.contains_key(&row.row) {
-                decided.kept.push(row.row);
+                decided.kept.push((decided.nth, row.row));
                 return Ok(Outcome::Equal);
             }
         } else if self.shared.schema.table(&row.row.table).is_none_or(|table| !table.goes_by_version()) {
             // Whatever the order of the versions says, it is for the table's policy to decide.
             return Ok(Outcome::Changed);
         } else if beaten > row.version {
-            decided.kept.push(row.row.clone());
+            decided.kept.push((decided.nth, row.row.clone()));
             if !self.covers(row.node(), row.origin) {
                 decided.beats.push((row.row, row.version.node, row.origin));
             }
@@ -151,7 +160,7 @@ impl Work<'_> {
             return Ok(Outcome::Changed);
         }
         if held.is_some_and(|held| held.is_same_as(row)) {
-            decided.kept.push(row.row.clone());
+            decided.kept.push((decided.nth, row.row.clone()));
             return Ok(Outcome::Equal);
         }
         // A policy may prefer what was deleted before the row that is here came: the dead stays dead.
@@ -197,14 +206,15 @@ impl Work<'_> {
         let xid = self.xid().await?;
         let id = row.row.clone();
         let found = decided.held.get(&id);
-        let stored = Stored::new(row, xid, found.map_or(xid, |found| found.born));
-        if let Some(found) = found
-            && decided.changed.contains_key(&id)
-            && found.version != stored.version
-            && !self.covers(&found.version.node, found.origin)
-        {
-            // Stored and beaten by one and the same request.
-            decided.beats.push((id.clone(), found.version.node.clone(), found.origin));
+        let stored = Stored::new(row, (xid, decided.nth), found.map_or(xid, |found| found.born));
+        // Stored and beaten by one and the same request.
+        if let Some(found) = found.filter(|_| decided.changed.contains_key(&id)) {
+            if found.part() != stored.part() {
+                decided.lost.insert((found.part(), id.clone(), found.born));
+            }
+            if found.version != stored.version && !self.covers(&found.version.node, found.origin) {
+                decided.beats.push((id.clone(), found.version.node.clone(), found.origin));
+            }
         }
         let found = decided.held.insert(id.clone(), stored);
         decided.changed.entry(id).or_insert(found);
@@ -215,7 +225,7 @@ impl Work<'_> {
         &mut self,
         mut decided: Decided,
         from: &NodeId,
-        known: &[RowId],
+        known: Vec<(u32, RowId)>,
         advance: Option<Advance>,
     ) -> Result<PeerReply, PostgresError> {
         self.seen = self.seen.max(decided.seen);
@@ -228,7 +238,7 @@ impl Work<'_> {
         self.put(&puts).await?;
         self.beat(&decided.beats).await?;
         if !puts.is_empty() {
-            self.lose_to_others(&decided, known).await?;
+            self.lose_to_others(&mut decided, &known).await?;
         }
         let mut settled = self.settle(&puts, &[]).await?;
         let mut base = Base::default();
@@ -254,12 +264,21 @@ impl Work<'_> {
     }
 
     /// Notes which rows of the merged transactions others hold here.
-    async fn lose_to_others(&mut self, decided: &Decided, known: &[RowId]) -> Result<(), PostgresError> {
+    async fn lose_to_others(
+        &mut self,
+        decided: &mut Decided,
+        known: &[(u32, RowId)],
+    ) -> Result<(), PostgresError> {
         let xid = self.xid().await?;
-        let known = self.find(known).await?;
-        let kept = decided.kept.iter().filter_map(|id| decided.held.get(id));
-        let lost = kept.chain(&known).filter(|stored| stored.xid != xid);
-        let lost = lost.map(|stored| (xid, stored.row.clone(), stored.born)).collect();
+        let ids: BTreeSet<&RowId> = known.iter().map(|(_, row)| row).collect();
+        let found = self.find(ids).await?;
+        let found: BTreeMap<&RowId, &Stored> = found.iter().map(|stored| (&stored.row, stored)).collect();
+        let kept = decided.kept.iter().filter_map(|(nth, id)| Some((*nth, decided.held.get(id)?)));
+        let known = known.iter().filter_map(|(nth, id)| Some((*nth, *found.get(id)?)));
+        let lost = kept.chain(known).filter(|(nth, stored)| stored.part() != (xid, *nth));
+        let lost = lost.map(|(nth, stored)| ((xid, nth), stored.row.clone(), stored.born));
+        let mut lost: BTreeSet<Lost> = lost.collect();
+        lost.append(&mut decided.lost);
         self.lose(lost, false).await
     }
 

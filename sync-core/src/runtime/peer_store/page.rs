@@ -10,14 +10,21 @@ use crate::limits;
 use crate::peer_sync::position::{Position, Within};
 use crate::peer_sync::row::RowId;
 use crate::peer_sync::snapshot::Snapshot;
+use crate::peer_sync::store::together::{self, Part, Together};
 use crate::peer_sync::store::{Page, PeerReply, ReadFeed};
 use crate::runtime::postgres::PostgresError;
 
 /// Transactions that a position may have left out behind those that were read ahead of their turn. With more, the
 /// latter are read again when it is their turn.
 const LEFT_OUT_MAX: usize = 1_000;
-const BETWEEN: &str =
-    "SELECT DISTINCT xid FROM p2p_peer.versions WHERE xid >= $1 AND xid < $2 ORDER BY xid LIMIT $3";
+/// From one transaction to the next: DISTINCT would look at every row of those that wrote many.
+const BETWEEN: &str = "WITH RECURSIVE each (xid) AS (
+        (SELECT xid FROM p2p_peer.versions WHERE xid >= $1 AND xid < $2 ORDER BY xid LIMIT 1)
+        UNION ALL
+        SELECT (SELECT v.xid FROM p2p_peer.versions AS v WHERE v.xid > each.xid AND v.xid < $2 ORDER BY v.xid LIMIT 1)
+        FROM each WHERE each.xid IS NOT NULL
+    )
+    SELECT xid FROM each WHERE xid IS NOT NULL LIMIT $3";
 
 /// Rows that are read beyond what there is room for.
 const LOOK_AHEAD: usize = 64;
@@ -30,7 +37,8 @@ struct Draft {
     bytes: usize,
     /// Transactions that are in it.
     taken: BTreeSet<u64>,
-    known: BTreeSet<RowId>,
+    /// Rows that are left out, each with the place of its group.
+    known: Vec<(u32, RowId)>,
     split: u32,
     omitted: u64,
     /// The first transaction that is not in it, and where in it the page ends.
@@ -71,7 +79,7 @@ impl Work<'_> {
             if draft.stop.is_none() {
                 let rows = match begun(xid) {
                     true => Vec::new(),
-                    false => self.transactions_of(&[xid], TRANSACTION_LOOK).await?,
+                    false => self.transaction(xid).await?,
                 };
                 let rows = BTreeMap::from([(xid, rows)]);
                 self.add(&mut draft, request, &read, within.as_ref(), rows).await?;
@@ -159,28 +167,27 @@ impl Work<'_> {
         xid: u64,
         read: &Snapshot,
     ) -> Result<bool, PostgresError> {
-        let Group { xids, mut known, cut } = self.group(&draft.taken, cache, request, xid, read).await?;
-        let mut rows: Vec<Stored> = Vec::new();
+        let Group { xids, known, ties, cut } = self.group(&draft.taken, cache, request, xid, read).await?;
+        let together = Together::new(ties);
+        let mut rows: Vec<(Part, &Stored)> = Vec::new();
+        let mut known: Vec<(Part, RowId)> =
+            known.into_iter().map(|(part, row)| (together.of(part), row)).collect();
         let mut omitted = 0;
-        let mut has_rows = Vec::new();
-        for xid in &xids {
-            for stored in cache.rows.get(xid).into_iter().flatten() {
-                if needs(request, stored) {
-                    rows.push(stored.clone());
-                } else {
-                    omitted += 1;
-                    has_rows.push(stored.row.clone());
-                }
+        for stored in xids.iter().filter_map(|xid| cache.rows.get(xid)).flatten() {
+            let part = together.of(stored.part());
+            if needs(request, stored) {
+                rows.push((part, stored));
+            } else {
+                omitted += 1;
+                known.push((part, stored.row.clone()));
             }
         }
-        let mut bytes = rows.iter().map(Stored::bytes).sum::<usize>();
-        if rows.is_empty() {
-            known.clear();
-        } else {
-            known.extend(has_rows);
-        }
-        bytes +=
-            known.iter().map(|row| row.table.as_str().len() + row.key.as_canonical().len()).sum::<usize>();
+        rows.sort_unstable_by(|a, b| (a.0, &a.1.row).cmp(&(b.0, &b.1.row)));
+        known.sort_unstable();
+        known.dedup();
+        let (groups, known) = together::numbered(&rows, known);
+        let bytes = rows.iter().map(|(_, row)| row.bytes()).sum::<usize>()
+            + known.iter().map(|(_, row)| row.bytes()).sum::<usize>();
         let full =
             draft.rows.len() + rows.len() > request.rows_max || draft.bytes + bytes > request.bytes_max;
         if full && !draft.rows.is_empty() && !rows.is_empty() {
@@ -188,9 +195,10 @@ impl Work<'_> {
         }
         draft.split += u32::from(cut && !rows.is_empty());
         draft.taken.extend(xids);
-        draft.known.extend(known);
+        let first = draft.groups.len() as u32;
+        draft.known.extend(known.into_iter().map(|(group, row)| (first + group, row)));
         draft.omitted += omitted;
-        draft.add(rows, bytes);
+        draft.add(groups, rows.into_iter().map(|(_, row)| row.clone()), bytes);
         Ok(true)
     }
 
@@ -234,13 +242,13 @@ impl Work<'_> {
             draft.taken.insert(xid);
         }
         draft.split += u32::from(!rows.is_empty());
-        draft.add(rows, bytes);
+        draft.add(Vec::from_iter((!rows.is_empty()).then_some(rows.len() as u32)), rows, bytes);
         Ok(!full)
     }
 
     async fn finish_page(
         &mut self,
-        draft: Draft,
+        mut draft: Draft,
         read: &Snapshot,
         within: Option<Within>,
     ) -> Result<Page, PostgresError> {
@@ -255,10 +263,11 @@ impl Work<'_> {
         // A part that was begun and whose turn has not come again stays begun.
         let within = draft.within.or(within).filter(|within| !snapshot.sees(within.xid));
         let frontier = draft.stop.is_none().then(|| self.state.frontier(&self.shared.node, &visible));
+        draft.known.sort_unstable();
         Ok(Page {
             rows: self.with_contents(draft.rows).await?,
             groups: draft.groups,
-            known: draft.known.into_iter().collect(),
+            known: draft.known,
             position: Position { incarnation: self.state.incarnation, snapshot, within },
             frontier,
             split: draft.split,
@@ -295,13 +304,11 @@ impl Work<'_> {
 }
 
 impl Draft {
-    fn add(&mut self, rows: Vec<Stored>, bytes: usize) {
-        if !rows.is_empty() {
-            // A page is bounded far below 2^32 rows, and a group by the bound of transactions.
-            self.groups.push(rows.len() as u32);
-            self.rows.extend(rows);
-            self.bytes += bytes;
-        }
+    /// A page is bounded far below 2^32 rows, and a group by the bound of transactions.
+    fn add(&mut self, groups: Vec<u32>, rows: impl IntoIterator<Item = Stored>, bytes: usize) {
+        self.groups.extend(groups);
+        self.rows.extend(rows);
+        self.bytes += bytes;
     }
 }
 

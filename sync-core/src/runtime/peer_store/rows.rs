@@ -8,6 +8,7 @@ use super::copy::{self, Lines};
 use crate::id::Incarnation;
 use crate::peer_sync::content::Content;
 use crate::peer_sync::row::{Extra, Image, Origin, RowId, RowVersion};
+use crate::peer_sync::store::together::Part;
 use crate::peer_sync::store::{DigestEntry, DigestPart, RowHash, Standing};
 use crate::peer_sync::version::{ContentHash, NodeId, Stamp, Version};
 use crate::runtime::postgres::PostgresError;
@@ -16,7 +17,7 @@ use crate::runtime::postgres::PostgresError;
 macro_rules! head {
     () => {
         "v.table_name, v.key, v.us, v.counter, v.node, v.hash, v.deleted, v.content, v.content_bytes, v.extra, \
-         v.xid, v.born, v.origin_incarnation, v.origin_xid, v.standing"
+         v.xid, v.born, v.origin_incarnation, v.origin_xid, v.standing, v.part"
     };
 }
 pub(super) use head;
@@ -28,21 +29,21 @@ const FIND: &str = concat!(
      JOIN p2p_peer.versions AS v ON v.table_name = u.t COLLATE \"C\" AND v.key = u.k COLLATE \"C\""
 );
 const INSERT: &str = "INSERT INTO p2p_peer.versions (table_name, key, us, counter, node, hash, deleted, content,
-        content_bytes, extra, xid, born, origin_incarnation, origin_xid, leaf, stored_us)
+        content_bytes, extra, xid, born, origin_incarnation, origin_xid, leaf, part, stored_us)
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[], $7::boolean[],
         $8::text[], $9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
-        $15::integer[]), (SELECT $16::bigint) AS s";
+        $15::integer[], $16::integer[]), (SELECT $17::bigint) AS s";
 /// The columns of [`INSERT`].
 const COPY: &str =
     "COPY p2p_peer.versions (table_name, key, us, counter, node, hash, deleted, content, content_bytes,
-    extra, xid, born, origin_incarnation, origin_xid, leaf, stored_us) FROM STDIN";
+    extra, xid, born, origin_incarnation, origin_xid, leaf, part, stored_us) FROM STDIN";
 const UPDATE: &str = "UPDATE p2p_peer.versions AS v SET us = u.us, counter = u.counter, node = u.node, hash = u.hash,
         deleted = u.deleted, content = u.content, content_bytes = u.content_bytes, extra = u.extra, xid = u.xid,
-        origin_incarnation = u.origin_incarnation, origin_xid = u.origin_xid, standing = NULL, stored_us = $16
+        origin_incarnation = u.origin_incarnation, origin_xid = u.origin_xid, part = u.part, standing = NULL, stored_us = $17
     FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[], $7::boolean[],
         $8::text[], $9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
-        $15::integer[]) AS u (table_name, key, us, counter, node, hash, deleted, content, content_bytes, extra, xid,
-        born, origin_incarnation, origin_xid, leaf)
+        $15::integer[], $16::integer[]) AS u (table_name, key, us, counter, node, hash, deleted, content, content_bytes, extra, xid,
+        born, origin_incarnation, origin_xid, leaf, part)
     WHERE v.table_name = u.table_name COLLATE \"C\" AND v.key = u.key COLLATE \"C\"";
 const DELETE: &str = "DELETE FROM p2p_peer.versions AS v USING unnest($1::text[], $2::text[]) AS u (t, k)
     WHERE v.table_name = u.t COLLATE \"C\" AND v.key = u.k COLLATE \"C\"";
@@ -67,6 +68,8 @@ pub(super) struct Stored {
     pub(super) extra: Extra,
     /// The transaction that put this version here.
     pub(super) xid: u64,
+    /// Which part of it: 0 of an application's, else the place of a group in the page that it merged.
+    pub(super) nth: u32,
     /// The transaction that put the first version here.
     pub(super) born: u64,
     pub(super) origin: Origin,
@@ -76,7 +79,7 @@ pub(super) struct Stored {
 
 impl Stored {
     /// A received version as the work of a transaction here.
-    pub(super) fn new(row: RowVersion, xid: u64, born: u64) -> Self {
+    pub(super) fn new(row: RowVersion, (xid, nth): Part, born: u64) -> Self {
         let deleted = row.image.is_tombstone();
         let content = match row.image {
             Image::Row(content) => Some(content),
@@ -90,10 +93,16 @@ impl Stored {
             content,
             extra: row.extra,
             xid,
+            nth,
             born,
             origin: row.origin,
             standing: None,
         }
+    }
+
+    /// What put this version here.
+    pub(super) fn part(&self) -> Part {
+        (self.xid, self.nth)
     }
 
     pub(super) fn class(&self) -> Class {
@@ -170,6 +179,7 @@ impl Stored {
             content_bytes: usize::try_from(number(8)?).map_err(|_| PostgresError::Unexpected)?,
             extra: optional(9)?.map_or(Extra::None, |state| Extra::State(state.into())),
             xid: number(10)?,
+            nth: row.try_get::<i32, _>(first + 15)?.cast_unsigned(),
             born: number(11)?,
             origin: Origin {
                 incarnation: incarnation.map_or(own.1, |number| Incarnation(number.cast_unsigned())),
@@ -249,6 +259,7 @@ pub(super) async fn write<'a>(
         .bind(columns.incarnations)
         .bind(columns.origins)
         .bind(columns.leaves)
+        .bind(columns.parts)
         .bind(stored_us.cast_signed())
         .execute(connection)
         .await?;
@@ -289,6 +300,7 @@ struct Columns<'a> {
     incarnations: Vec<Option<i64>>,
     origins: Vec<i64>,
     leaves: Vec<i32>,
+    parts: Vec<i32>,
 }
 
 impl<'a> Columns<'a> {
@@ -315,6 +327,7 @@ impl<'a> Columns<'a> {
         self.origins.push(row.origin.xid.cast_signed());
         // A leaf has 20 bits.
         self.leaves.push(row.leaf().cast_signed());
+        self.parts.push(row.nth.cast_signed());
     }
 
     /// As COPY takes them.
@@ -336,6 +349,7 @@ impl<'a> Columns<'a> {
             lines.number(self.incarnations[at]);
             lines.number(Some(self.origins[at]));
             lines.number(Some(self.leaves[at].into()));
+            lines.number(Some(self.parts[at].into()));
             lines.number(Some(stored_us.cast_signed()));
             lines.end();
         }

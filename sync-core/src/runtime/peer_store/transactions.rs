@@ -12,6 +12,7 @@ use crate::limits;
 use crate::peer_sync::row::RowId;
 use crate::peer_sync::snapshot::Snapshot;
 use crate::peer_sync::store::ReadFeed;
+use crate::peer_sync::store::together::Part;
 use crate::runtime::postgres::PostgresError;
 
 /// Rows of one transaction that are read to find out whether it is beyond the bound.
@@ -23,11 +24,11 @@ const FROM: &str = concat!(
     head!(),
     " FROM p2p_peer.versions AS v WHERE v.xid >= $1 ORDER BY v.xid, v.table_name, v.key LIMIT $2"
 );
+/// One transaction at a time: of a join with several PostgreSQL reads the whole index in its order for the sake of the bound.
 const OF: &str = concat!(
     "SELECT ",
     head!(),
-    " FROM unnest($1::bigint[]) AS u (xid) JOIN p2p_peer.versions AS v ON v.xid = u.xid \
-     ORDER BY v.xid, v.table_name, v.key LIMIT $2"
+    " FROM p2p_peer.versions AS v WHERE v.xid = $1 ORDER BY v.table_name, v.key LIMIT $2"
 );
 const AFTER: &str = concat!(
     "SELECT ",
@@ -36,11 +37,11 @@ const AFTER: &str = concat!(
      ORDER BY v.table_name, v.key LIMIT $4"
 );
 const LOST: &str = concat!(
-    "SELECT l.xid, ",
+    "SELECT l.xid, l.part, ",
     head!(),
     " FROM unnest($1::bigint[]) AS u (xid) JOIN p2p_peer.lost AS l ON l.xid = u.xid \
      JOIN p2p_peer.versions AS v ON v.table_name = l.table_name AND v.key = l.key AND v.born = l.born \
-     WHERE v.xid <> l.xid"
+     WHERE v.xid <> l.xid OR v.part <> l.part"
 );
 const LATE: &str = "SELECT u.xid FROM unnest($1::bigint[]) AS u (xid)
     WHERE EXISTS (SELECT FROM p2p_peer.versions AS v WHERE v.xid = u.xid) ORDER BY u.xid";
@@ -48,14 +49,16 @@ const LATE: &str = "SELECT u.xid FROM unnest($1::bigint[]) AS u (xid)
 #[derive(Default)]
 pub(super) struct Transactions {
     pub(super) rows: BTreeMap<u64, Vec<Stored>>,
-    lost: BTreeMap<u64, Vec<Stored>>,
+    lost: BTreeMap<u64, Vec<(u32, Stored)>>,
 }
 
 /// Transactions that have to be read together.
 pub(super) struct Group {
     pub(super) xids: BTreeSet<u64>,
-    /// Rows of these transactions that the reader has, or what beats them.
-    pub(super) known: BTreeSet<RowId>,
+    /// Rows of these transactions that the reader has, or what beats them, with the part that lost them.
+    pub(super) known: Vec<(Part, RowId)>,
+    /// Parts of these transactions of which one lost a row that the other holds.
+    pub(super) ties: Vec<(Part, Part)>,
     /// Whether others belonged to it that were left out for its size.
     pub(super) cut: bool,
 }
@@ -72,31 +75,35 @@ impl Work<'_> {
         read: &Snapshot,
     ) -> Result<Group, PostgresError> {
         let mut xids = BTreeSet::from([first]);
-        let mut known = BTreeSet::new();
+        let mut known = Vec::new();
+        let mut ties = Vec::new();
         let mut living = cache.living(first);
         let mut open = vec![first];
         while let Some(xid) = open.pop() {
             self.read_lost(cache, &[xid]).await?;
-            for row in cache.lost.get(&xid).cloned().unwrap_or_default() {
+            for (nth, row) in cache.lost.get(&xid).cloned().unwrap_or_default() {
+                let part = (xid, nth);
                 if xids.contains(&row.xid) {
+                    ties.push((part, row.part()));
                     continue;
                 }
                 if read.sees(row.xid) || taken.contains(&row.xid) || !needs(request, &row) {
-                    known.insert(row.row);
+                    known.push((part, row.row));
                     continue;
                 }
                 if let Entry::Vacant(unread) = cache.rows.entry(row.xid) {
-                    unread.insert(self.transactions_of(&[row.xid], TRANSACTION_LOOK).await?);
+                    unread.insert(self.transaction(row.xid).await?);
                 }
                 living += cache.living(row.xid);
                 if living > limits::TRANSACTION_ROWS_MAX {
-                    return Ok(Group { xids: BTreeSet::from([first]), known, cut: true });
+                    return Ok(Group { xids: BTreeSet::from([first]), known, ties, cut: true });
                 }
                 xids.insert(row.xid);
+                ties.push((part, row.part()));
                 open.push(row.xid);
             }
         }
-        Ok(Group { xids, known, cut: false })
+        Ok(Group { xids, known, ties, cut: false })
     }
 
     /// Which of these transactions have rows.
@@ -119,14 +126,10 @@ impl Work<'_> {
         rows.iter().map(|row| Stored::read(row, 0, self.shared, self.own())).collect()
     }
 
-    pub(super) async fn transactions_of(
-        &mut self,
-        xids: &[u64],
-        rows_max: usize,
-    ) -> Result<Vec<Stored>, PostgresError> {
-        let xids: Vec<i64> = xids.iter().map(|xid| xid.cast_signed()).collect();
-        let rows =
-            sqlx::query(OF).bind(xids).bind(bounded(rows_max)).fetch_all(&mut *self.connection).await?;
+    /// Rows of one transaction, as many as tell whether it is beyond the bound.
+    pub(super) async fn transaction(&mut self, xid: u64) -> Result<Vec<Stored>, PostgresError> {
+        let query = sqlx::query(OF).bind(xid.cast_signed()).bind(bounded(TRANSACTION_LOOK));
+        let rows = query.fetch_all(&mut *self.connection).await?;
         rows.iter().map(|row| Stored::read(row, 0, self.shared, self.own())).collect()
     }
 
@@ -155,7 +158,9 @@ impl Work<'_> {
         cache.lost.extend(unknown.into_iter().map(|xid| (xid, Vec::new())));
         for row in &sqlx::query(LOST).bind(numbers).fetch_all(&mut *self.connection).await? {
             let xid = row.try_get::<i64, _>(0)?.cast_unsigned();
-            cache.lost.entry(xid).or_default().push(Stored::read(row, 1, self.shared, self.own())?);
+            let nth = row.try_get::<i32, _>(1)?.cast_unsigned();
+            let stored = Stored::read(row, 2, self.shared, self.own())?;
+            cache.lost.entry(xid).or_default().push((nth, stored));
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use super::{Shared, settle};
 use crate::limits;
 use crate::peer_sync::row::{Origin, RowId, TableName};
 use crate::peer_sync::snapshot::Snapshot;
+use crate::peer_sync::store::together::Part;
 use crate::peer_sync::version::{NodeId, Stamp};
 use crate::runtime::postgres::PostgresError;
 use crate::time::Timestamp;
@@ -31,12 +32,12 @@ const LOSE: &str = "WITH alive AS MATERIALIZED (
         FROM (SELECT DISTINCT xid FROM unnest($1::bigint[]) AS d (xid)) AS x
         WHERE $6 OR EXISTS (SELECT FROM p2p_peer.versions AS v WHERE v.xid = x.xid)
     )
-    INSERT INTO p2p_peer.lost (xid, table_name, key, born)
-    SELECT u.xid, u.t, u.k, u.born FROM alive JOIN (
+    INSERT INTO p2p_peer.lost (xid, part, table_name, key, born)
+    SELECT u.xid, u.part, u.t, u.k, u.born FROM alive JOIN (
         SELECT *, row_number() OVER (PARTITION BY xid) AS n
-        FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) AS u (xid, t, k, born)
+        FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $7::integer[]) AS u (xid, t, k, born, part)
     ) AS u ON u.xid = alive.xid AND u.n <= alive.room
-    ON CONFLICT (xid, table_name, key) DO UPDATE SET born = excluded.born";
+    ON CONFLICT (xid, part, table_name, key) DO UPDATE SET born = excluded.born";
 const FORGET_LOST: &str = "WITH gone AS MATERIALIZED (
         SELECT x.xid FROM (SELECT DISTINCT xid FROM unnest($1::bigint[]) AS d (xid)) AS x
         WHERE EXISTS (SELECT FROM p2p_peer.lost AS l WHERE l.xid = x.xid)
@@ -81,8 +82,8 @@ pub(super) struct Put {
     pub(super) losers: Vec<u64>,
 }
 
-/// A transaction that has lost a row, the row, and the transaction in which that was born.
-pub(super) type Lost = (u64, RowId, u64);
+/// The part of a transaction that has lost a row, the row, and the transaction in which that was born.
+pub(super) type Lost = (Part, RowId, u64);
 
 impl<'a> Work<'a> {
     /// Looks at the clock, and at what is visible. In a transaction with one snapshot everything after sees the same. With
@@ -157,10 +158,10 @@ impl<'a> Work<'a> {
         let mut beats = Vec::new();
         for Put { new, found, losers } in puts {
             self.state.totals.replace(found.as_ref(), Some(new));
-            lost.extend(losers.iter().map(|xid| (*xid, new.row.clone(), new.born)));
+            lost.extend(losers.iter().map(|xid| ((*xid, 0), new.row.clone(), new.born)));
             let Some(found) = found else { continue };
-            if found.xid != new.xid {
-                lost.insert((found.xid, new.row.clone(), found.born));
+            if found.part() != new.part() {
+                lost.insert((found.part(), new.row.clone(), found.born));
             }
             if found.version != new.version && !self.covers(&found.version.node, found.origin) {
                 beats.push((new.row.clone(), found.version.node.clone(), found.origin));
@@ -176,10 +177,18 @@ impl<'a> Work<'a> {
         if lost.is_empty() {
             return Ok(());
         }
-        let xids: Vec<i64> = lost.iter().map(|(xid, ..)| xid.cast_signed()).collect();
+        let xids: Vec<i64> = lost.iter().map(|((xid, _), ..)| xid.cast_signed()).collect();
+        let parts: Vec<i32> = lost.iter().map(|((_, nth), ..)| nth.cast_signed()).collect();
         let born: Vec<i64> = lost.iter().map(|(.., born)| born.cast_signed()).collect();
         let (tables, keys) = rows::columns_of(lost.iter().map(|(_, row, _)| row));
-        let lose = sqlx::query(LOSE).bind(&xids).bind(tables).bind(keys).bind(born).bind(LOST_MAX).bind(more);
+        let lose = sqlx::query(LOSE)
+            .bind(&xids)
+            .bind(tables)
+            .bind(keys)
+            .bind(born)
+            .bind(LOST_MAX)
+            .bind(more)
+            .bind(parts);
         lose.execute(&mut *self.connection).await?;
         if more {
             return Ok(());

@@ -86,7 +86,13 @@ fn hint(code: &str) -> &'static str {
     match code {
         "28P01" | "28000" => ": user or password is wrong",
         "3D000" => ": there is no such database",
-        "42P01" | "42883" | "3F000" => ": run the migrations first",
+        "42P01" => {
+            ": a table is missing: run the migrations first, or give it its name back if it was renamed"
+        }
+        "42703" => {
+            ": a column is missing: give it its name back if it was renamed, or declare the table without it"
+        }
+        "42883" | "3F000" => ": run the migrations first",
         "42501" => ": the user lacks a right on the schema `p2p_sync`",
         "0A000" | "58P01" => ": is the extension pgvector installed?",
         "53300" => ": too many connections",

@@ -337,6 +337,7 @@ impl World {
             PeerRequest::Merge(MergeRows {
                 from: from.clone(),
                 rows,
+                groups: page.groups.clone(),
                 known: page.known.clone(),
                 advance: Some(Advance { position: page.position.clone(), frontier }),
                 repair: false,
@@ -382,6 +383,7 @@ fn pull(reader: &mut MemoryPeerStore, source: &mut MemoryPeerStore, now: u64) {
         let merge = MergeRows {
             from: source.node().clone(),
             rows: page.rows,
+            groups: page.groups,
             known: page.known,
             advance: Some(Advance { position: page.position, frontier: page.frontier.unwrap_or_default() }),
             repair: false,

@@ -77,6 +77,7 @@ fn a_name_that_was_a_peers_leaves_no_position_behind() {
         let merge = MergeRows {
             from: NodeId::new("b").unwrap(),
             rows: Vec::new(),
+            groups: Vec::new(),
             known: Vec::new(),
             advance: Some(advance),
             repair: false,

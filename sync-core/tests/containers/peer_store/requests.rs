@@ -170,7 +170,14 @@ impl World {
         let from = self.others[0].node().clone();
         let merge = |rows| {
             let from = from.clone();
-            PeerRequest::Merge(MergeRows { from, rows, known: Vec::new(), advance: None, repair })
+            PeerRequest::Merge(MergeRows {
+                from,
+                rows,
+                groups: Vec::new(),
+                known: Vec::new(),
+                advance: None,
+                repair,
+            })
         };
         let postgres = merge(rows.iter().map(|row| self.numbers.back_row(row.clone())).collect());
         self.both(postgres, merge(rows)).await;

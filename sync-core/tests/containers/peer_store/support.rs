@@ -151,9 +151,9 @@ pub(super) async fn versions(store: &PeerStore, ids: &[RowId]) -> Vec<Option<Row
 }
 
 pub(super) async fn merge(store: &PeerStore, from: &NodeId, page: Page) -> Merged {
-    let Page { rows, known, position, frontier, .. } = page;
+    let Page { rows, groups, known, position, frontier, .. } = page;
     let advance = Some(Advance { position, frontier: frontier.unwrap_or_default() });
-    let request = MergeRows { from: from.clone(), rows, known, advance, repair: false };
+    let request = MergeRows { from: from.clone(), rows, groups, known, advance, repair: false };
     match store.execute(PeerRequest::Merge(request)).await {
         PeerReply::Merged(merged) => merged,
         other => panic!("{other:?} {:?}", store.fault()),

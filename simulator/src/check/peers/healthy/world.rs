@@ -304,6 +304,7 @@ impl World {
                 let request = MergeRows {
                     from,
                     rows: page.rows,
+                    groups: page.groups,
                     known: page.known,
                     advance: Some(advance),
                     repair: false,
@@ -329,8 +330,14 @@ impl World {
         let done = gave && self.give(reader, source).0;
         if let (true, Some(position)) = (done, then) {
             let advance = Some(Advance { position, frontier: Frontier::default() });
-            let request =
-                MergeRows { from: name(source), rows: vec![], known: vec![], advance, repair: false };
+            let request = MergeRows {
+                from: name(source),
+                rows: vec![],
+                groups: vec![],
+                known: vec![],
+                advance,
+                repair: false,
+            };
             self.merge(reader, source, request, true);
         }
     }
@@ -349,7 +356,8 @@ impl World {
             .iter()
             .map(|row| DigestEntry { row: row.row.clone(), version: row.version.clone() })
             .collect();
-        let request = MergeRows { from: name(from), rows, known: vec![], advance: None, repair: false };
+        let request =
+            MergeRows { from: name(from), rows, groups: vec![], known: vec![], advance: None, repair: false };
         let Some(outcomes) = self.merge(to, from, request, true) else { return (false, false) };
         let refused = outcomes.iter().any(|outcome| matches!(outcome, Outcome::TooFarAhead { .. }));
         let expired = names.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome == Outcome::Expired);

@@ -75,7 +75,7 @@ fn lacks_a_parent(store: &MemoryPeerStore, row: &RowVersion) -> bool {
 
 /// A batch without its rows.
 fn books_of(merge: &MergeRows) -> MergeRows {
-    MergeRows { rows: Vec::new(), known: Vec::new(), ..merge.clone() }
+    MergeRows { rows: Vec::new(), groups: Vec::new(), known: Vec::new(), ..merge.clone() }
 }
 
 /// Merges a batch but for the rows for which there is an outcome already: those are answered with that, and stay outside.
@@ -88,7 +88,7 @@ pub(super) fn merge_but(
     let outcomes: Vec<Option<Outcome>> = merge.rows.iter().map(|row| settled(store, row)).collect();
     let rows = merge.rows.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_none());
     let rows = rows.map(|(row, _)| row.clone()).collect();
-    match store.execute(now, PeerRequest::Merge(MergeRows { rows, ..merge })) {
+    match store.execute(now, PeerRequest::Merge(MergeRows { rows, groups: Vec::new(), ..merge })) {
         PeerReply::Merged(merged) => {
             let mut taken = merged.outcomes.into_iter();
             let outcomes = outcomes.into_iter().filter_map(|outcome| outcome.or_else(|| taken.next()));

@@ -15,6 +15,7 @@ pub(super) fn variant(number: u32) -> Option<AnyVariant> {
     Some(match number {
         138 => Box::new(CutsPages::default()),
         139 => Box::new(AppliesAgain::default()),
+        147 => Box::new(KeepsTheRestToItself),
         _ => return None,
     })
 }
@@ -38,6 +39,20 @@ impl PeerVariant for CutsPages {
         left.append(&mut page.rows);
         page.rows = left.drain(..left.len().min(CUT_AT)).collect();
         page.groups = Vec::from_iter((!page.rows.is_empty()).then_some(page.rows.len() as u32));
+        page.known.iter_mut().for_each(|(group, _)| *group = 0);
+    }
+}
+
+/// What a page leaves out of its transactions is not named (zoo 147).
+struct KeepsTheRestToItself;
+
+impl PeerVariant for KeepsTheRestToItself {
+    type Policy = AnyPolicy;
+
+    fn answers(&mut self, _from: u32, _to: u32, _store: &MemoryPeerStore, answer: &mut PeerAnswer) {
+        if let PeerAnswer::Page(page) = answer {
+            page.known.clear();
+        }
     }
 }
 
@@ -70,12 +85,13 @@ impl PeerVariant for AppliesAgain {
         now: Timestamp,
         request: PeerRequest,
     ) -> PeerReply {
-        let PeerRequest::Merge(MergeRows { from, mut rows, known, advance: Some(advance), repair }) = request
+        let PeerRequest::Merge(MergeRows { from, mut rows, groups, known, advance: Some(advance), repair }) =
+            request
         else {
             return store.execute(now, request);
         };
         let again = rows.split_off(self.own.get(&peer).copied().unwrap_or(rows.len()).min(rows.len()));
-        let merge = MergeRows { from: from.clone(), rows, known, advance: Some(advance), repair };
+        let merge = MergeRows { from: from.clone(), rows, groups, known, advance: Some(advance), repair };
         let mut reply = store.execute(now, PeerRequest::Merge(merge));
         let stored = |row: &RowVersion| store.stored(&row.row).map(|stored| stored.version.clone());
         let rows = again.into_iter().map(|row| (row.clone(), stored(&row))).collect();

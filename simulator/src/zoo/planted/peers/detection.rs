@@ -30,11 +30,16 @@ type Marks<T> = BTreeMap<(u32, NodeId), T>;
 /// Takes rows out of a page.
 pub(super) fn retain(page: &mut Page, keep: impl Fn(&RowVersion) -> bool) {
     let mut rows = std::mem::take(&mut page.rows).into_iter();
-    for size in std::mem::take(&mut page.groups) {
+    let mut known = std::mem::take(&mut page.known).into_iter().peekable();
+    for (group, size) in (0..).zip(std::mem::take(&mut page.groups)) {
         let before = page.rows.len();
         page.rows.extend(rows.by_ref().take(size as usize).filter(&keep));
         let kept = (page.rows.len() - before) as u32;
+        let place = page.groups.len() as u32;
         page.groups.extend((kept > 0).then_some(kept));
+        while let Some((_, row)) = known.next_if(|(of, _)| *of == group) {
+            page.known.extend((kept > 0).then_some((place, row)));
+        }
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) fn merge_by(
     wins: impl Fn(&RowVersion, &RowVersion) -> bool,
 ) -> PeerReply {
     let MergeRows { from, rows, known, advance, .. } = merge;
+    let known = known.into_iter().map(|(_, row)| row).collect();
     let mut came = Vec::with_capacity(rows.len());
     let mut decided = Vec::with_capacity(rows.len());
     for row in rows {

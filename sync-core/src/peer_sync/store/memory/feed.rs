@@ -2,7 +2,9 @@
 //!
 //! Each row is listed under the transaction of its stored version only. A transaction remembers which of its rows
 //! others hold: because they overwrote them, or because a received row was beaten by what was here. Whoever reads
-//! what is left of the transaction needs those with it, or sees a part.
+//! what is left of the transaction needs those with it, or sees a part. A transaction that merged a page consists of
+//! parts, its groups. They are read at once, too; but rows that the reader has already are named only where their part, or one
+//! that is tied to it by a lost row, brings something.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -10,6 +12,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use super::rows::{Place, Row, Rows};
 use crate::limits;
 use crate::peer_sync::row::{RowId, RowVersion};
+use crate::peer_sync::store::together::Part;
 
 /// Rows by the transaction that put their version here.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +27,8 @@ struct Wrote {
     places: Vec<Place>,
     /// Rows that are still as it wrote them.
     living: usize,
-    /// Rows of it that others hold: place, and transaction in which the row was born.
-    lost: Vec<(Place, u64)>,
+    /// Rows of it that others hold: of which part, place, and transaction in which the row was born.
+    lost: Vec<(u32, Place, u64)>,
     /// Its rows in order; made when it is read in parts.
     ordered: Option<BTreeMap<RowId, Place>>,
 }
@@ -33,8 +36,11 @@ struct Wrote {
 /// Transactions that have to be read together.
 pub(super) struct Group {
     pub(super) xids: BTreeSet<u64>,
-    /// Places of rows of these transactions that the reader has, or what beats them; some more than once.
-    pub(super) known: Vec<Place>,
+    /// Places of rows of these transactions that the reader has, or what beats them, with the part that lost them; some more
+    /// than once.
+    pub(super) known: Vec<(Part, Place)>,
+    /// Parts of these transactions of which one lost a row that the other holds.
+    pub(super) ties: Vec<(Part, Part)>,
     /// Whether others belonged to it that were left out for its size.
     pub(super) cut: bool,
 }
@@ -47,18 +53,12 @@ impl Feed {
         wrote.living += 1;
     }
 
-    /// The row at a place, which the transaction had written, is overwritten by another.
-    pub(super) fn overwritten(&mut self, xid: u64, place: Place, born: u64, rows: &Rows) {
-        self.lost(xid, [(place, born)]);
-        self.gone(xid, rows);
-    }
-
-    /// These rows of the transaction are held by others.
-    pub(super) fn lost(&mut self, xid: u64, rows: impl IntoIterator<Item = (Place, u64)>) {
-        if let Some(wrote) = self.transactions.get_mut(&xid) {
-            // Whoever wrote more than the bound is read in parts anyway.
-            let room = limits::TRANSACTION_ROWS_MAX.saturating_sub(wrote.lost.len());
-            wrote.lost.extend(rows.into_iter().take(room));
+    /// A row of the part, at this place and born in this transaction, is held by another.
+    pub(super) fn lost(&mut self, (xid, nth): Part, place: Place, born: u64) {
+        // Whoever wrote more than the bound is read in parts anyway.
+        let wrote = self.transactions.get_mut(&xid);
+        if let Some(wrote) = wrote.filter(|wrote| wrote.lost.len() < limits::TRANSACTION_ROWS_MAX) {
+            wrote.lost.push((nth, place, born));
         }
     }
 
@@ -126,28 +126,32 @@ impl Feed {
     ) -> Group {
         let mut xids = BTreeSet::from([first]);
         let mut known = Vec::new();
+        let mut ties = Vec::new();
         let mut living = self.living(first);
         let mut open = vec![first];
         while let Some(xid) = open.pop() {
             let lost = self.transactions.get(&xid).map(|wrote| &wrote.lost);
-            for (place, born) in lost.into_iter().flatten() {
+            for (nth, place, born) in lost.into_iter().flatten() {
+                let part = (xid, *nth);
                 let Some(row) = rows.at(*place).filter(|row| row.born == *born) else { continue };
                 if xids.contains(&row.xid) {
+                    ties.push((part, row.part()));
                     continue;
                 }
                 if has(row.xid) || !needs(&row.stored) {
-                    known.push(*place);
+                    known.push((part, *place));
                     continue;
                 }
                 living += self.living(row.xid);
                 if living > limits::TRANSACTION_ROWS_MAX {
-                    return Group { xids: BTreeSet::from([first]), known, cut: true };
+                    return Group { xids: BTreeSet::from([first]), known, ties, cut: true };
                 }
                 xids.insert(row.xid);
+                ties.push((part, row.part()));
                 open.push(row.xid);
             }
         }
-        Group { xids, known, cut: false }
+        Group { xids, known, ties, cut: false }
     }
 }
 

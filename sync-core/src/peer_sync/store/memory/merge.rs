@@ -4,6 +4,7 @@ use super::MemoryPeerStore;
 use super::rows::Place;
 use crate::limits;
 use crate::peer_sync::row::{RowId, RowVersion};
+use crate::peer_sync::store::together::GroupOf;
 use crate::peer_sync::store::{Advance, ApplyIf, MergeRows, Merged, Outcome, PeerReply};
 use crate::peer_sync::version::{NodeId, Version};
 use crate::time::Timestamp;
@@ -13,9 +14,11 @@ struct Work {
     now: Timestamp,
     /// Drawn when the first row is stored: a merge that stores nothing is no transaction that others see.
     xid: Option<u64>,
+    /// Which part of it the row at hand belongs to: the place of its group.
+    nth: u32,
     changed: Vec<Place>,
-    /// Rows of the merged transactions that are here already, or what beats them.
-    held: Vec<Place>,
+    /// Rows of the merged transactions that are here already, or what beats them, with their part.
+    held: Vec<(u32, Place)>,
     outcomes: Vec<Outcome>,
 }
 
@@ -27,11 +30,14 @@ impl MemoryPeerStore {
             return PeerReply::Unavailable;
         }
         let mut work = Work::new(now, request.rows.len());
+        let mut groups = GroupOf::new(&request.groups);
         for row in request.rows {
+            work.nth = groups.next();
             let outcome = self.merge_row(&mut work, row, request.repair);
             work.outcomes.push(outcome);
         }
-        self.finish_merge(work, &request.from, &request.known, request.advance)
+        let known = request.known.into_iter().map(|(group, row)| (groups.bound(group), row));
+        self.finish_merge(work, &request.from, known, request.advance)
     }
 
     pub(super) fn apply_if(&mut self, now: Timestamp, request: ApplyIf) -> PeerReply {
@@ -44,24 +50,30 @@ impl MemoryPeerStore {
             work.outcomes.push(outcome);
         }
         let all = !work.outcomes.contains(&Outcome::Changed);
-        self.finish_merge(work, &request.from, &request.known, request.advance.filter(|_| all))
+        let known = request.known.into_iter().map(|row| (0, row));
+        self.finish_merge(work, &request.from, known, request.advance.filter(|_| all))
     }
 
     fn finish_merge(
         &mut self,
         work: Work,
         from: &NodeId,
-        known: &[RowId],
+        known: impl Iterator<Item = (u32, RowId)>,
         advance: Option<Advance>,
     ) -> PeerReply {
         if let Some(xid) = work.xid {
             let rows = &self.rows;
-            let known = known.iter().filter_map(|row| rows.find(row));
-            let lost = work.held.into_iter().chain(known).filter_map(|place| {
-                let row = rows.at(place).filter(|row| row.xid != xid)?;
-                Some((place, row.born))
-            });
-            self.feed.lost(xid, lost);
+            let known = known.filter_map(|(nth, row)| Some((nth, rows.find(&row)?)));
+            let mut lost: Vec<(u32, Place)> = work.held.into_iter().chain(known).collect();
+            // What is named twice is lost once: there is room for so many only.
+            lost.sort_unstable();
+            lost.dedup();
+            for (nth, place) in lost {
+                let part = (xid, nth);
+                if let Some(row) = rows.at(place).filter(|row| row.part() != part) {
+                    self.feed.lost(part, place, row.born);
+                }
+            }
         }
         let aside = self.settle(&work.changed, &[]);
         let refuses = work.outcomes.iter().any(Outcome::is_refused);
@@ -89,14 +101,14 @@ impl MemoryPeerStore {
         };
         if held.stored.version == row.version {
             if !repair || held.stored.is_sound() {
-                work.held.extend(found);
+                work.holds(found);
                 return Outcome::Equal;
             }
         } else if self.tables.get(table).is_none_or(|rules| !rules.greater_version_wins) {
             // Whatever the order of the versions says, it is for the table's policy to decide.
             return Outcome::Changed;
         } else if held.stored.version > row.version {
-            work.held.extend(found);
+            work.holds(found);
             let by = held.stored.version.clone();
             if !self.covers(&row)
                 && let Some(held) = found.and_then(|place| self.rows.at_mut(place))
@@ -132,7 +144,7 @@ impl MemoryPeerStore {
         }
         // The same version that comes from another life of its writer's database is nothing new.
         if held.is_some_and(|held| held.is_same_as(&row)) {
-            work.held.extend(found);
+            work.holds(found);
             return Outcome::Equal;
         }
         let beaten = held.map(|held| held.version.clone());
@@ -166,13 +178,25 @@ impl MemoryPeerStore {
 
     fn store(&mut self, work: &mut Work, found: Option<Place>, table: u32, row: RowVersion) {
         let xid = *work.xid.get_or_insert_with(|| self.draw_xid());
-        let place = self.put_at(found, xid, work.now, table, row);
+        let place = self.put_at(found, (xid, work.nth), work.now, table, row);
         work.changed.push(place);
     }
 }
 
 impl Work {
     fn new(now: Timestamp, rows: usize) -> Self {
-        Self { now, xid: None, changed: Vec::new(), held: Vec::new(), outcomes: Vec::with_capacity(rows) }
+        Self {
+            now,
+            xid: None,
+            nth: 0,
+            changed: Vec::new(),
+            held: Vec::new(),
+            outcomes: Vec::with_capacity(rows),
+        }
+    }
+
+    /// The row at hand is here already, or what beats it.
+    fn holds(&mut self, found: Option<Place>) {
+        self.held.extend(found.map(|place| (self.nth, place)));
     }
 }

@@ -33,6 +33,7 @@ use self::rows::{Class, Place, Row, Rows};
 use self::transactions::Open;
 pub use self::transactions::{Committed, TransactionId, Write, WriteError};
 use super::tables::Tables;
+use super::together::Part;
 use super::{AsideChange, Description, DigestPart, PeerReply, PeerRequest, Standing};
 use crate::id::Incarnation;
 use crate::peer_sync::clock::HybridClock;
@@ -300,19 +301,20 @@ impl MemoryPeerStore {
     }
 
     /// Stores a version as the work of a transaction, and keeps all that follows from it.
-    fn put(&mut self, xid: u64, now: Timestamp, table: u32, stored: RowVersion) -> Place {
+    fn put(&mut self, part: Part, now: Timestamp, table: u32, stored: RowVersion) -> Place {
         let found = self.rows.find(&stored.row);
-        self.put_at(found, xid, now, table, stored)
+        self.put_at(found, part, now, table, stored)
     }
 
     fn put_at(
         &mut self,
         found: Option<Place>,
-        xid: u64,
+        part: Part,
         now: Timestamp,
         table: u32,
         stored: RowVersion,
     ) -> Place {
+        let xid = part.0;
         let tombstone = stored.image.is_tombstone();
         let stamp = stored.version.stamp;
         let beaten = found.and_then(|place| self.rows.at(place)).map(|row| &row.stored);
@@ -321,27 +323,30 @@ impl MemoryPeerStore {
             .map(|beaten| (beaten.version.node.clone(), beaten.origin));
         let (place, old, new) = match found.and_then(|place| Some((place, self.rows.at_mut(place)?))) {
             Some((place, row)) => {
-                let (old, old_xid, born) = (row.fingerprint, row.xid, row.born);
+                let (old, before_it, born) = (row.fingerprint, row.part(), row.born);
                 let was_tombstone = row.stored.image.is_tombstone();
                 let before = row.class();
-                row.replace(stored, xid);
+                row.replace(stored, part);
                 if let Some((node, origin)) = beaten {
                     row.beat(node, origin);
                 }
                 let (leaf, new, after) = (row.leaf(), row.fingerprint, row.class());
                 self.digests.replace(leaf, old, new);
-                if old_xid != xid {
-                    self.feed.overwritten(old_xid, place, born, &self.rows);
+                if before_it != part {
+                    self.feed.lost(before_it, place, born);
+                }
+                if before_it.0 != xid {
+                    self.feed.gone(before_it.0, &self.rows);
                     self.feed.wrote(xid, place);
                 }
                 if was_tombstone {
-                    self.tombstones.remove(&(old_xid, place));
+                    self.tombstones.remove(&(before_it.0, place));
                 }
                 self.count(table, Some(before), Some(after));
                 (place, old, new)
             }
             None => {
-                let row = Row::new(stored, xid, table);
+                let row = Row::new(stored, part, table);
                 let (leaf, new, after) = (row.leaf(), row.fingerprint, row.class());
                 self.count(table, None, Some(after));
                 let place = self.rows.insert(row);

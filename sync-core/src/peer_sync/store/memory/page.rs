@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use super::MemoryPeerStore;
 use super::feed::Group;
-use super::rows::{Place, Row};
+use super::rows::Place;
+
 use crate::limits;
 use crate::peer_sync::position::{Position, Within};
 use crate::peer_sync::row::{RowId, RowVersion};
 use crate::peer_sync::snapshot::Snapshot;
+use crate::peer_sync::store::together::{self, Part, Together};
 use crate::peer_sync::store::{Page, PeerReply, ReadFeed};
 
 /// Transactions that a position may have left out behind those that were read ahead of their turn. With more, the
@@ -23,8 +25,8 @@ struct Draft {
     bytes: usize,
     /// Transactions that are in it.
     taken: BTreeSet<u64>,
-    /// Places of rows that are left out.
-    known: Vec<Place>,
+    /// Places of rows that are left out, each with the place of its group.
+    known: Vec<(u32, Place)>,
     split: u32,
     omitted: u64,
     /// The first transaction that is not in it, and where in it the page ends.
@@ -69,32 +71,28 @@ impl MemoryPeerStore {
     fn add_group(&self, draft: &mut Draft, request: &ReadFeed, xid: u64, read: &Snapshot) -> bool {
         let needs = |row: &RowVersion| !request.frontier.covers(row.node(), row.origin);
         let has = |xid| read.sees(xid) || draft.taken.contains(&xid);
-        let Group { xids, mut known, cut } = self.feed.group(xid, &self.rows, has, needs);
-        let mut rows: Vec<RowVersion> = Vec::new();
+        let Group { xids, known, ties, cut } = self.feed.group(xid, &self.rows, has, needs);
+        let together = Together::new(ties);
+        let mut rows: Vec<(Part, &RowVersion)> = Vec::new();
+        let mut known: Vec<(Part, Place)> =
+            known.into_iter().map(|(part, place)| (together.of(part), place)).collect();
         let mut omitted = 0;
         for xid in &xids {
-            let first = rows.len();
-            for (place, Row { stored, .. }) in self.feed.rows(*xid, &self.rows) {
-                if needs(stored) {
-                    rows.push(stored.clone());
+            for (place, row) in self.feed.rows(*xid, &self.rows) {
+                if needs(&row.stored) {
+                    rows.push((together.of(row.part()), &row.stored));
                 } else {
                     omitted += 1;
-                    known.push(place);
+                    known.push((together.of(row.part()), place));
                 }
             }
-            rows[first..].sort_unstable_by(|a, b| a.row.cmp(&b.row));
         }
-        // Of a transaction of which nothing is sent nobody needs to know what it held.
-        if rows.is_empty() {
-            known.clear();
-        }
+        rows.sort_unstable_by(|a, b| (a.0, &a.1.row).cmp(&(b.0, &b.1.row)));
         known.sort_unstable();
         known.dedup();
-        let bytes = rows.iter().map(RowVersion::bytes).sum::<usize>()
-            + self
-                .named(&known)
-                .map(|row| row.table.as_str().len() + row.key.as_canonical().len())
-                .sum::<usize>();
+        let (groups, known) = together::numbered(&rows, known);
+        let bytes = rows.iter().map(|(_, row)| row.bytes()).sum::<usize>()
+            + known.iter().filter_map(|(_, place)| self.named(*place)).map(RowId::bytes).sum::<usize>();
         let full =
             draft.rows.len() + rows.len() > request.rows_max || draft.bytes + bytes > request.bytes_max;
         if full && !draft.rows.is_empty() && !rows.is_empty() {
@@ -102,9 +100,10 @@ impl MemoryPeerStore {
         }
         draft.split += u32::from(cut && !rows.is_empty());
         draft.taken.extend(xids);
-        draft.known.extend(known);
+        let first = draft.groups.len() as u32;
+        draft.known.extend(known.into_iter().map(|(group, place)| (first + group, place)));
         draft.omitted += omitted;
-        draft.add(rows, bytes);
+        draft.add(groups, rows.into_iter().map(|(_, row)| row.clone()), bytes);
         true
     }
 
@@ -135,11 +134,11 @@ impl MemoryPeerStore {
             draft.taken.insert(xid);
         }
         draft.split += u32::from(!rows.is_empty());
-        draft.add(rows, bytes);
+        draft.add(Vec::from_iter((!rows.is_empty()).then_some(rows.len() as u32)), rows, bytes);
         !full
     }
 
-    fn finish(&self, mut draft: Draft, read: &Snapshot, within: Option<Within>) -> Page {
+    fn finish(&self, draft: Draft, read: &Snapshot, within: Option<Within>) -> Page {
         let visible = self.snapshot();
         let snapshot = match draft.stop {
             None => read.union(&visible),
@@ -148,9 +147,9 @@ impl MemoryPeerStore {
                 self.with_ahead(&draft, stop, &visible, &up_to).unwrap_or(up_to)
             }
         };
-        draft.known.sort_unstable();
-        draft.known.dedup();
-        let mut known: Vec<RowId> = self.named(&draft.known).cloned().collect();
+        let known = draft.known.into_iter();
+        let mut known: Vec<(u32, RowId)> =
+            known.filter_map(|(group, place)| Some((group, self.named(place)?.clone()))).collect();
         known.sort_unstable();
         // A part that was begun and whose turn has not come again stays begun.
         let within = draft.within.or(within).filter(|within| !snapshot.sees(within.xid));
@@ -165,9 +164,9 @@ impl MemoryPeerStore {
         }
     }
 
-    /// The ids of the rows at these places.
-    fn named(&self, places: &[Place]) -> impl Iterator<Item = &RowId> {
-        places.iter().filter_map(|place| self.rows.at(*place)).map(|row| &row.stored.row)
+    /// The id of the row at this place.
+    fn named(&self, place: Place) -> Option<&RowId> {
+        self.rows.at(place).map(|row| &row.stored.row)
     }
 
     /// What is read, with the transactions that came ahead of their turn; none if that would leave out too many.
@@ -186,12 +185,10 @@ impl MemoryPeerStore {
 }
 
 impl Draft {
-    fn add(&mut self, rows: Vec<RowVersion>, bytes: usize) {
-        if !rows.is_empty() {
-            // A page is bounded far below 2^32 rows, and a group by the bound of transactions.
-            self.groups.push(rows.len() as u32);
-            self.rows.extend(rows);
-            self.bytes += bytes;
-        }
+    /// A page is bounded far below 2^32 rows, and a group by the bound of transactions.
+    fn add(&mut self, groups: Vec<u32>, rows: impl IntoIterator<Item = RowVersion>, bytes: usize) {
+        self.groups.extend(groups);
+        self.rows.extend(rows);
+        self.bytes += bytes;
     }
 }

@@ -9,6 +9,7 @@ use slab::Slab;
 
 use crate::peer_sync::content::Content;
 use crate::peer_sync::row::{Image, Origin, RowId, RowVersion};
+use crate::peer_sync::store::together::Part;
 use crate::peer_sync::store::{DigestEntry, DigestPart, RowHash, Standing};
 use crate::peer_sync::version::NodeId;
 
@@ -21,6 +22,8 @@ pub(super) struct Row {
     pub(super) stored: RowVersion,
     /// The transaction that put this version here.
     pub(super) xid: u64,
+    /// Which part of it.
+    nth: u32,
     /// The transaction that put the first version here.
     pub(super) born: u64,
     pub(super) fingerprint: u64,
@@ -52,13 +55,14 @@ pub(super) struct Rows {
 }
 
 impl Row {
-    pub(super) fn new(stored: RowVersion, xid: u64, table: u32) -> Self {
+    pub(super) fn new(stored: RowVersion, (xid, nth): Part, table: u32) -> Self {
         let hash = RowHash::of(&stored.row);
         Self {
             fingerprint: DigestEntry::fingerprint(hash, &stored.version),
             hash,
             born: xid,
             xid,
+            nth,
             table,
             beats: Vec::new(),
             standing: None,
@@ -67,11 +71,17 @@ impl Row {
     }
 
     /// Another version takes its place.
-    pub(super) fn replace(&mut self, stored: RowVersion, xid: u64) {
+    pub(super) fn replace(&mut self, stored: RowVersion, (xid, nth): Part) {
         self.fingerprint = DigestEntry::fingerprint(self.hash, &stored.version);
         self.xid = xid;
+        self.nth = nth;
         self.standing = None;
         self.stored = stored;
+    }
+
+    /// What put this version here.
+    pub(super) fn part(&self) -> Part {
+        (self.xid, self.nth)
     }
 
     /// It is known to beat what was written there.

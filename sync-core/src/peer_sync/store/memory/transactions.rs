@@ -194,7 +194,7 @@ impl MemoryPeerStore {
         let mut changed = Vec::with_capacity(open.writes.len());
         for (table, mut written) in open.writes.into_values() {
             written.origin.incarnation = self.incarnation;
-            changed.push(self.put(xid, now, table, written));
+            changed.push(self.put((xid, 0), now, table, written));
         }
         self.own_xid = self.own_xid.max(Some(xid));
         let aside = self.settle(&changed, &[]);

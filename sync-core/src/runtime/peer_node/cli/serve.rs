@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use tokio::sync::oneshot;
 
 use super::log::{follow, log};
 use super::{EnvironmentArguments, FAILED, INVALID, UNREACHABLE, complain, say};
@@ -76,6 +77,7 @@ async fn run(arguments: &ServeArguments, config: &PeerConfig, schema: Schema) ->
     };
     // Before anybody learns that the node is there, so that no signal finds it unprepared.
     let mut signals = Signals::new();
+    let database = Arc::clone(&parts.database);
     let node = match PeerNode::start(config, parts).await {
         Ok(node) => node,
         Err(error @ PeerNodeError::Listen { .. }) => {
@@ -83,7 +85,8 @@ async fn run(arguments: &ServeArguments, config: &PeerConfig, schema: Schema) ->
             return FAILED;
         }
     };
-    tokio::spawn(follow(node.front().clone()));
+    let (end, ended) = oneshot::channel();
+    let following = tokio::spawn(follow(node.front().follow(), database, ended));
     let addresses = node.addresses();
     say(&format!(
         "listening: api {}, p2p {}, discovery {}",
@@ -91,13 +94,16 @@ async fn run(arguments: &ServeArguments, config: &PeerConfig, schema: Schema) ->
     ));
     signals.next().await;
     log(&"shutting down; a second signal ends it at once");
-    tokio::select! {
+    let how = tokio::select! {
         ended = node.shutdown() => match ended {
-            true => log(&"stopped"),
-            false => log(&"stopped; something was cut short and is done again after the next start"),
+            true => "stopped",
+            false => "stopped; something was cut short and is done again after the next start",
         },
-        () = signals.next() => log(&"ended at once"),
-    }
+        () = signals.next() => "ended at once",
+    };
+    drop(end);
+    let _ = following.await;
+    log(&how);
     0
 }
 

@@ -31,6 +31,12 @@ pub trait PeerDatabase: Send + Sync + 'static {
     /// Whether the database answers.
     fn is_up(&self) -> BoxFuture<'_, bool>;
 
+    /// Why the last request of the engine was not executed, and what may help, for a log; none after one that was, or where that
+    /// is not known.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Reads rows of a table in the order of their keys.
     ///
     /// # Errors
@@ -55,6 +61,10 @@ impl<D: PeerDatabase + ?Sized> PeerDatabase for Arc<D> {
 
     fn is_up(&self) -> BoxFuture<'_, bool> {
         D::is_up(self)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        D::trouble(self)
     }
 
     fn read(&self, read: ReadRows) -> BoxFuture<'_, Result<Vec<ReadRow>, DatabaseError>> {

@@ -131,6 +131,10 @@ impl PeerDatabase for PostgresDatabase {
         Box::pin(async { sqlx::query("SELECT 1").execute(self.store.pool()).await.is_ok() })
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.store.fault().map(|fault| fault.to_string())
+    }
+
     fn read(&self, read: ReadRows) -> BoxFuture<'_, Result<Vec<ReadRow>, DatabaseError>> {
         Box::pin(async { self.store.rows(read).await.map_err(|_| DatabaseError::Unavailable) })
     }

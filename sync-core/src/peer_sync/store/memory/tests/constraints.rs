@@ -198,6 +198,7 @@ fn a_parent_that_was_purged_comes_back_for_a_child_from_further_off() {
     let bring = || MergeRows {
         from: node("b"),
         rows: vec![dead.clone()],
+        groups: vec![],
         known: vec![],
         advance: None,
         repair: false,

@@ -123,3 +123,56 @@ fn bytes_bound_a_page_too() {
     let page = read(&mut a, request).unwrap();
     assert_eq!(page.groups, [1, 1, 1]);
 }
+
+#[test]
+fn what_a_page_names_as_known_belongs_to_a_group_that_it_brings() {
+    let [mut a, mut b, mut c, mut d] = ["a", "b", "c", "d"].map(store);
+    transact(&mut a, 10, [put(1, "first"), put(2, "first")]);
+    pull(&mut c, &mut a, 20);
+    transact(&mut a, 21, [put(3, "second")]);
+    // b merges both at once; c has the first.
+    pull(&mut b, &mut a, 22);
+    let request = question(&mut c, &b, 10);
+    let page = read(&mut b, request).unwrap();
+    assert_eq!((page.groups.as_slice(), page.known.as_slice()), (&[1][..], &[][..]));
+    // Of d's first transaction c's write beats one row before it comes to b: to b's readers both belong together.
+    transact(&mut d, 22, [put(6, "fourth"), put(7, "fourth")]);
+    transact(&mut d, 23, [put(8, "fifth")]);
+    transact(&mut c, 24, [put(6, "greater")]);
+    pull(&mut b, &mut c, 25);
+    pull(&mut b, &mut d, 26);
+    let request = question(&mut c, &b, 10);
+    let page = read(&mut b, request).unwrap();
+    let rows: Vec<&RowId> = page.rows.iter().map(|version| &version.row).collect();
+    assert_eq!(rows, [&row(3), &row(7), &row(8)]);
+    assert_eq!((page.groups.as_slice(), page.known.as_slice()), (&[1, 1, 1][..], &[(1, row(6))][..]));
+    // d has its own; who passes c's on from there passes the rest of the transaction on with it.
+    merge(&mut c, 27, &node("b"), page);
+    let mut e = store("e");
+    pull(&mut e, &mut c, 28);
+    assert_eq!(content(&e), content(&c));
+}
+
+#[test]
+fn groups_that_share_a_row_stay_together_on_their_way() {
+    let [mut a, mut w, mut b, mut c, mut d, mut e] = ["a", "w", "b", "c", "d", "e"].map(store);
+    transact(&mut a, 10, [put(1, "both"), put(2, "both")]);
+    transact(&mut w, 11, [put(1, "greater")]);
+    pull(&mut d, &mut w, 20);
+    // To b's readers, what beat a part of the first transaction belongs to it.
+    pull(&mut b, &mut a, 21);
+    pull(&mut b, &mut w, 22);
+    let request = question(&mut c, &b, 10);
+    let page = read(&mut b, request).unwrap();
+    assert_eq!(page.groups, [2]);
+    merge(&mut c, 23, &node("b"), page);
+    // d has the one and takes the other from c. Then it writes the one again, in a later transaction.
+    let request = question(&mut d, &c, 10);
+    let page = read(&mut c, request).unwrap();
+    assert_eq!(page.known, [(0, row(1))]);
+    merge(&mut d, 24, &node("c"), page);
+    transact(&mut d, 25, [put(1, "greatest")]);
+    let request = question(&mut e, &d, 1);
+    let page = read(&mut d, request).unwrap();
+    assert_eq!(page.groups, [2], "one without the other is a part of a's transaction");
+}

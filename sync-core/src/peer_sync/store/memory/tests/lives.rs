@@ -25,8 +25,14 @@ pub(super) fn give(from: &mut MemoryPeerStore, to: &mut MemoryPeerStore, now: u6
     let rows: Vec<RowVersion> = lacking.collect();
     let names = rows.iter().map(|row| DigestEntry { row: row.row.clone(), version: row.version.clone() });
     let names: Vec<DigestEntry> = names.collect();
-    let request =
-        MergeRows { from: from.node.clone(), rows, known: Vec::new(), advance: None, repair: false };
+    let request = MergeRows {
+        from: from.node.clone(),
+        rows,
+        groups: Vec::new(),
+        known: Vec::new(),
+        advance: None,
+        repair: false,
+    };
     let outcomes = merge_rows(to, now, request).outcomes;
     let expired = names.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome == Outcome::Expired);
     from.execute(at(now), drop_rows(expired.map(|(name, _)| name).collect()));
@@ -37,7 +43,11 @@ fn reconcile(reader: &mut MemoryPeerStore, source: &mut MemoryPeerStore, now: u6
     give(reader, source, now);
     let advance = Some(Advance { position: then, frontier: Frontier::default() });
     let from = source.node.clone();
-    merge_rows(reader, now, MergeRows { from, rows: vec![], known: vec![], advance, repair: false });
+    merge_rows(
+        reader,
+        now,
+        MergeRows { from, rows: vec![], groups: vec![], known: vec![], advance, repair: false },
+    );
 }
 
 /// Reads a source to the end, by reconciliation where it has to be. A source that was set back begins `life`.
@@ -166,7 +176,8 @@ fn who_was_away_longer_drops_what_was_deleted_and_keeps_what_it_wrote() {
     assert_eq!((b.stored(&row(1)), content(&a)), (None, content(&b)));
     // And nobody takes it back from whoever still has it.
     let rows = vec![expired];
-    let request = MergeRows { from: node("z"), rows, known: vec![], advance: None, repair: false };
+    let request =
+        MergeRows { from: node("z"), rows, groups: vec![], known: vec![], advance: None, repair: false };
     assert_eq!(merge_rows(&mut b, 203, request).outcomes, [Outcome::Expired]);
     check_derived(&mut b);
 }
@@ -199,8 +210,14 @@ fn what_another_has_purged_is_known_to_who_read_it_to_the_end() {
     purge(&mut a, 200, &["b"], 100);
     let mut new = store("new");
     sync(&mut new, &mut a, 201, LIFE);
-    let request =
-        MergeRows { from: node("b"), rows: vec![expired], known: vec![], advance: None, repair: false };
+    let request = MergeRows {
+        from: node("b"),
+        rows: vec![expired],
+        groups: vec![],
+        known: vec![],
+        advance: None,
+        repair: false,
+    };
     assert_eq!(merge_rows(&mut new, 202, request).outcomes, [Outcome::Expired]);
 }
 
@@ -303,8 +320,14 @@ fn a_scrub_finds_a_changed_byte_and_a_repair_mends_it() {
     assert_eq!(describe(&mut a).digest, digest, "a digest over carried hashes does not see it");
     assert_eq!(scrub(&mut a), (vec![row(2)], 2));
     let good = vec![b.stored(&row(2)).cloned().unwrap()];
-    let repair =
-        |repair| MergeRows { from: node("b"), rows: good.clone(), known: vec![], advance: None, repair };
+    let repair = |repair| MergeRows {
+        from: node("b"),
+        rows: good.clone(),
+        groups: vec![],
+        known: vec![],
+        advance: None,
+        repair,
+    };
     assert_eq!(merge_rows(&mut a, 30, repair(false)).outcomes, [Outcome::Equal]);
     let beaten = good[0].version.clone();
     assert_eq!(merge_rows(&mut a, 30, repair(true)).outcomes, [Outcome::Updated { beaten }]);

@@ -9,7 +9,14 @@ fn received(store: &mut MemoryPeerStore, now: u64, rows: Vec<RowVersion>) -> Vec
     merge_rows(
         store,
         now,
-        MergeRows { from: node("z"), rows, known: Vec::new(), advance: None, repair: false },
+        MergeRows {
+            from: node("z"),
+            rows,
+            groups: Vec::new(),
+            known: Vec::new(),
+            advance: None,
+            repair: false,
+        },
     )
     .outcomes
 }

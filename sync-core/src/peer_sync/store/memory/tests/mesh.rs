@@ -143,6 +143,7 @@ impl World {
         let request = MergeRows {
             from: source.node.clone(),
             rows: page.rows,
+            groups: page.groups,
             known: page.known,
             advance: Some(advance),
             repair: false,

@@ -103,9 +103,9 @@ pub(super) fn read(source: &mut MemoryPeerStore, request: ReadFeed) -> Option<Pa
 }
 
 pub(super) fn merge(reader: &mut MemoryPeerStore, now: u64, from: &NodeId, page: Page) -> Merged {
-    let Page { rows, known, position, frontier, .. } = page;
+    let Page { rows, groups, known, position, frontier, .. } = page;
     let advance = Some(Advance { position, frontier: frontier.unwrap_or_default() });
-    merge_rows(reader, now, MergeRows { from: from.clone(), rows, known, advance, repair: false })
+    merge_rows(reader, now, MergeRows { from: from.clone(), rows, groups, known, advance, repair: false })
 }
 
 pub(super) fn merge_rows(reader: &mut MemoryPeerStore, now: u64, request: MergeRows) -> Merged {

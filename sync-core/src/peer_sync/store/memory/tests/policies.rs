@@ -54,7 +54,11 @@ fn pull_decided(
     decide(reader, resolver, policy, &rows);
     let advance = Some(Advance { position, frontier: frontier.expect("it is the last page") });
     let from = source.node.clone();
-    merge_rows(reader, 50, MergeRows { from, rows: vec![], known: vec![], advance, repair: false });
+    merge_rows(
+        reader,
+        50,
+        MergeRows { from, rows: vec![], groups: vec![], known: vec![], advance, repair: false },
+    );
 }
 
 fn text(store: &MemoryPeerStore, id: u32) -> Option<&str> {
@@ -154,6 +158,7 @@ fn what_is_kept_beside_a_row_has_the_form_of_its_policy() {
     let mut rows = content(&a);
     rows[0].extra = Extra::State("{}".into());
     rows[0].version.hash = rows[0].image.hash_with(&rows[0].extra);
-    let request = MergeRows { from: node("a"), rows, known: vec![], advance: None, repair: false };
+    let request =
+        MergeRows { from: node("a"), rows, groups: vec![], known: vec![], advance: None, repair: false };
     assert_eq!(merge_rows(&mut b, 20, request).outcomes, [Outcome::Unsound(Unsound::Extra)]);
 }

@@ -44,7 +44,8 @@ fn what_is_here_already_is_not_refused() {
     let newer = b.stored(&row(1)).cloned().unwrap();
     let by = newer.version.clone();
     let rows = vec![newer, older];
-    let request = MergeRows { from: node("c"), rows, known: vec![], advance: None, repair: false };
+    let request =
+        MergeRows { from: node("c"), rows, groups: vec![], known: vec![], advance: None, repair: false };
     assert_eq!(merge_rows(&mut b, 50, request).outcomes, [Outcome::Equal, Outcome::Beaten { by }]);
     assert!(describe(&mut b).refused.is_empty());
 }

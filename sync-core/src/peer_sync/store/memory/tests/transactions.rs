@@ -78,8 +78,14 @@ fn a_merge_waits_for_a_lock_and_a_write_after_it_is_greater() {
     write(&mut a, open, 10, put(1, "mine"));
     let request = question(&mut a, &b, 10);
     let page = read(&mut b, request).unwrap();
-    let rows =
-        MergeRows { from: node("b"), rows: page.rows, known: page.known, advance: None, repair: false };
+    let rows = MergeRows {
+        from: node("b"),
+        rows: page.rows,
+        groups: page.groups,
+        known: page.known,
+        advance: None,
+        repair: false,
+    };
     assert_eq!(a.execute(at(11), PeerRequest::Merge(rows)), PeerReply::Unavailable);
     a.commit(open, at(12)).unwrap();
     pull(&mut a, &mut b, 13);
