@@ -79,6 +79,10 @@ pub(super) struct Arguments {
     /// peers have a database each on one server, but for scenarios that set a peer's disk back.
     #[arg(long)]
     pub(super) isolated: bool,
+    /// Live rig: judge no duration, for a machine that is busy with other things or that nobody knows: no latencies, no
+    /// share of missed deadlines (what P19 says of honest results still holds), no staleness (P17), no recovery (P22).
+    #[arg(long)]
+    pub(super) untimed: bool,
 }
 
 /// How results are shown and where they go.
@@ -195,6 +199,12 @@ fn given(arguments: &Arguments) -> Result<Given, u8> {
             );
             return Err(INVALID);
         }
+        if arguments.untimed {
+            complain(
+                "error: how long things take in the virtual rig does not depend on the machine\n  = help: add --rig live, or leave --untimed out",
+            );
+            return Err(INVALID);
+        }
         if by_argument {
             complain(
                 "error: the virtual rig uses no servers\n  = help: add --rig live, or leave --postgres-url and --redis-url out",
@@ -213,6 +223,7 @@ fn given(arguments: &Arguments) -> Result<Given, u8> {
         postgres_url: or(&arguments.postgres_url, environment.postgres_url),
         redis_url: or(&arguments.redis_url, environment.redis_url),
         isolated: arguments.isolated,
+        untimed: arguments.untimed,
     })
 }
 
@@ -386,6 +397,9 @@ pub(super) fn repeat_command(arguments: &Arguments, path: &std::path::Path, seed
     }
     if arguments.isolated {
         words.push("--isolated".to_owned());
+    }
+    if arguments.untimed {
+        words.push("--untimed".to_owned());
     }
     // An address may hold a password: the environment has it.
     if arguments.postgres_url.is_some() {

@@ -35,6 +35,8 @@ pub(super) struct Given {
     pub(super) redis_url: Option<Secret<String>>,
     /// Whether each peer is to have a server of its own.
     pub(super) isolated: bool,
+    /// Whether durations are left unjudged.
+    pub(super) untimed: bool,
 }
 
 impl Given {
@@ -45,7 +47,7 @@ impl Given {
     )]
     pub(super) fn from_environment() -> Self {
         let url = |variable| std::env::var(variable).ok().filter(|text| !text.is_empty()).map(Secret::new);
-        Self { postgres_url: url(POSTGRES_URL), redis_url: url(REDIS_URL), isolated: false }
+        Self { postgres_url: url(POSTGRES_URL), redis_url: url(REDIS_URL), isolated: false, untimed: false }
     }
 }
 
@@ -81,8 +83,8 @@ impl Rig {
         match self {
             Self::Virtual => Ok(Runner::Virtual),
             Self::Live => {
-                let Given { postgres_url, redis_url, isolated } = given.clone();
-                match LiveRig::start(LiveOptions { postgres_url, redis_url, isolated }) {
+                let Given { postgres_url, redis_url, isolated, untimed } = given.clone();
+                match LiveRig::start(LiveOptions { postgres_url, redis_url, isolated, untimed }) {
                     Ok(rig) => Ok(Runner::Live(Box::new(rig))),
                     Err(error) => {
                         Err(NoResult { code: fail(&error), why: error.to_string(), others_can: false })

@@ -86,6 +86,12 @@ const fn all_but<const SEEN: usize>(untimed: bool) -> [Kind; SEEN] {
 /// and the run does not show what it was to show.
 pub const LATENESS_US_MAX: u64 = 100_000;
 
+/// The same where no duration is judged: past it too little was done as it was planned.
+const UNTIMED_LATENESS_US_MAX: u64 = 10_000_000;
+
+/// Said of a run in which no duration was judged.
+const NOT_TIMED: &str = "how long things took was not judged (`--untimed`)";
+
 /// Said where peers need servers of their own and there is no Docker to start them with.
 const NO_SERVERS: &str = "its peers need PostgreSQL servers of their own, which are started in containers, and both servers \
                           are given by address: leave `--postgres-url` or `--redis-url` out";
@@ -99,6 +105,8 @@ pub struct LiveOptions {
     pub redis_url: Option<Secret<String>>,
     /// Gives each peer a PostgreSQL server of its own, in a container.
     pub isolated: bool,
+    /// Judges no duration: for a machine that others use, too.
+    pub untimed: bool,
 }
 
 /// Real servers, ready for one plan after the other. Whatever happens, the servers started here go when this does.
@@ -111,6 +119,8 @@ pub struct LiveRig {
     keeps_commit_moments: bool,
     /// Whether each peer has a server of its own.
     isolated: bool,
+    /// Whether durations are left unjudged.
+    untimed: bool,
     /// To each main server, through the proxy.
     clients: Vec<HttpClient>,
     runtime: Runtime,
@@ -129,7 +139,7 @@ impl LiveRig {
             .map_err(|error| LiveRunError::Reading(format!("no threads: {error}")))?;
         let interrupts = Interrupts::new(runtime.handle());
         limits::raise_open_files();
-        let LiveOptions { postgres_url, redis_url, isolated } = options;
+        let LiveOptions { postgres_url, redis_url, isolated, untimed } = options;
         let run = RunId::random()?;
         let setting_up = async {
             let servers = Servers::start(ServersOptions { postgres_url, redis_url, run }).await?;
@@ -158,6 +168,7 @@ impl LiveRig {
             versions,
             keeps_commit_moments: keeps_commit_moments.map_err(|e| reading(&e))?,
             isolated,
+            untimed,
             clients,
             runtime,
             interrupts,
@@ -174,6 +185,23 @@ impl LiveRig {
         record: Option<(&Path, EffectForm)>,
     ) -> Result<RunResult, LiveRunError> {
         self.cannot(plan)?;
+        let mut plan = plan.clone();
+        plan.world.expect = plan.world.expect.live();
+        if self.untimed {
+            plan.world.expect = plan.world.expect.untimed();
+        }
+        let mut result = self.carry_out(&plan, record)?;
+        if self.untimed {
+            result.summary.notes.push(NOT_TIMED.to_owned());
+        }
+        Ok(result)
+    }
+
+    fn carry_out(
+        &mut self,
+        plan: &Plan,
+        record: Option<(&Path, EffectForm)>,
+    ) -> Result<RunResult, LiveRunError> {
         if let Some(peers) = &plan.world.peers {
             return self.run_peers(plan, peers);
         }
@@ -214,9 +242,7 @@ impl LiveRig {
             own,
             versions: versions.into_iter().filter(|server| server.name != "Redis").collect(),
         };
-        let mut plan = plan.clone();
-        plan.world.expect = plan.world.expect.live();
-        self.interrupts.or(&self.runtime, super::peers::run(ground, &plan, peers))?
+        self.interrupts.or(&self.runtime, super::peers::run(ground, plan, peers))?
     }
 
     fn run_in<V>(
@@ -250,7 +276,8 @@ impl LiveRig {
         let set = Stage::set(&self.servers, &self.proxy, specs, &to_world, excuse, sync_proxy);
         let stage = self.interrupts.or(&self.runtime, set)??;
         let subscriber = Subscriber::start(&self.runtime, self.servers.redis_settings());
-        let terms = crate::check::Terms { lateness_us_max: LATENESS_US_MAX, ..terms(plan) };
+        let lateness_us_max = if self.untimed { UNTIMED_LATENESS_US_MAX } else { LATENESS_US_MAX };
+        let terms = crate::check::Terms { lateness_us_max, ..terms(plan) };
         let recorder = Recorder::new(&terms, plan.world.history).with_types();
         let watcher = Watcher::new(recorder.deferring(&terms).measuring(&plan.world.expect), inside);
         let mut world = World::outside(plan, variant, watcher, tape.clone());

@@ -54,10 +54,13 @@ fn a_scenario_that_is_named_itself_is_refused_in_the_other_rig() {
 }
 
 #[test]
-fn only_the_live_rig_has_servers_to_isolate() {
+fn what_only_real_servers_have_is_refused_in_the_virtual_rig() {
     let sandbox = Sandbox::new();
     sandbox.write("other.yaml", SCENARIO.replace("rig: live", "rig: virtual"));
-    let ran = sandbox.p2psim(&["run", "other.yaml", "--isolated"]);
-    assert_eq!(ran.code, 2, "{ran:#?}");
-    assert!(ran.stderr.contains("add --rig live, or leave --isolated out"), "{}", ran.stderr);
+    for option in ["--isolated", "--untimed"] {
+        let ran = sandbox.p2psim(&["run", "other.yaml", option]);
+        assert_eq!(ran.code, 2, "{ran:#?}");
+        let remedy = format!("add --rig live, or leave {option} out");
+        assert!(ran.stderr.contains(&remedy), "{}", ran.stderr);
+    }
 }

@@ -102,7 +102,7 @@ impl Given {
         let options = LiveOptions {
             postgres_url: secret(&self.postgres_url),
             redis_url: secret(&self.redis_url),
-            isolated: false,
+            ..LiveOptions::default()
         };
         LiveRig::start(options).unwrap_or_else(|error| panic!("{error}: {}", error.remedy()))
     }

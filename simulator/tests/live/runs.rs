@@ -466,6 +466,23 @@ expect: { properties: [P5, P14, P30] }
 ";
 
 #[test]
+fn who_does_not_know_the_machine_judges_no_duration() {
+    child::use_program(env!("CARGO_BIN_EXE_p2psim"));
+    let bounds = "expect: { properties: [P5, P14, P19, P30], at_most: { critical_p50: 0ms } }";
+    let text = SHORT.replace("expect: { properties: [P5, P14, P30] }", bounds);
+    let plan = Plan::new(&Scenario::parse("short", text.as_bytes()).unwrap(), 1);
+    for (untimed, verdict, notes) in [(false, Verdict::Fail, 0), (true, Verdict::Pass, 1)] {
+        let options = LiveOptions { untimed, ..LiveOptions::default() };
+        let mut rig = LiveRig::start(options).unwrap_or_else(|error| panic!("{error}: {}", error.remedy()));
+        let summary = rig.run(&plan, None).unwrap().summary;
+        assert_eq!(summary.verdict, verdict, "{summary:#?}");
+        let said = summary.notes.iter().filter(|note| note.contains("`--untimed`"));
+        assert_eq!(said.count(), notes, "{:?}", summary.notes);
+        rig.remove().unwrap();
+    }
+}
+
+#[test]
 fn runs_against_given_servers_notice_what_no_host_wrote() {
     child::use_program(env!("CARGO_BIN_EXE_p2psim"));
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -477,7 +494,7 @@ fn runs_against_given_servers_notice_what_no_host_wrote() {
     let options = LiveOptions {
         postgres_url: Some(given.postgres_dsn()),
         redis_url: Some(Secret::new(url.clone())),
-        isolated: false,
+        ..LiveOptions::default()
     };
     let mut rig = LiveRig::start(options).unwrap_or_else(|error| panic!("{error}: {}", error.remedy()));
     let plan = Plan::new(&Scenario::parse("short", SHORT.as_bytes()).unwrap(), 1);

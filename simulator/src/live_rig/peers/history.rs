@@ -15,7 +15,7 @@ use super::facts::Fact;
 use super::mesh::Sent;
 use super::told::{ReadRows, Told, Transaction};
 use crate::history::peers::{HeldRow, MergeOutcome, PeerWhat};
-use crate::history::{Event, What};
+use crate::history::{Event, OpRef, What};
 
 /// What was told of one run, and what became of its transactions.
 pub(super) struct Telling {
@@ -67,7 +67,12 @@ impl Telling {
     /// The events of the run, in their order; moments count from its start.
     pub(super) fn events(self) -> Vec<Event> {
         let Self { start_us, peers, stock, told, facts, sent, mut committed } = self;
-        put_behind_merges(&told, &facts, &mut committed);
+        let writers = Writers::of(&told);
+        let ops = told.iter().filter_map(|told| match told {
+            Told::Transaction(of) => Some(((of.op.host, of.number()), of.op)),
+            _ => None,
+        });
+        let ops = ops.collect();
         let mut drafts = Vec::new();
         let mut reads = Vec::new();
         let merges: Vec<Vec<Absorbs>> =
@@ -86,14 +91,15 @@ impl Telling {
                 }
             }
         }
+        let placed = place(&reads, &ops, &mut committed);
         for (peer, facts) in (0..).zip(facts) {
             // What a peer did before the run began shows in what it held then.
-            for fact in facts.into_iter().filter(|fact| fact.wall_us >= start_us) {
+            for mut fact in facts.into_iter().filter(|fact| fact.wall_us >= start_us) {
+                writers.overtake(peer, &mut fact, &committed[peer as usize]);
                 drafts.extend(of_fact(peer, fact, &committed));
             }
         }
         drafts.extend(sent.into_iter().map(|(at_us, what)| at(at_us, What::Peer(what))));
-        let placed = place(&reads, &mut committed);
         for (read, at_us) in reads.into_iter().zip(placed) {
             let ReadRows { op, session, rows, .. } = read;
             drafts.push(at(at_us, What::Peer(PeerWhat::Read { op, session, rows })));
@@ -133,38 +139,44 @@ impl Telling {
     }
 }
 
-/// Moves transactions behind merges that did not see them. A row that is absent cannot be locked: while a merge that stores
-/// something of it is at work an application may insert it and commit first, with a greater version. The merge did not
-/// beat that; it is what was there before. Had it overwritten it, that would be missing from then on.
-fn put_behind_merges(told: &[Told], facts: &[Vec<Fact>], committed: &mut [Commits]) {
-    let mut writers: BTreeMap<(u32, &RowId), Vec<(&Transaction, &Version)>> = BTreeMap::new();
-    for told in told {
-        let Told::Transaction(transaction) = told else { continue };
-        for write in &transaction.writes {
-            let of_row = writers.entry((transaction.op.host, &write.row)).or_default();
-            of_row.push((transaction, &write.version));
+/// Which transactions of applications wrote a row, by its peer.
+struct Writers(BTreeMap<(u32, RowId), Vec<(Number, Version)>>);
+
+impl Writers {
+    fn of(told: &[Told]) -> Self {
+        let mut writers = BTreeMap::<_, Vec<_>>::new();
+        for told in told {
+            let Told::Transaction(transaction) = told else { continue };
+            for write in &transaction.writes {
+                let of_row = writers.entry((transaction.op.host, write.row.clone())).or_default();
+                of_row.push((transaction.number(), write.version.clone()));
+            }
         }
+        Self(writers)
     }
-    for (peer, facts) in (0..).zip(facts) {
-        let committed = &mut committed[peer as usize];
-        for fact in facts {
-            let Some((began_with, number)) = fact.began_with.as_ref().zip(fact.number()) else { continue };
-            let Some(merged_us) = committed.get(&number).copied() else { continue };
-            let rows = fact.what.iter().flat_map(|what| match what {
-                PeerWhat::Merged { rows, .. } => rows.as_slice(),
-                _ => &[],
+
+    /// Corrects what a merge tells of rows which applications wrote while it was at work. A row that is held in the same
+    /// version, or that is absent, is not locked: an application may write a greater version of it and commit first. The
+    /// merge tells what it read; in the order of commits that version was beaten by the time. Had the merge stored it all
+    /// the same, the greater one would be missing from then on.
+    fn overtake(&self, peer: u32, fact: &mut Fact, committed: &Commits) {
+        let Some((began_with, number)) = fact.began_with.as_ref().zip(fact.number()) else { return };
+        let Some(merged_us) = committed.get(&number) else { return };
+        let rows = fact.what.iter_mut().flat_map(|what| match what {
+            PeerWhat::Merged { rows, .. } => rows.as_mut_slice(),
+            _ => &mut [],
+        });
+        for row in rows.filter(|row| row.holds.as_ref() == Some(&row.version)) {
+            let wrote = self.0.get(&(peer, row.row.clone())).into_iter().flatten();
+            let first = wrote.filter(|((era, xid), version)| {
+                *era == fact.era
+                    && !began_with.sees(*xid)
+                    && *version > row.version
+                    && committed.get(&(*era, *xid)).is_some_and(|at_us| at_us <= merged_us)
             });
-            for row in rows.filter(|row| row.holds.as_ref() == Some(&row.version)) {
-                for (transaction, version) in writers.get(&(peer, &row.row)).into_iter().flatten() {
-                    let is_met = transaction.era == fact.era && !began_with.sees(transaction.xid);
-                    if is_met
-                        && **version > row.version
-                        && let Some(at_us) = committed.get_mut(&transaction.number())
-                        && *at_us <= merged_us
-                    {
-                        *at_us = merged_us + 1;
-                    }
-                }
+            if let Some(version) = first.map(|(_, version)| version).max() {
+                row.holds = Some(version.clone());
+                row.outcome = MergeOutcome::Beaten;
             }
         }
     }
@@ -226,8 +238,8 @@ fn of_fact(peer: u32, fact: Fact, committed: &[Commits]) -> Vec<Draft> {
 }
 
 /// The moments of reads, in their order; commits that were written down earlier than a read which did not see them are
-/// moved behind it.
-fn place(reads: &[ReadRows], committed: &mut [Commits]) -> Vec<u64> {
+/// moved behind it. A read inside a transaction does not count its own commit among those that it saw, as its snapshot does.
+fn place(reads: &[ReadRows], ops: &BTreeMap<(u32, Number), OpRef>, committed: &mut [Commits]) -> Vec<u64> {
     let mut order: Vec<usize> = (0..reads.len()).collect();
     order.sort_by_key(|place| reads[*place].sent_us);
     let by_moment = |commits: &Commits| commits.iter().map(|(number, at_us)| (*at_us, *number)).collect();
@@ -240,7 +252,8 @@ fn place(reads: &[ReadRows], committed: &mut [Commits]) -> Vec<u64> {
             let ReadRows { op, era, snapshot, sent_us, .. } = &reads[number];
             let by_moment = &mut by_moment[op.host as usize];
             let near = (sent_us.saturating_sub(NEAR_US), (0, 0))..(sent_us.saturating_add(NEAR_US), (0, 0));
-            let near = by_moment.range(near).filter(|(_, (of, _))| of == era);
+            let is_own = |number: &Number| ops.get(&(op.host, *number)) == Some(op);
+            let near = by_moment.range(near).filter(|(_, number)| number.0 == *era && !is_own(number));
             let near: Vec<(u64, Number)> = near.copied().collect();
             let seen = near.iter().filter(|(_, (_, xid))| snapshot.sees(*xid)).map(|(at_us, _)| *at_us);
             let at_us = seen.max().unwrap_or(0).max(*sent_us);

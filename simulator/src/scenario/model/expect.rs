@@ -83,7 +83,32 @@ impl Expect {
             ..self.clone()
         }
     }
+
+    /// What must hold where nobody can say how long things may take, such as on a machine that is shared: everything but
+    /// durations and what follows from them. Waiting for peers to hold the same keeps its end.
+    #[must_use]
+    pub fn untimed(&self) -> Self {
+        let is_timed = |id: &String| TIMED.contains(&id.as_str());
+        Self {
+            properties: self.properties.iter().filter(|id| !is_timed(id)).cloned().collect(),
+            critical_miss_ratio_max: Share::from_ppm(1_000_000),
+            critical_blocking_max: Some(Length::from_ms(LONG_MS)),
+            normal_stall_max: None,
+            stale_reads_max: None,
+            recovery: None,
+            overload: None,
+            staleness_max: None,
+            at_most: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
 }
+
+/// Properties that are bounds of time and nothing else: staleness, recovery after an overload.
+const TIMED: [&str; 2] = ["P17", "P22"];
+
+/// No run takes that long.
+const LONG_MS: u64 = 86_400_000;
 
 /// Goodput after an overload: of the operations intended later than `overload_ends` and `within` together, at
 /// least `goodput_min` are done within `latency_max`.
@@ -162,4 +187,24 @@ fn default_goodput() -> Share {
 
 fn default_good_latency() -> Length {
     Length::from_ms(1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn untimed_leaves_no_bound_of_time() {
+        let text = "name: some\nabout: Something.\nduration: 10s\ntopology: { hosts: 2 }\nexpect:\n  \
+                    properties: [P5, P19, P22]\n  critical_blocking_max: 50ms\n  normal_stall_max: 5s\n  \
+                    overload: { from: 2s, until: 5s, factor_min: 3 }\n  \
+                    recovery: { overload_ends: 5s, within: 2s }\n  at_most: { critical_p999: 500ms }\n";
+        let expect = Scenario::parse("some.yaml", text.as_bytes()).unwrap().expect;
+        let untimed = expect.untimed();
+        assert_eq!(untimed.properties, ["P5", "P19"]);
+        assert_eq!(untimed.critical_miss_ratio_max.ppm(), 1_000_000);
+        assert!(untimed.at_most.is_empty() && untimed.recovery.is_none() && untimed.overload.is_none());
+        assert_eq!(untimed.critical_blocking_max, Some(Length::from_ms(LONG_MS)));
+    }
 }

@@ -5,7 +5,6 @@ use sync_core::peer_sync::snapshot::Snapshot;
 use sync_core::peer_sync::version::{ContentHash, Stamp};
 
 use super::*;
-use crate::history::OpRef;
 use crate::history::peers::{MergedRow, Written};
 use crate::peer_schema::node_id;
 
@@ -55,7 +54,7 @@ fn read(ticket: u64, sent_us: u64, snapshot: Snapshot) -> Told {
 }
 
 fn merged(outcome: MergeOutcome, xid: Option<u64>, wall_us: u64) -> Fact {
-    let came = (outcome == MergeOutcome::Inserted).then(|| version(10));
+    let came = matches!(outcome, MergeOutcome::Inserted | MergeOutcome::Equal).then(|| version(10));
     let row = MergedRow {
         row: row("1"),
         version: version(10),
@@ -84,7 +83,9 @@ fn names(events: &[Event]) -> Vec<String> {
         What::Peer(PeerWhat::Committed { op, .. }) => format!("committed {}", op.ticket),
         What::Peer(PeerWhat::Acknowledged { op }) => format!("acknowledged {}", op.ticket),
         What::Peer(PeerWhat::Read { op, .. }) => format!("read {}", op.ticket),
-        What::Peer(PeerWhat::Merged { rows, .. }) => format!("merged {:?}", rows[0].holds.is_some()),
+        What::Peer(PeerWhat::Merged { rows, .. }) => {
+            format!("merged {:?}", rows[0].holds.as_ref() == Some(&rows[0].version))
+        }
         What::Peer(PeerWhat::Equal { bytes }) => format!("equal {bytes}"),
         other => format!("{other:?}"),
     };
@@ -102,6 +103,24 @@ fn a_read_stands_between_what_it_saw_and_what_it_did_not() {
     let events = telling(told, Vec::new(), [&[(11, START + 500), (12, START + 600)], &[]]);
     assert_eq!(names(&events), ["committed 2", "read 3", "committed 1", "acknowledged 2", "acknowledged 1"]);
     assert_eq!(events[1].at_us, 600);
+}
+
+#[test]
+fn a_read_inside_a_transaction_comes_before_its_commit() {
+    // Operation 1 reads when its transaction, number 11, has begun to write: a snapshot does not name its own transaction
+    // as one under way. Operation 2 commits in between.
+    let own = Told::Read(ReadRows {
+        op: op(1),
+        session: 1,
+        era: 0,
+        rows: Vec::new(),
+        snapshot: Snapshot::new(12, []),
+        sent_us: START + 100,
+    });
+    let told = vec![wrote(1, 11, Some(START + 900)), wrote(2, 12, Some(START + 300)), own];
+    let events = telling(told, Vec::new(), [&[(11, START + 800), (12, START + 200)], &[]]);
+    let expected = ["read 1", "committed 2", "acknowledged 2", "committed 1", "acknowledged 1"];
+    assert_eq!(names(&events), expected);
 }
 
 #[test]
@@ -145,7 +164,7 @@ fn stamps_that_a_merge_under_way_has_taken_in_count_for_the_clock() {
 }
 
 #[test]
-fn what_a_merge_could_not_see_stands_behind_it() {
+fn what_a_merge_could_not_see_has_beaten_what_it_brought() {
     let order = |began_with: Snapshot, taken: MergeOutcome| {
         let write = wrote(1, 11, Some(START + 8));
         let mut merge = merged(taken, Some(21), START + 9);
@@ -157,11 +176,11 @@ fn what_a_merge_could_not_see_stands_behind_it() {
         names(&telling.events())
     };
     // The merge stores version 10, the application wrote version 11.
-    let behind = ["merged true", "committed 1", "acknowledged 1"];
-    assert_eq!(order(Snapshot::new(11, []), MergeOutcome::Inserted), behind);
+    let beaten = ["committed 1", "acknowledged 1", "merged false"];
+    assert_eq!(order(Snapshot::new(11, []), MergeOutcome::Inserted), beaten);
+    assert_eq!(order(Snapshot::new(11, []), MergeOutcome::Equal), beaten, "what is equal is not locked");
     let seen = ["committed 1", "acknowledged 1", "merged true"];
     assert_eq!(order(Snapshot::new(12, []), MergeOutcome::Inserted), seen, "it was there: a finding");
-    let beaten = ["committed 1", "acknowledged 1", "merged false"];
     assert_eq!(order(Snapshot::new(11, []), MergeOutcome::Expired), beaten, "nothing was stored");
 }
 
