@@ -110,6 +110,15 @@ pub struct Receiver {
     pub rows_sent: u64,
     /// Rows that took effect there.
     pub rows_new: u64,
+    /// Rows that it held already in that version.
+    #[serde(default)]
+    pub rows_held: u64,
+    /// Rows that what it held has beaten: conflicts, and versions that came after their successors.
+    #[serde(default)]
+    pub rows_beaten: u64,
+    /// Rows that it refused: too far in the future, deleted and purged there before, or not a row.
+    #[serde(default)]
+    pub rows_refused: u64,
     /// How often a row was sent that took effect once, in thousandths; none where none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copies_thousandths: Option<u64>,
@@ -205,9 +214,7 @@ pub struct PeerMeter {
 }
 
 struct Peer {
-    rows_sent: u64,
-    rows_new: u64,
-    missing: u64,
+    received: Receiver,
     visible_after: Histogram<u64>,
 }
 
@@ -258,7 +265,7 @@ impl PeerMeter {
     pub fn finish(mut self) -> PeerFigures {
         let peers = &mut self.peers;
         self.visibility.missing(self.last_us, |Sample { peer, .. }| {
-            peers.entry(peer).or_insert_with(Peer::new).missing += 1;
+            peers.entry(peer).or_insert_with(Peer::new).received.missing += 1;
         });
         let receivers = self.peers.iter().map(|(peer, told)| told.receiver(*peer)).collect();
         PeerFigures { receivers, interleaving: format!("{:016x}", self.hasher.finish()), ..self.figures }
@@ -275,12 +282,22 @@ impl PeerMeter {
                 if *reconcile {
                     self.figures.reconciliation.add(*bytes, *rows);
                 }
-                self.peer(*to).rows_sent += rows;
+                self.peer(*to).received.rows_sent += rows;
             }
             PeerWhat::Merged { node, rows, .. } => {
-                let took = |outcome| matches!(outcome, MergeOutcome::Inserted | MergeOutcome::Updated);
-                let new = rows.iter().filter(|row| took(row.outcome)).count() as u64;
-                self.peer(*node).rows_new += new;
+                let received = &mut self.peer(*node).received;
+                let before = received.rows_new;
+                for row in rows {
+                    *match row.outcome {
+                        MergeOutcome::Inserted | MergeOutcome::Updated => &mut received.rows_new,
+                        MergeOutcome::Equal => &mut received.rows_held,
+                        MergeOutcome::Beaten => &mut received.rows_beaten,
+                        MergeOutcome::TooFarAhead | MergeOutcome::Expired | MergeOutcome::Unsound => {
+                            &mut received.rows_refused
+                        }
+                    } += 1;
+                }
+                let new = received.rows_new - before;
                 self.repaired_rows += new;
             }
             PeerWhat::Conflict { node, row, winner, loser, by } => {
@@ -409,17 +426,16 @@ impl Peer {
     fn new() -> Self {
         let visible_after =
             Histogram::new(PRECISION_DIGITS).unwrap_or_else(|_| unreachable!("fixed precision"));
-        Self { rows_sent: 0, rows_new: 0, missing: 0, visible_after }
+        Self { received: Receiver::default(), visible_after }
     }
 
     fn receiver(&self, peer: u32) -> Receiver {
+        let received = &self.received;
         Receiver {
             peer,
-            rows_sent: self.rows_sent,
-            rows_new: self.rows_new,
-            copies_thousandths: (self.rows_sent * 1_000).checked_div(self.rows_new),
-            missing: self.missing,
-            visible_after: Row::of(&self.visible_after, self.missing),
+            copies_thousandths: (received.rows_sent * 1_000).checked_div(received.rows_new),
+            visible_after: Row::of(&self.visible_after, received.missing),
+            ..received.clone()
         }
     }
 }
@@ -444,6 +460,7 @@ const PRECISION_DIGITS: u8 = 2;
 mod tests {
     use super::*;
     use crate::check::peers::testing::*;
+    use crate::history::peers::MergedRow;
 
     fn figures(events: Vec<(u64, What)>) -> PeerFigures {
         let mut meter = PeerMeter::new(&terms());
@@ -499,6 +516,17 @@ mod tests {
         assert_eq!((receiver.visible_after.p50_us, receiver.missing), (Some(20), 0));
         let other = &figures.receivers[2];
         assert_eq!((other.copies_thousandths, other.visible_after.max_us, other.missing), (None, None, 1));
+    }
+
+    #[test]
+    fn what_became_of_rows_that_were_sent_is_counted() {
+        let of = |outcome| MergedRow { outcome, ..took(1, v(5, "p0")) };
+        let rows = [MergeOutcome::Updated, MergeOutcome::Equal, MergeOutcome::Beaten, MergeOutcome::Expired];
+        let rows = rows.into_iter().map(of).collect();
+        let figures = figures(vec![(25, sent(5, false)), (30, What::Peer(merged(1, 0, rows)))]);
+        let receiver = &figures.receivers[1];
+        assert_eq!((receiver.rows_sent, receiver.rows_new, receiver.copies_thousandths), (5, 1, Some(5_000)));
+        assert_eq!((receiver.rows_held, receiver.rows_beaten, receiver.rows_refused), (1, 1, 1));
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(super) fn lines(figures: &PeerFigures) -> Vec<(&'static str, String)> {
     if let (Some(least), Some(most)) = (copies.iter().min(), copies.iter().max()) {
         lines
             .push(("copies", format!("{} to {} for each receiver", thousandths(*least), thousandths(*most))));
+        lines.extend(not_new(&figures.receivers).map(|line| ("", line)));
     }
     if let Some(slowest) = figures.receivers.iter().max_by_key(|receiver| receiver.visible_after.p99_us) {
         lines.push(("visible after", visible(slowest)));
@@ -98,6 +99,27 @@ pub(super) fn lines(figures: &PeerFigures) -> Vec<(&'static str, String)> {
         lines.push(("removed", format!("{removed} times a peer by another, {back} times taken on again")));
     }
     lines
+}
+
+/// What became of rows that were sent and did not take effect; none where all did.
+fn not_new(receivers: &[Receiver]) -> Option<String> {
+    let sum = |of: fn(&Receiver) -> u64| receivers.iter().map(of).sum::<u64>();
+    let [sent, new] = [sum(|receiver| receiver.rows_sent), sum(|receiver| receiver.rows_new)];
+    let [held, beaten] = [sum(|receiver| receiver.rows_held), sum(|receiver| receiver.rows_beaten)];
+    let refused = sum(|receiver| receiver.rows_refused);
+    let parts = [
+        (held, "were held already"),
+        (beaten, "were beaten by what was held"),
+        (refused, "were refused"),
+        (sent.saturating_sub(new + held + beaten + refused), "were lost or not taken in"),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", facts::grouped(count)))
+        .collect();
+    let (new, sent) = (facts::grouped(new), facts::grouped(sent));
+    (!parts.is_empty()).then(|| format!("of {sent} rows sent {new} were new, {}", parts.join(", ")))
 }
 
 fn converged(convergence: &Convergence) -> String {
