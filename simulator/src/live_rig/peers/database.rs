@@ -28,7 +28,8 @@ pub(super) struct Database {
     own: Option<PeerServer>,
 }
 
-/// What all its living rows come to, and how many writes wait to be folded.
+/// What all its living rows come to, deleted ones that were brought back among them, and whether each shows; and how many
+/// writes wait to be folded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Condition {
     pub(super) living: (i64, String),
@@ -348,9 +349,9 @@ const UNNOTICED: &str = "UPDATE p2p_peer.node
 /// Tombstones are purged at different moments.
 const CONDITION: &str = "SELECT count(*),
         coalesce(sum(hashtextextended(table_name || '/' || key || '/' || us || '.' || counter || '@' || node
-            || '/' || encode(hash, 'hex'), 0)::numeric), 0)::text,
+            || '/' || encode(hash, 'hex') || CASE WHEN standing <> '\"revived\"' THEN ' aside' ELSE '' END, 0)::numeric), 0)::text,
         (SELECT count(*) FROM p2p_peer.log)
-    FROM p2p_peer.versions WHERE NOT deleted";
+    FROM p2p_peer.versions WHERE NOT deleted OR standing IS NOT NULL";
 const FATES: &str = "SELECT CASE WHEN pg_xact_status(x::xid8) = 'committed'
         THEN (extract(epoch FROM pg_xact_commit_timestamp(x::xid8::xid)) * 1000000)::bigint END
     FROM unnest($1::text[]) WITH ORDINALITY AS u (x, place) ORDER BY place";

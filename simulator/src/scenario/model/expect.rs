@@ -95,6 +95,8 @@ impl Expect {
             critical_blocking_max: Some(Length::from_ms(LONG_MS)),
             normal_stall_max: None,
             stale_reads_max: None,
+            // Who does not report for a while loses its map.
+            primaries_lost_max: None,
             recovery: None,
             overload: None,
             staleness_max: None,
