@@ -345,6 +345,8 @@ pub const PEER_BACKOFF_MAX: Span = Span::from_secs(30);
 pub const PEER_STORE_BACKOFF_MIN: Span = Span::from_ms(20);
 /// Longest such pause.
 pub const PEER_STORE_BACKOFF_MAX: Span = Span::from_secs(1);
+/// Addresses that somebody has added to a node by its API and not removed.
+pub const PEERS_ADDED_MAX: usize = 1_000;
 /// Addresses that are being looked at and are not yet peers, and those that turned out to be none.
 pub const PEER_CANDIDATES_MAX: usize = 1_000;
 /// How often everything is compared with a peer, by digests.

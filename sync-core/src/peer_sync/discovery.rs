@@ -342,6 +342,18 @@ impl Discovery {
         Some(Change::Left(node.clone(), LeaveReason::Removed))
     }
 
+    /// The peer at an address.
+    pub fn answers_at(&self, address: &PeerAddress) -> Option<&NodeId> {
+        self.nodes.iter().find(|(_, of)| *of == address).map(|(node, _)| node)
+    }
+
+    /// Looks no more at an address that is no peer.
+    pub fn forget(&mut self, address: &PeerAddress) {
+        if self.answers_at(address).is_none() {
+            self.members.remove(address);
+        }
+    }
+
     /// The peers, by their node ids, and where their API answers.
     pub fn peers(&self) -> impl Iterator<Item = (&NodeId, &PeerAddress, &Member)> {
         self.nodes.iter().filter_map(|(node, address)| Some((node, address, self.members.get(address)?)))

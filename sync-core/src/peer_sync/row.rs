@@ -1,6 +1,6 @@
 //! A row as it travels between peers: its name, its version, what it holds, and where it was written.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,14 @@ impl fmt::Display for RowId {
         write!(f, "{}(", self.table)?;
         for (place, column) in self.key.columns().enumerate() {
             let comma = if place == 0 { "" } else { "," };
-            write!(f, "{comma}{}", column.unwrap_or("null"))?;
+            f.write_str(comma)?;
+            // A key may hold anything: lines of a log stay one line each.
+            for char in column.unwrap_or("null").chars() {
+                match char.is_control() {
+                    true => write!(f, "{}", char.escape_default())?,
+                    false => f.write_char(char)?,
+                }
+            }
         }
         f.write_str(")")
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::peer_support::*;
 use serde_json::{Value, json};
+use sync_core::limits;
 use sync_core::peer_sync::interface::openapi::OPERATIONS;
 
 const ID: &str = "00000000-0000-4000-8000-000000000001";
@@ -226,6 +227,53 @@ fn peers_are_removed_and_come_back_when_they_are_added() {
         assert_eq!(one.post("/api/v1/p2p/notify-changes", notice).await.json()["sync_triggered"], true);
         let stranger = notice.replace("n2", "n9");
         assert_eq!(one.post("/api/v1/p2p/notify-changes", &stranger).await.json()["sync_triggered"], false);
+        let removed = remove(&one, "n2").await;
+        assert_eq!(removed.status, 200);
+        assert!(removed.text().contains("n2 is removed"), "{}", removed.text());
+        one.meet(&other).await;
+        until("it is back", || async { one.peers().await == ["n2"] }).await;
+    });
+}
+
+async fn remove(node: &Node, peer: &str) -> Answer {
+    http(node.api(), "DELETE", &format!("/api/v1/p2p/peers/{peer}"), "", b"").await
+}
+
+#[test]
+fn an_address_where_nobody_answers_can_be_removed() {
+    run(async {
+        let node = start("n1", &[]).await;
+        let body = r#"{"peer_id":"node2-uuid","host":"127.0.0.1","port":9}"#;
+        for name in ["node2-uuid", "127.0.0.1:9"] {
+            assert_eq!(remove(&node, name).await.status, 404);
+            assert_eq!(node.post("/api/v1/p2p/peers", body).await.status, 200);
+            let removed = remove(&node, name).await;
+            assert_eq!(removed.status, 200);
+            assert!(removed.text().contains("127.0.0.1:9 is removed"), "{}", removed.text());
+            assert_eq!(remove(&node, name).await.status, 404);
+        }
+        let mut refused = 0;
+        for port in 1..=limits::PEERS_ADDED_MAX + 1 {
+            let body = body.replace(":9}", &format!(":{port}}}"));
+            refused += usize::from(node.post("/api/v1/p2p/peers", &body).await.status == 409);
+        }
+        assert_eq!(refused, 1);
+    });
+}
+
+#[test]
+fn what_a_path_or_a_cursor_names_is_checked() {
+    run(async {
+        let node = start("n1", &[]).await;
+        for (method, path, status) in [
+            ("GET", "/api/v1/p2p/table-info/%FF", 400),
+            ("DELETE", "/api/v1/p2p/peers/%FF", 400),
+            ("GET", "/api/v1/p2p/table-data/users?after=313a00", 422),
+        ] {
+            let answer = http(node.api(), method, path, "", b"").await;
+            assert_eq!(answer.status, status, "{path}");
+            assert!(answer.json()["detail"].is_string(), "{path}: {}", answer.text());
+        }
     });
 }
 

@@ -86,7 +86,7 @@ table! {
         "UDP port where announcements of peers are heard; 0 takes a free one.",
         "peer_node.rs: peers_on_one_machine_find_each_other_by_announcements");
     BIND_ADDRESS = variable("BIND_ADDRESS", "0.0.0.0", Form::Text("an IP address of this machine"),
-        "Where all three ports are opened; `0.0.0.0` for everywhere, `127.0.0.1` for this machine only.",
+        "Where all three ports are opened; `0.0.0.0` for everywhere, `127.0.0.1` for this machine only. The address of one interface hears no broadcasts: name its peers in `STATIC_PEERS`.",
         "peer_node.rs: a_node_answers_on_its_ports_and_says_which");
     NODE_NAME = variable("NODE_NAME", "", Form::Text("1 to 64 characters out of `A-Z a-z 0-9 _ - .`"),
         "Names the node among its peers. Without it a name is generated once and kept in the database; a database that has another name refuses to start.",

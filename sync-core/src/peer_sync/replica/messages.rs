@@ -79,6 +79,8 @@ pub enum Command {
     AddPeer(PeerAddress),
     /// Forget a peer. It comes back only when it is added, or when it announces itself or asks again.
     RemovePeer(NodeId),
+    /// Forget an address that was added, and whoever answers there.
+    RemoveAddress(PeerAddress),
     /// Announce, and look at all peers now.
     Refresh,
     /// From now on these settings.

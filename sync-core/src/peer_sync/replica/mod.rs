@@ -184,6 +184,10 @@ impl<E: Entropy, P: ReplicaPolicy> Replica<E, P> {
                 self.known.remove(&node);
                 self.changed(now, change, fx);
             }
+            Command::RemoveAddress(address) => match self.discovery.answers_at(&address).cloned() {
+                Some(node) => self.command(now, Command::RemovePeer(node), fx),
+                None => self.discovery.forget(&address),
+            },
             Command::Refresh => {
                 self.upkeep.announce_now(now.monotonic);
                 self.discovery.refresh(now.monotonic);

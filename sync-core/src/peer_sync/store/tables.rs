@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::limits;
+use crate::peer_sync::content::Content;
 use crate::peer_sync::resolver::{Resolver, Resolvers};
 use crate::peer_sync::row::{Image, RowId, RowVersion, TableName};
 use crate::peer_sync::schema::{Policy, Schema, Table};
@@ -57,7 +58,12 @@ impl Tables {
     pub(crate) fn check(&self, row: &RowVersion) -> Result<u32, Unsound> {
         let number = self.number(&row.row.table).ok_or(Unsound::Table)?;
         let rules = self.get(number).ok_or(Unsound::Table)?;
-        if !rules.holds(&row.row, &row.image) {
+        // No text of PostgreSQL holds a NUL.
+        let has_nul = |content: &Content| content.as_canonical().contains('\0');
+        if !rules.holds(&row.row, &row.image)
+            || has_nul(&row.row.key)
+            || row.image.content().is_some_and(has_nul)
+        {
             return Err(Unsound::Columns);
         }
         if !self.accepts(rules, row) {

@@ -47,7 +47,7 @@ impl Work<'_> {
         if self.state.others.horizon().is_none() {
             return Ok(BTreeMap::new());
         }
-        let (tables, keys) = columns_of(rows);
+        let (tables, keys) = columns_of(rows.into_iter().filter(|id| self.shared.has_key(id)));
         let found = sqlx::query(OF).bind(tables).bind(keys).fetch_all(&mut *self.connection).await?;
         found.iter().map(|row| named(row, 0, self.shared)).collect()
     }

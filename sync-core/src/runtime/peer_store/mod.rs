@@ -302,10 +302,10 @@ impl Shared {
         self.schema.table(table).map_or(0, |table| table.key.len())
     }
 
-    /// Whether a row that somebody names has a key of its table.
+    /// Whether a row that somebody names has a key of its table. No text of PostgreSQL holds a NUL.
     fn has_key(&self, row: &RowId) -> bool {
         row.key.columns().count() == self.key_columns(&row.table)
-            && row.key.columns().all(|column| column.is_some())
+            && row.key.columns().all(|column| column.is_some_and(|text| !text.contains('\0')))
     }
 }
 

@@ -215,7 +215,7 @@ pub(super) async fn find<'a>(
     own: Life<'_>,
     ids: impl IntoIterator<Item = &'a RowId>,
 ) -> Result<Vec<Stored>, PostgresError> {
-    let (tables, keys) = columns_of(ids);
+    let (tables, keys) = columns_of(ids.into_iter().filter(|id| shared.has_key(id)));
     if tables.is_empty() {
         return Ok(Vec::new());
     }

@@ -346,7 +346,7 @@ async fn attempt(
     replaces: bool,
 ) -> Result<Attempted, PostgresError> {
     if writes_rows(task) {
-        base::lock(connection, shared, named(task)).await?;
+        base::lock(connection, shared, possible(task, impossible)).await?;
     }
     if matches!(task, Task::Rename(..)) {
         sqlx::raw_sql(KEEP_WRITERS_OUT).execute(&mut *connection).await?;
@@ -394,6 +394,20 @@ fn named(task: &Task) -> BTreeSet<&RowId> {
         PeerRequest::Drop(request) => request.entries.iter().map(|entry| &entry.row).collect(),
         _ => BTreeSet::new(),
     }
+}
+
+/// The rows that a request may write, without those at places that their tables cannot hold: a key that is none of its type
+/// could not even be looked for.
+fn possible<'t>(task: &'t Task, impossible: &BTreeSet<usize>) -> BTreeSet<&'t RowId> {
+    let rows = received(task);
+    if rows.is_empty() {
+        return named(task);
+    }
+    rows.iter()
+        .enumerate()
+        .filter(|(place, _)| !impossible.contains(place))
+        .map(|(_, row)| &row.row)
+        .collect()
 }
 
 /// The rows that a request brings.

@@ -3,6 +3,7 @@
 use sqlx::Connection as _;
 use sync_core::peer_sync::content::Content;
 use sync_core::peer_sync::interface::changes::{Existing, ReadRows, Statement};
+use sync_core::peer_sync::row::Image;
 use sync_core::peer_sync::schema::{OnDeleted, Reference, Schema, Table};
 use sync_core::peer_sync::store::{Outcome, Unsound};
 use sync_core::runtime::peer_store::PutError;
@@ -115,6 +116,31 @@ fn a_row_that_the_table_cannot_hold_is_refused_alone() {
         let count: i64 =
             sqlx::query_scalar("SELECT count(*) FROM notes").fetch_one(&mut other.raw().await).await.unwrap();
         assert_eq!(count, 2);
+    });
+}
+
+#[test]
+fn a_row_whose_key_the_table_cannot_hold_is_refused_alone() {
+    runtime().block_on(async {
+        let one = Database::with("CREATE TABLE notes (id text PRIMARY KEY, text text)").await;
+        let other = Database::with("CREATE TABLE notes (id integer PRIMARY KEY, text text)").await;
+        let (a, b) = (one.store("a", notes()).await, other.store("b", notes()).await);
+        run(&mut one.raw().await, "INSERT INTO notes VALUES ('1', 'yes'), ('no number', 'no'), ('2', 'yes')")
+            .await;
+        let mut page = feed(&a, from_start()).await;
+        // Nor does any text of PostgreSQL hold a NUL.
+        let mut with_nul = page.rows[0].clone();
+        with_nul.row.key = Content::new([Some("\0")]);
+        with_nul.image = Image::Tombstone(None);
+        with_nul.version.hash = Content::tombstone_hash(None);
+        page.rows.push(with_nul);
+        let merged = merge(&b, a.node(), page).await;
+        let refused =
+            merged.outcomes.iter().filter(|outcome| **outcome == Outcome::Unsound(Unsound::Columns));
+        assert_eq!(refused.count(), 2, "{:?}", merged.outcomes);
+        let ids = "SELECT string_agg(id::text, ',' ORDER BY id) FROM notes";
+        let ids: String = sqlx::query_scalar(ids).fetch_one(&mut other.raw().await).await.unwrap();
+        assert_eq!(ids, "1,2");
     });
 }
 

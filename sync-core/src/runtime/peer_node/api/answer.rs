@@ -1,7 +1,8 @@
 //! Answers and errors of the documented endpoints, and the reading of bodies.
 
-use axum::extract::Request;
+use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -16,6 +17,20 @@ use crate::runtime::driver::replica::Gone;
 use crate::runtime::duration;
 use crate::runtime::http::json;
 use crate::runtime::peer_node::database::DatabaseError;
+
+/// What a path names.
+pub(super) struct Named(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(name) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "what the path names is no UTF-8"))?;
+        Ok(Self(name))
+    }
+}
 
 /// Why a request is not answered as it wants: `{"detail": ...}`.
 #[derive(Debug)]

@@ -42,10 +42,11 @@ pub(crate) struct Api {
     /// WebSockets that are open at once.
     sockets: Arc<Semaphore>,
     /// Passwords that are hashed at once, and that wait to be.
-    hashing: Semaphore,
-    hashing_waits: Semaphore,
+    hashing: Arc<Semaphore>,
+    hashing_waits: Arc<Semaphore>,
     /// One change of the configuration at a time.
     configuring: Mutex<()>,
+    added: peers::Added,
 }
 
 impl Api {
@@ -65,9 +66,10 @@ impl Api {
             discovery_port,
             phase,
             sockets: Arc::new(Semaphore::new(limits::SOCKETS_MAX)),
-            hashing: Semaphore::new(limits::HASHING_MAX),
-            hashing_waits: Semaphore::new(limits::HASHING_MAX + limits::HASHING_WAITS_MAX),
+            hashing: Arc::new(Semaphore::new(limits::HASHING_MAX)),
+            hashing_waits: Arc::new(Semaphore::new(limits::HASHING_MAX + limits::HASHING_WAITS_MAX)),
             configuring: Mutex::new(()),
+            added: peers::Added::default(),
         }
     }
 

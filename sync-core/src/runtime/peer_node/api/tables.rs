@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Api;
-use super::answer::{Answer, ApiError, guarded_body, ok};
+use super::answer::{Answer, ApiError, Named, guarded_body, ok};
 use crate::limits;
 use crate::peer_sync::announcement::{HostName, iso_text};
 use crate::peer_sync::interface::changes::{self, ReadRow, ReceivedRows};
@@ -50,7 +50,7 @@ impl Part {
     }
 }
 
-pub(super) async fn info(State(api): State<Arc<Api>>, Path(table): Path<String>) -> Answer {
+pub(super) async fn info(State(api): State<Arc<Api>>, Named(table): Named) -> Answer {
     let table = api.table_name(&table)?;
     let PeerReply::Described(description) = api.database.execute(PeerRequest::Describe).await else {
         return Err(ApiError::unavailable("the database does not answer; try again"));
@@ -69,7 +69,7 @@ pub(super) async fn info(State(api): State<Arc<Api>>, Path(table): Path<String>)
 
 pub(super) async fn data(
     State(api): State<Arc<Api>>,
-    Path(table): Path<String>,
+    Named(table): Named,
     query: PartQuery,
     request: Request,
 ) -> Answer {
@@ -79,7 +79,7 @@ pub(super) async fn data(
 
 pub(super) async fn changed(
     State(api): State<Arc<Api>>,
-    Path(table): Path<String>,
+    Named(table): Named,
     query: PartQuery,
     request: Request,
 ) -> Answer {
@@ -113,7 +113,7 @@ pub(super) async fn rows(
 
 /// `sync-table` and `apply-changes`: rows with versions go through the engine like a peer's, others are an application's
 /// writes.
-pub(super) async fn apply(State(api): State<Arc<Api>>, Path(name): Path<String>, request: Request) -> Answer {
+pub(super) async fn apply(State(api): State<Arc<Api>>, Named(name): Named, request: Request) -> Answer {
     let bytes = guarded_body(&api, request).await?;
     let received = changes::read(api.table(&name)?, &bytes)?;
     let (applied, unchanged, refused) = match received.rows {

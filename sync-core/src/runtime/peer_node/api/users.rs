@@ -54,10 +54,12 @@ pub(super) async fn list(State(api): State<Arc<Api>>, query: PartQuery) -> Answe
 /// Argon2id with the parameters that its crate recommends, beside the threads that wait for sockets.
 async fn hash(api: &Api, password: Zeroizing<String>) -> Result<String, ApiError> {
     let busy = || ApiError::unavailable("too many are registering; try again");
-    let _waiting = api.hashing_waits.try_acquire().map_err(|_| busy())?;
-    let _turn = api.hashing.acquire().await.map_err(|_| busy())?;
+    let waiting = Arc::clone(&api.hashing_waits).try_acquire_owned().map_err(|_| busy())?;
+    let turn = Arc::clone(&api.hashing).acquire_owned().await.map_err(|_| busy())?;
     let salt = random()?;
     let hashed = tokio::task::spawn_blocking(move || {
+        // Kept until it is hashed, even if nobody waits for it any more: a client that hangs up ends only the waiting.
+        let _kept = (waiting, turn);
         Some(Argon2::default().hash_password_with_salt(password.as_bytes(), &salt).ok()?.to_string())
     });
     hashed.await.ok().flatten().ok_or_else(|| ApiError::unavailable("the password could not be hashed"))

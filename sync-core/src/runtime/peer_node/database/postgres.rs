@@ -111,6 +111,13 @@ fn refused(error: PutError) -> DatabaseError {
         code if code.starts_with("23") => {
             DatabaseError::Invalid(format!("a value is not taken by the table{constraint}"))
         }
+        // program_limit_exceeded, and what functions of the database raise themselves
+        code if code.starts_with("54") => {
+            DatabaseError::Invalid("a value is longer than the database takes it there".to_owned())
+        }
+        code if code.starts_with("P0") => {
+            DatabaseError::Invalid("a rule of the database refuses it".to_owned())
+        }
         _ => DatabaseError::Unavailable,
     }
 }
