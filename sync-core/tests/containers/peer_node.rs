@@ -8,12 +8,18 @@
 )]
 
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use sync_core::runtime::postgres::PostgresOptions;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::peer_support::{Answer, http, run, until};
 use crate::runtime_support::Postgres;
@@ -39,20 +45,25 @@ impl Node {
     }
 
     fn start_at(api_port: &str, url: &str, name: &str, peers: &str) -> Self {
-        let variables = [
+        Self::start_with(&[
             ("API_PORT", api_port),
-            ("P2P_PORT", "0"),
             ("DISCOVERY_PORT", "0"),
-            ("BIND_ADDRESS", "127.0.0.1"),
-            ("DISCOVERY_ADDRESSES", "127.0.0.1"),
             ("DISCOVERY_PEER_PORTS", "9"),
-            ("SYNC_INTERVAL", "1"),
             ("NODE_NAME", name),
             ("DATABASE_URL", url),
             ("STATIC_PEERS", peers),
+        ])
+    }
+
+    fn start_with(variables: &[(&str, &str)]) -> Self {
+        let always = [
+            ("P2P_PORT", "0"),
+            ("BIND_ADDRESS", "127.0.0.1"),
+            ("DISCOVERY_ADDRESSES", "127.0.0.1"),
+            ("SYNC_INTERVAL", "1"),
         ];
         let mut command = Command::new(PROGRAM);
-        command.args(["serve", "--create-tables"]).env_clear().envs(variables);
+        command.args(["serve", "--create-tables"]).env_clear().envs(always).envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -160,6 +171,89 @@ fn three_nodes_with_a_database_each_hold_the_same() {
             hashes.push((info["hash"].clone(), info["count"].clone()));
         }
         assert!(hashes.iter().all(|hash| *hash == hashes[0] && hash.1 == 3), "{hashes:?}");
+    });
+}
+
+/// The README's lines of curl after it has started three nodes, with the addresses that these have here.
+fn lines_of_the_readme(addresses: &[(&str, SocketAddr)]) -> Vec<String> {
+    let readme = include_str!("../../../README.md");
+    let block = readme.split("```bash\n").find(|block| block.starts_with("curl -X POST")).unwrap();
+    let mut block = block.split("```").next().unwrap().replace("\\\n", " ");
+    for (written, here) in addresses {
+        block = block.replace(written, &here.to_string());
+    }
+    assert!(!block.contains("localhost"), "{block}");
+    block.lines().map(str::to_owned).collect()
+}
+
+/// What a shell prints of a line; curl says nothing of its own.
+async fn shell(line: &str) -> Value {
+    let output = tokio::process::Command::new("bash").args(["-c", line]).output().await.unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{line}: {error}: {printed}"))
+}
+
+/// The next message on a socket of this type, or of an event of this type.
+async fn next_of(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>, kind: &str) -> Value {
+    loop {
+        let message = timeout(Duration::from_secs(30), socket.next()).await.unwrap().unwrap().unwrap();
+        let message: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
+        if message["type"] == kind || message["data"]["type"] == kind {
+            return message;
+        }
+    }
+}
+
+#[test]
+fn the_quick_test_works_with_its_lines_as_they_are_written() {
+    run(async {
+        let postgres = Postgres::started(false).await;
+        let databases = Databases::make(&postgres).await;
+        // As the README starts them, but on ports that are free here: they find each other by announcements.
+        let free = || UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sockets = [free(), free(), free()];
+        let ports = sockets.map(|socket| socket.local_addr().unwrap().port().to_string());
+        let peer_ports = ports.join(",");
+        let start = |nth: usize, name: &str| {
+            Node::start_with(&[
+                ("API_PORT", "0"),
+                ("DISCOVERY_PORT", &ports[nth]),
+                ("DISCOVERY_PEER_PORTS", &peer_ports),
+                ("NODE_NAME", name),
+                ("DATABASE_URL", &databases.urls[nth]),
+            ])
+        };
+        let nodes = [start(0, "node1"), start(1, "node2"), start(2, "node3")];
+        for node in &nodes {
+            let count = || async { node.get("/api/v1/p2p/status").await.json()["peer_count"] == 2 };
+            until("they found each other", count).await;
+        }
+        let url = format!("ws://{}/api/v1/p2p/ws", nodes[2].api);
+        let mut socket = connect_async(url).await.unwrap().0;
+        assert_eq!(next_of(&mut socket, "status").await["data"]["node_id"], "node3");
+
+        let addresses = [("localhost:8000", nodes[0].api), ("localhost:8010", nodes[1].api)];
+        let lines = lines_of_the_readme(&addresses);
+        let [register, users, status, trigger, refresh] = lines.as_slice() else { panic!("{lines:#?}") };
+        let registered = shell(register).await;
+        assert_eq!(registered["username"], "testuser", "{registered}");
+        until("the user is at the second", || async { shell(users).await[0]["username"] == "testuser" })
+            .await;
+        assert_eq!(shell(users).await[0]["email"], "test@example.com");
+        let applied = next_of(&mut socket, "changes_applied").await;
+        assert_eq!(applied["type"], "sync_event", "{applied}");
+        assert_eq!(shell(status).await["status"], "active");
+        assert!(shell(trigger).await["detail"].is_null());
+        assert!(shell(refresh).await["detail"].is_null());
+        next_of(&mut socket, "table_synced").await;
+        for (sent, answer) in [
+            (r#"{"type": "ping"}"#, "pong"),
+            (r#"{"type": "request_status"}"#, "status"),
+            ("no JSON", "error"),
+        ] {
+            socket.send(Message::text(sent)).await.unwrap();
+            next_of(&mut socket, answer).await;
+        }
     });
 }
 
