@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::limits;
 use crate::peer_sync::replica::API_VERSION;
 
 /// One operation.
@@ -71,7 +72,7 @@ pub static OPERATIONS: [Operation; 22] = [
         "/api/v1/p2p/status",
         "How the node stands: peers, ports, configuration.",
         "Status",
-        &[401, 409, 503],
+        &[400, 401, 409, 503],
     ),
     post("/api/v1/p2p/sync/trigger", "Synchronise with all peers now.", "", "Triggered", &[503]),
     asking(
@@ -87,10 +88,10 @@ pub static OPERATIONS: [Operation; 22] = [
     guarded(
         post(
             "/api/v1/p2p/peers",
-            "Add a peer: it is asked who it is, and tried for ever.",
+            "Add a peer: it is asked who it is, and tried until it is removed.",
             "Peer",
             "PeerAdded",
-            &[400, 401, 413, 422, 503],
+            &[400, 401, 408, 409, 413, 422, 503],
         ),
         &[],
     ),
@@ -98,11 +99,11 @@ pub static OPERATIONS: [Operation; 22] = [
         Operation {
             method: "delete",
             path: "/api/v1/p2p/peers/{id}",
-            summary: "Remove a peer. It comes back when it announces itself or is added again.",
+            summary: "Remove a peer, by its id, or by the address or id that it was added with. It comes back when it announces itself or is added again.",
             query: &[],
             body: "",
             answer: "Message",
-            errors: &[401, 404, 503],
+            errors: &[400, 401, 404, 408, 413, 503],
             guarded: true,
         },
         &[],
@@ -111,14 +112,14 @@ pub static OPERATIONS: [Operation; 22] = [
         "/api/v1/p2p/table-info/{table}",
         "Hash, timestamp and number of rows of a table.",
         "TableInfo",
-        &[404, 503],
+        &[400, 404, 503],
     ),
     guarded(
         get(
             "/api/v1/p2p/table-data/{table}",
             "The rows of a table, page by page.",
             "Changes",
-            &[400, 401, 404, 422, 503],
+            &[400, 401, 404, 408, 413, 422, 503],
         ),
         PAGED,
     ),
@@ -127,7 +128,7 @@ pub static OPERATIONS: [Operation; 22] = [
             "/api/v1/p2p/table-changes/{table}",
             "Rows of a table that were written since a moment.",
             "Changes",
-            &[400, 401, 404, 422, 503],
+            &[400, 401, 404, 408, 413, 422, 503],
         ),
         CHANGES,
     ),
@@ -137,7 +138,7 @@ pub static OPERATIONS: [Operation; 22] = [
             "Take over rows of a table.",
             "Changes",
             "Applied",
-            &[400, 401, 404, 409, 413, 422, 503],
+            &[400, 401, 404, 408, 409, 413, 422, 503],
         ),
         &[],
     ),
@@ -147,7 +148,7 @@ pub static OPERATIONS: [Operation; 22] = [
             "Take over changed rows of a table.",
             "Changes",
             "Applied",
-            &[400, 401, 404, 409, 413, 422, 503],
+            &[400, 401, 404, 408, 409, 413, 422, 503],
         ),
         &[],
     ),
@@ -157,7 +158,7 @@ pub static OPERATIONS: [Operation; 22] = [
             "Say that a peer has something new.",
             "Notice",
             "Noticed",
-            &[400, 401, 413, 422, 503],
+            &[400, 401, 408, 413, 422, 503],
         ),
         &[],
     ),
@@ -174,7 +175,7 @@ pub static OPERATIONS: [Operation; 22] = [
             "Change the configuration until the next start.",
             "Patch",
             "Configuration",
-            &[400, 401, 413, 422, 503],
+            &[400, 401, 408, 413, 422, 503],
         ),
         &[],
     ),
@@ -191,7 +192,13 @@ pub static OPERATIONS: [Operation; 22] = [
         "Message",
         &[503],
     ),
-    post("/api/v1/auth/register", "Add a user.", "Registration", "User", &[400, 404, 409, 413, 422, 503]),
+    post(
+        "/api/v1/auth/register",
+        "Add a user.",
+        "Registration",
+        "User",
+        &[400, 404, 408, 409, 413, 422, 503],
+    ),
     asking(
         get("/api/v1/users/", "The users, without their passwords' hashes.", "Users", &[400, 404, 422, 503]),
         PAGED,
@@ -208,6 +215,7 @@ pub const fn meaning(status: u16) -> &'static str {
         400 => "Malformed: no JSON, or a query that cannot be read.",
         401 => "A shared key is set, and the request shows neither its token nor a proof.",
         404 => "There is no such table or peer.",
+        408 => "The body did not arrive in time.",
         409 => "Another row, or another node, stands in the way.",
         413 => "The body is too large.",
         422 => "The values are not taken; nothing was changed.",
@@ -260,8 +268,10 @@ fn describe(operation: &Operation) -> Value {
     let text = json!({ "type": "string" });
     let mut parameters: Vec<Value> =
         in_path.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": text })).collect();
+    let limit = json!({ "type": "integer", "minimum": 1, "maximum": limits::PAGE_ROWS_MAX });
     parameters.extend(operation.query.iter().map(|(name, description)| {
-        json!({ "name": name, "in": "query", "required": false, "description": description, "schema": text })
+        let schema = if *name == "limit" { &limit } else { &text };
+        json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema })
     }));
     let mut described = json!({
         "summary": operation.summary,
