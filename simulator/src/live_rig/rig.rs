@@ -86,9 +86,6 @@ const fn all_but<const SEEN: usize>(untimed: bool) -> [Kind; SEEN] {
 /// and the run does not show what it was to show.
 pub const LATENESS_US_MAX: u64 = 100_000;
 
-/// The same where no duration is judged: past it too little was done as it was planned.
-const UNTIMED_LATENESS_US_MAX: u64 = 10_000_000;
-
 /// Said of a run in which no duration was judged.
 const NOT_TIMED: &str = "how long things took was not judged (`--untimed`)";
 
@@ -276,8 +273,7 @@ impl LiveRig {
         let set = Stage::set(&self.servers, &self.proxy, specs, &to_world, excuse, sync_proxy);
         let stage = self.interrupts.or(&self.runtime, set)??;
         let subscriber = Subscriber::start(&self.runtime, self.servers.redis_settings());
-        let lateness_us_max = if self.untimed { UNTIMED_LATENESS_US_MAX } else { LATENESS_US_MAX };
-        let terms = crate::check::Terms { lateness_us_max, ..terms(plan) };
+        let terms = crate::check::Terms { lateness_us_max: LATENESS_US_MAX, ..terms(plan) };
         let recorder = Recorder::new(&terms, plan.world.history).with_types();
         let watcher = Watcher::new(recorder.deferring(&terms).measuring(&plan.world.expect), inside);
         let mut world = World::outside(plan, variant, watcher, tape.clone());

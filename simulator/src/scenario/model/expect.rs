@@ -85,7 +85,8 @@ impl Expect {
     }
 
     /// What must hold where nobody can say how long things may take, such as on a machine that is shared: everything but
-    /// durations and what follows from them. Waiting for peers to hold the same keeps its end.
+    /// durations and what follows from them. A result after its deadline is still no success (P19), arrivals are still handed
+    /// over in time (P30), and waiting for peers to hold the same keeps its end.
     #[must_use]
     pub fn untimed(&self) -> Self {
         let is_timed = |id: &String| TIMED.contains(&id.as_str());

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use super::MemoryPeerStore;
 use super::feed::Group;
 use super::rows::Place;
-
 use crate::limits;
 use crate::peer_sync::position::{Position, Within};
 use crate::peer_sync::row::{RowId, RowVersion};
